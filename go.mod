@@ -1,0 +1,3 @@
+module gleitzeit
+
+go 1.26

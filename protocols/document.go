@@ -1,0 +1,159 @@
+package protocols
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// DocumentVersion is the version of the canonical form that Compile writes.
+const DocumentVersion = 1
+
+// Workflow is a compiled workflow document: canonical keys only, aliases and
+// sugar gone, defaults applied, names turned into indexes. Its JSON form is
+// what the log keeps; a run never looks at YAML again. It must not be changed
+// once compiled: runs share it.
+type Workflow struct {
+	Version     int             `json:"version"`
+	ID          string          `json:"id,omitempty"`
+	Name        string          `json:"name"`
+	Description string          `json:"description,omitempty"`
+	Metadata    json.RawMessage `json:"metadata,omitempty"`
+	Tags        []string        `json:"tags,omitempty"`
+	// Inputs in the order of the file.
+	Inputs []Input `json:"inputs,omitempty"`
+	// Env holds literal values only; ${env.X} looks here first and then in
+	// the environment values recorded with the run.
+	Env map[string]string `json:"env,omitempty"`
+	// EnvRefs lists the variables that ${env.X} names and Env does not have:
+	// exactly these are read from the caller's environment when it submits.
+	EnvRefs []string `json:"env_refs,omitempty"`
+	// Timeout bounds the run, zero means none.
+	Timeout Duration `json:"timeout,omitempty"`
+	// MaxParallel bounds the running tasks of one run, zero means no bound.
+	MaxParallel int `json:"max_parallel,omitempty"`
+	// ErrorStrategy is what a failed task does to the others.
+	ErrorStrategy ErrorStrategy `json:"error_strategy,omitempty"`
+	// Tasks in the order of the file; indexes into it are used everywhere.
+	Tasks []*Task `json:"tasks"`
+	// Outputs in the order of the file; they may hold references.
+	Outputs []Output `json:"outputs,omitempty"`
+	// Files lists the files that tasks name literally, as written in the file.
+	// Whoever submits reads them and sends their bytes along.
+	Files []string `json:"files,omitempty"`
+	// Batch is set only on a document that has not been expanded yet
+	// (see Workflow.Expand); no run ever has it.
+	Batch *Batch `json:"batch,omitempty"`
+}
+
+// Input is one typed input of a workflow.
+type Input struct {
+	Name        string            `json:"name"`
+	Type        string            `json:"type,omitempty"` // string, integer, number, boolean, array, object; "" is any
+	Required    bool              `json:"required,omitempty"`
+	Default     json.RawMessage   `json:"default,omitempty"`
+	Description string            `json:"description,omitempty"`
+	Enum        []json.RawMessage `json:"enum,omitempty"`
+}
+
+// Output is one value of a run's result.
+type Output struct {
+	Name  string          `json:"name"`
+	Value json.RawMessage `json:"value"` // may hold references
+}
+
+// Task is one step.
+type Task struct {
+	// ID is the key of references and events: the id, or else the name.
+	ID          string          `json:"id"`
+	Name        string          `json:"name"`
+	Description string          `json:"description,omitempty"`
+	Metadata    json.RawMessage `json:"metadata,omitempty"`
+	Tags        []string        `json:"tags,omitempty"`
+	Protocol    string          `json:"protocol"` // e.g. "llm/v1"
+	Method      string          `json:"method"`   // canonical, e.g. "llm/chat"
+	// Provider is the provider's name, "" for any that speaks the protocol.
+	Provider string `json:"provider,omitempty"`
+	// Parameters is a JSON object with defaults applied, references unresolved.
+	Parameters json.RawMessage `json:"parameters"`
+	// Literal tells that Parameters holds no reference, and so passed the
+	// method's schema when the document was compiled.
+	Literal bool `json:"literal,omitempty"`
+	// Dependencies are the indexes of the tasks that must have ended first,
+	// sorted: the declared ones and those that a reference implies.
+	Dependencies []int `json:"dependencies,omitempty"`
+	// References are the indexes of the tasks whose values Parameters uses,
+	// sorted; a subset of Dependencies.
+	References      []int             `json:"references,omitempty"`
+	Env             map[string]string `json:"env,omitempty"`
+	Priority        Priority          `json:"priority,omitempty"`
+	Timeout         Duration          `json:"timeout,omitempty"` // of one attempt, zero means none
+	Retry           *Retry            `json:"retry,omitempty"`   // nil: one attempt
+	ContinueOnError bool              `json:"continue_on_error,omitempty"`
+	OnCrash         OnCrash           `json:"on_crash,omitempty"`
+}
+
+// Retry says how often and when a failed attempt is tried again
+// (language.md, "Rulings"; original.md 1.5).
+type Retry struct {
+	MaxAttempts int      `json:"max_attempts"` // counts the first try
+	Backoff     Backoff  `json:"backoff"`
+	BaseDelay   Duration `json:"base_delay"`
+	MaxDelay    Duration `json:"max_delay"`
+	Jitter      bool     `json:"jitter"`
+	On          []Class  `json:"on,omitempty"` // empty: every class but the hopeless ones (Class.Hopeless)
+}
+
+// Batch is the original's "one task per file" form before expansion.
+type Batch struct {
+	Directory string          `json:"directory"`
+	Pattern   string          `json:"pattern"`
+	Protocol  string          `json:"protocol"`
+	Template  json.RawMessage `json:"template"`
+}
+
+// Duration is a time.Duration whose JSON form is Go's text form, "1m30s".
+type Duration time.Duration
+
+// Backoff is the shape of the delays between attempts.
+type Backoff string
+
+// The backoffs.
+const (
+	Exponential Backoff = "exponential"
+	Linear      Backoff = "linear"
+	Fixed       Backoff = "fixed"
+)
+
+// OnCrash says what becomes of an attempt that had started and not ended when
+// the process died. The zero value means CrashRetry.
+type OnCrash string
+
+// The choices of on_crash.
+const (
+	CrashRetry OnCrash = "retry"
+	CrashFail  OnCrash = "fail"
+	CrashSkip  OnCrash = "skip"
+	CrashAsk   OnCrash = "ask"
+)
+
+// ErrorStrategy says what a failed task does to the rest of its run.
+// The zero value means Stop.
+type ErrorStrategy string
+
+// The error strategies.
+const (
+	Stop     ErrorStrategy = "stop"     // nothing new starts, what runs is let finish
+	Continue ErrorStrategy = "continue" // independent branches go on
+)
+
+// Priority orders ready tasks across all runs: a higher one goes first.
+// Its JSON form is its name; the zero value is Normal.
+type Priority int8
+
+// The priorities.
+const (
+	Low    Priority = -1
+	Normal Priority = 0
+	High   Priority = 1
+	Urgent Priority = 2
+)

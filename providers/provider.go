@@ -1,0 +1,108 @@
+package providers
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+)
+
+// Provider carries out the calls of one protocol.
+type Provider interface {
+	// Call carries out one method call and returns its result, a JSON value
+	// in the form that language.md ("Results") gives for the method.
+	// It returns promptly once ctx has ended, having stopped the work: no
+	// child process, connection or goroutine outlives the call.
+	// Its errors are *protocols.Error; any other is taken as
+	// TASK_EXECUTION_FAILED. When ctx ended by its deadline the caller turns
+	// whatever error came into TASK_TIMEOUT, when cancelled into TASK_CANCELLED.
+	// Call may be called from many goroutines at once.
+	Call(ctx context.Context, call Call, host Host) (json.RawMessage, error)
+	// Check asks whether the provider could work now.
+	Check(ctx context.Context) Health
+	// Close stops everything that the provider started and waits for it.
+	// It is called once, after the last Call has returned.
+	Close() error
+}
+
+// Call is one attempt's work.
+type Call struct {
+	Method string // canonical, e.g. "python/execute"
+	// Parameters is a JSON object that passed the method's schema.
+	Parameters json.RawMessage
+	// Bindings are values that stand behind placeholders in parameters that
+	// are source code (protocols.Substituted).
+	Bindings map[string]json.RawMessage
+	// File returns the bytes of a file that was captured when the run was
+	// submitted. It reports false for a name that was not.
+	File func(name string) ([]byte, bool, error)
+	// Env is the task's own environment (env of workflow and task), for
+	// children; nothing else of ours is passed on to them but what the
+	// configuration names.
+	Env map[string]string
+	// Dir is the workflow's folder, "" if it doesn't exist here.
+	Dir string
+	// Roots are the folders below which paths computed during the run may be
+	// read; Dir is always one of them.
+	Roots []string
+	// Key is the idempotency key: the same for a retry of an attempt whose
+	// outcome is unknown, another after a known outcome.
+	Key     string
+	Run     string // the run's id, for messages and traces
+	Task    string // the task's id
+	Attempt int    // from 1
+}
+
+// Host is what a provider may ask of its caller while a call lasts.
+type Host interface {
+	// Progress shows something live. It never blocks, may be dropped, and is
+	// not a fact.
+	Progress(Progress)
+}
+
+// Progress is a provisional sign of life.
+type Progress struct {
+	Message string `json:"message,omitempty"` // a line of text
+	Stream  string `json:"stream,omitempty"`  // stdout, stderr, tokens
+	Tokens  int    `json:"tokens,omitempty"`  // so far
+}
+
+// Health is the answer of Check.
+type Health struct {
+	Status  string        `json:"status"` // healthy, degraded, unhealthy
+	Message string        `json:"message,omitempty"`
+	Latency time.Duration `json:"-"`
+	Details any           `json:"details,omitempty"` // e.g. models, tools
+}
+
+// Config is the providers' part of the configuration, as `gleitzeit.yaml`
+// has it. Its JSON form is canonical: equal configurations have equal hashes.
+type Config struct {
+	// Providers by name. Those of DefaultConfig are there unless overridden.
+	Providers map[string]ProviderConfig `json:"providers,omitempty" yaml:"providers"`
+	// MCPServers in the form that MCP users know.
+	MCPServers map[string]MCPServer `json:"mcpServers,omitempty" yaml:"mcpServers"`
+	// Roots are further folders below which computed paths may be read.
+	Roots []string `json:"roots,omitempty" yaml:"roots"`
+}
+
+// ProviderConfig describes one named provider.
+type ProviderConfig struct {
+	Kind    string            `json:"kind" yaml:"kind"`                   // echo, python, ollama, openai, mcp
+	URL     string            `json:"url,omitempty" yaml:"url"`           // ollama, openai
+	KeyEnv  string            `json:"key_env,omitempty" yaml:"key_env"`   // name of the variable that holds the API key
+	Headers map[string]string `json:"headers,omitempty" yaml:"headers"`   // openai
+	Model   string            `json:"model,omitempty" yaml:"model"`       // used when a task names none
+	Models  []string          `json:"models,omitempty" yaml:"models"`     // that it has; empty: any
+	Slots   int               `json:"slots,omitempty" yaml:"slots"`       // calls at once; 0: the kind's default
+	Command string            `json:"command,omitempty" yaml:"command"`   // python: the interpreter
+	PassEnv []string          `json:"pass_env,omitempty" yaml:"pass_env"` // python: variables handed to children
+	Timeout string            `json:"timeout,omitempty" yaml:"timeout"`   // of one request
+}
+
+// MCPServer describes one MCP server started over stdio.
+type MCPServer struct {
+	Command string            `json:"command" yaml:"command"`
+	Args    []string          `json:"args,omitempty" yaml:"args"`
+	Env     map[string]string `json:"env,omitempty" yaml:"env"`
+	Cwd     string            `json:"cwd,omitempty" yaml:"cwd"`
+}
