@@ -1,5 +1,160 @@
 package providers
 
-func newEcho(name string, c ProviderConfig, env func(string) string) (Provider, error) {
-	return nil, nil
+import (
+	"context"
+	"encoding/json"
+	"math"
+	"time"
+
+	"gleitzeit/protocols"
+)
+
+// echo speaks echo/v1: it says what it was told to say, waits, or fails as
+// ordered. It needs nothing and keeps nothing, so workflows can be tried and
+// engines measured without a model, a script or a network.
+//
+//	echo/echo       any object              the same object, byte for byte
+//	echo/ping       message                 {response}: the message, else "pong"
+//	echo/delay      seconds, anything       the same object and delayed_for_seconds
+//	echo/timestamp                          {timestamp, unix_timestamp}
+//	echo/fail       message, class, code,   an error; after `times` failed attempts
+//	                retry_after, times      the same object and attempt
+type echo struct{}
+
+func newEcho(string, ProviderConfig, func(string) string) (Provider, error) {
+	return echo{}, nil
+}
+
+// Call answers echo/echo without looking at the parameters.
+func (echo) Call(ctx context.Context, call Call, _ Host) (json.RawMessage, error) {
+	switch call.Method {
+	case "echo/echo":
+		if len(call.Parameters) == 0 {
+			return json.RawMessage("{}"), nil
+		}
+		return call.Parameters, nil
+	case "echo/ping":
+		return echoPing(call)
+	case "echo/delay":
+		return echoDelay(ctx, call)
+	case "echo/timestamp":
+		return echoTimestamp(time.Now())
+	case "echo/fail", "echo/error":
+		return echoFail(call)
+	}
+	return nil, protocols.Errorf(protocols.MethodNotSupported, "echo/v1 has no method %s", call.Method)
+}
+
+// Check is always content.
+func (echo) Check(context.Context) Health { return Health{Status: "healthy"} }
+
+// Close has nothing to stop.
+func (echo) Close() error { return nil }
+
+func echoPing(call Call) (json.RawMessage, error) {
+	var p struct {
+		Message string `json:"message"`
+	}
+	if err := readParameters(call, &p); err != nil {
+		return nil, err
+	}
+	if p.Message == "" {
+		p.Message = "pong"
+	}
+	return encode(map[string]string{"response": p.Message})
+}
+
+// echoDelay waits until the time is over or ctx has ended.
+func echoDelay(ctx context.Context, call Call) (json.RawMessage, error) {
+	var p struct {
+		Seconds *float64 `json:"seconds"`
+	}
+	if err := readParameters(call, &p); err != nil {
+		return nil, err
+	}
+	if p.Seconds == nil || *p.Seconds < 0 {
+		return nil, protocols.Errorf(protocols.TaskParameterError, "echo/delay needs seconds, a number of at least 0")
+	}
+	timer := time.NewTimer(seconds(*p.Seconds))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return echoWith(call, "delayed_for_seconds", *p.Seconds)
+	case <-ctx.Done():
+		return nil, endedError(ctx)
+	}
+}
+
+func echoTimestamp(now time.Time) (json.RawMessage, error) {
+	return encode(map[string]any{
+		"timestamp":      now.UTC().Format(time.RFC3339Nano),
+		"unix_timestamp": float64(now.UnixMicro()) / 1e6,
+	})
+}
+
+// echoCodes gives each class of failure the code that stands for it.
+var echoCodes = map[protocols.Class]protocols.Code{
+	protocols.ClassTimeout:    protocols.ProviderTimeout,
+	protocols.ClassRateLimit:  protocols.RateLimitExceeded,
+	protocols.ClassServer:     protocols.ProviderUnhealthy,
+	protocols.ClassNetwork:    protocols.ConnectionLost,
+	protocols.ClassSchema:     protocols.TaskResultInvalid,
+	protocols.ClassExecution:  protocols.TaskExecutionFailed,
+	protocols.ClassValidation: protocols.TaskValidationFailed,
+	protocols.ClassParameters: protocols.TaskParameterError,
+	protocols.ClassAuth:       protocols.AuthenticationFailed,
+	protocols.ClassNotFound:   protocols.ProviderNotFound,
+	protocols.ClassCancelled:  protocols.TaskCancelled,
+}
+
+// echoFail fails with the code, else the class's code, else
+// TASK_EXECUTION_FAILED. With times it fails the first attempts only.
+func echoFail(call Call) (json.RawMessage, error) {
+	p := struct {
+		Message    string          `json:"message"`
+		Class      protocols.Class `json:"class"`
+		Code       protocols.Code  `json:"code"`
+		RetryAfter float64         `json:"retry_after"`
+		Times      int             `json:"times"`
+	}{Message: "failed as it was told to", Class: protocols.ClassExecution}
+	if err := readParameters(call, &p); err != nil {
+		return nil, err
+	}
+	if p.Times > 0 && call.Attempt > p.Times {
+		return echoWith(call, "attempt", call.Attempt)
+	}
+	code, known := echoCodes[p.Class]
+	if !known {
+		return nil, protocols.Errorf(protocols.TaskParameterError, "echo/fail knows no class %q", p.Class)
+	}
+	if p.Code != 0 {
+		code = p.Code
+	}
+	failure := protocols.Errorf(code, "%s", p.Message)
+	if p.RetryAfter > 0 {
+		failure = failure.With(map[string]float64{"retry_after": p.RetryAfter})
+	}
+	return nil, failure
+}
+
+// echoWith returns the parameters with one more member.
+func echoWith(call Call, key string, value any) (json.RawMessage, error) {
+	said := map[string]any{}
+	var p map[string]json.RawMessage
+	if err := readParameters(call, &p); err != nil {
+		return nil, err
+	}
+	for k, v := range p {
+		said[k] = v
+	}
+	said[key] = value
+	return encode(said)
+}
+
+// seconds turns a number into a duration, the longest one if it doesn't fit.
+func seconds(n float64) time.Duration {
+	if n >= math.MaxInt64/float64(time.Second) {
+		return math.MaxInt64
+	}
+	return time.Duration(n * float64(time.Second))
 }
