@@ -1,0 +1,166 @@
+package providers
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"gleitzeit/protocols"
+)
+
+// This file gathers a model's answer while it comes and writes it in the form
+// of language.md, "Results".
+
+// llmAnswer is what a server answered so far.
+type llmAnswer struct {
+	Model      string
+	Finish     string // stop, length, tool_calls, content_filter
+	ToolCalls  []llmToolCall
+	Prompt     int // tokens
+	Completion int // tokens
+	// Total is the time that the server says it took, zero if it doesn't.
+	Total time.Duration
+
+	started time.Time
+	content strings.Builder
+	host    Host
+	pending strings.Builder // not shown yet
+	pieces  int
+	shown   time.Time
+}
+
+// showEvery is how often the growing text is shown.
+const showEvery = 100 * time.Millisecond
+
+func newAnswer(r *llmRequest, host Host) *llmAnswer {
+	return &llmAnswer{Model: r.Model, started: time.Now(), host: host}
+}
+
+// add takes the next piece of text, and shows it unless something was shown
+// just now.
+func (a *llmAnswer) add(text string) {
+	if text == "" {
+		return
+	}
+	a.content.WriteString(text)
+	a.pending.WriteString(text)
+	a.pieces++
+	if time.Since(a.shown) >= showEvery {
+		a.show()
+	}
+}
+
+func (a *llmAnswer) show() {
+	if a.pending.Len() == 0 {
+		return
+	}
+	a.host.Progress(Progress{Stream: "tokens", Message: a.pending.String(), Tokens: a.pieces})
+	a.pending.Reset()
+	a.shown = time.Now()
+}
+
+// llmUsage counts tokens.
+type llmUsage struct {
+	Prompt     int  `json:"prompt_tokens"`
+	Completion *int `json:"completion_tokens,omitempty"` // nil for embed
+	Total      int  `json:"total_tokens"`
+}
+
+// result is what llm/chat, llm/complete and llm/vision return. tokens_used
+// (the answer's) and total_duration (nanoseconds) are for old files.
+func (a *llmAnswer) result(provider string) (json.RawMessage, error) {
+	a.show()
+	took := time.Since(a.started)
+	if a.Total == 0 {
+		a.Total = took
+	}
+	for i := range a.ToolCalls {
+		a.ToolCalls[i].settle(i)
+	}
+	if len(a.ToolCalls) > 0 && (a.Finish == "" || a.Finish == "stop") {
+		a.Finish = "tool_calls"
+	}
+	if a.Finish == "" {
+		a.Finish = "stop"
+	}
+	content := a.content.String()
+	return encode(struct {
+		Response      string        `json:"response"`
+		Content       string        `json:"content"`
+		Role          string        `json:"role"`
+		Model         string        `json:"model"`
+		Provider      string        `json:"provider"`
+		Usage         llmUsage      `json:"usage"`
+		FinishReason  string        `json:"finish_reason"`
+		DurationMS    int64         `json:"duration_ms"`
+		ToolCalls     []llmToolCall `json:"tool_calls,omitempty"`
+		TokensUsed    int           `json:"tokens_used"`
+		TotalDuration int64         `json:"total_duration"`
+	}{content, content, "assistant", a.Model, provider,
+		llmUsage{a.Prompt, &a.Completion, a.Prompt + a.Completion},
+		a.Finish, took.Milliseconds(), a.ToolCalls, a.Completion, a.Total.Nanoseconds()})
+}
+
+// settle gives a tool call what not every server gives: an id, a type, and
+// arguments that are an object rather than a text that holds one.
+func (c *llmToolCall) settle(i int) {
+	if c.ID == "" {
+		c.ID = fmt.Sprintf("call_%d", i)
+	}
+	c.Type = "function"
+	c.Function.Arguments = c.Function.object()
+}
+
+// object returns the arguments as an object, where they are one.
+func (f llmToolFunction) object() json.RawMessage {
+	var text string
+	if json.Unmarshal(f.Arguments, &text) == nil {
+		if text = strings.TrimSpace(text); text == "" {
+			return json.RawMessage("{}")
+		}
+		if json.Valid([]byte(text)) {
+			return json.RawMessage(text)
+		}
+	}
+	if len(f.Arguments) == 0 {
+		return json.RawMessage("{}")
+	}
+	return f.Arguments
+}
+
+// text returns the arguments as the text that OpenAI's form wants.
+func (f llmToolFunction) text() json.RawMessage {
+	var text string
+	if json.Unmarshal(f.Arguments, &text) == nil {
+		return f.Arguments
+	}
+	quoted, _ := json.Marshal(string(f.object())) // a string always can be
+	return quoted
+}
+
+// embedded is what llm/embed returns: one embedding, or as many as were asked
+// for as a list.
+func embedded(r *llmRequest, model string, vectors []json.RawMessage, prompt int) (json.RawMessage, error) {
+	if len(vectors) != len(r.Inputs) {
+		return nil, protocols.Errorf(protocols.TaskResultInvalid,
+			"%d embeddings came for %d texts", len(vectors), len(r.Inputs))
+	}
+	dimensions := 0
+	for i, v := range vectors {
+		var numbers []float64
+		if err := json.Unmarshal(v, &numbers); err != nil || len(numbers) == 0 {
+			return nil, protocols.Errorf(protocols.TaskResultInvalid, "embedding %d is not a list of numbers", i)
+		}
+		dimensions = len(numbers)
+	}
+	result := map[string]any{
+		"model": model, "dimensions": dimensions, "usage": llmUsage{Prompt: prompt, Total: prompt},
+	}
+	if r.Many {
+		result["embeddings"] = vectors
+	} else {
+		result["embedding"] = vectors[0]
+	}
+	return encode(result)
+}
