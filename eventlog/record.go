@@ -50,7 +50,8 @@ type Record struct {
 	// Time is when the writer says it happened, in UTC, to the nanosecond.
 	Time time.Time
 	// Stream groups the records that one reader wants together, for example
-	// all of one run. It may not be empty or hold a NUL byte.
+	// all of one run. It may not be empty, hold a NUL byte or be longer than
+	// MaxName.
 	Stream string
 	// Type says how to read Data; the log does not look inside either.
 	Type string
@@ -60,6 +61,6 @@ type Record struct {
 	Refs []Hash
 	// Keys are names under which the stream can be found again with Lookup,
 	// for example an idempotency key. A key belongs to the first stream that
-	// took it.
+	// took it, until that stream is deleted.
 	Keys []string
 }

@@ -1,0 +1,211 @@
+package eventlog
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// StreamDeleted is the type of the record that Delete leaves in a stream.
+const StreamDeleted = "stream.deleted"
+
+// Deletion is the data, as JSON, of a StreamDeleted record. It stands for the
+// records that are gone, and the stream's chain of sums goes on from Sum.
+type Deletion struct {
+	// Last is the last record that went, and Sum the stream's sum up to it.
+	Last Seq  `json:"last"`
+	Sum  Hash `json:"sum"`
+	// Records says how many went, in this deletion and in earlier ones of
+	// the same stream.
+	Records uint64 `json:"records"`
+	// Covers lists their sequence numbers (the format is drawn in doc.go).
+	// A list over inlineCovers bytes is a value, the record's only ref.
+	Covers []byte `json:"covers,omitempty"`
+}
+
+// inlineCovers is how long a list of deleted records may be inside the record.
+const inlineCovers = 1 << 10
+
+// Delete removes a stream: its records, its keys, its checkpoint, and the
+// values that no other stream uses. In their place it leaves one StreamDeleted
+// record, which followers see like any other. Delete is atomic and durable when
+// it returns. Deleting a stream that has no records, or is deleted already, does
+// nothing. The stream can be appended to again, but nobody should.
+func (l *Log) Delete(stream string) error {
+	if err := checkStream(stream); err != nil {
+		return fmt.Errorf("delete: %w", err)
+	}
+	_, err := l.submit(&request{delete: stream})
+	return err
+}
+
+// delete makes the change, which is empty before, a deletion.
+func (w *writer) delete(stream string) error {
+	h, err := w.head(stream)
+	if err != nil {
+		return fmt.Errorf("delete: %w", err)
+	}
+	d := deletion{writer: w, stream: stream}
+	if err := d.collect(); err != nil {
+		return fmt.Errorf("delete stream %q: %w", stream, err)
+	}
+	if d.onlyMark() {
+		return nil
+	}
+	if err := d.freeValues(); err != nil {
+		return fmt.Errorf("delete stream %q: %w", stream, err)
+	}
+	return d.write(h)
+}
+
+// deletion gathers what goes with a stream.
+type deletion struct {
+	writer  *writer
+	stream  string
+	seqs    []Seq
+	covered spans // seqs, and what earlier marks covered
+	marks   int
+	refs    map[Hash]struct{}
+	claims  []string
+}
+
+func (d *deletion) onlyMark() bool { return len(d.seqs) == d.marks }
+
+// collect reads the whole stream.
+func (d *deletion) collect() error {
+	d.refs = make(map[Hash]struct{})
+	var (
+		p   page
+		dec decoder
+	)
+	for next := Seq(1); ; next = d.seqs[len(d.seqs)-1] + 1 {
+		p.reset()
+		if err := d.writer.store.stream(d.stream, next, d.writer.sums.last, &p); err != nil {
+			return err
+		}
+		if len(p.rows) == 0 {
+			return nil
+		}
+		for _, w := range p.rows {
+			r, err := dec.record(w)
+			if err != nil {
+				return err
+			}
+			if err := d.record(r); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (d *deletion) record(r Record) error {
+	if r.Type == StreamDeleted {
+		d.marks++
+		earlier, err := readCovers(d.writer.store, r)
+		if err != nil {
+			return err
+		}
+		d.covered = earlier // a mark is the first record of its stream
+	}
+	d.seqs = append(d.seqs, r.Seq)
+	d.covered = d.covered.add(r.Seq)
+	for _, h := range r.Refs {
+		d.refs[h] = struct{}{}
+	}
+	for _, k := range r.Keys {
+		c, ok, err := d.writer.store.claim(k)
+		if err != nil {
+			return err
+		}
+		if ok && c.seq == r.Seq {
+			d.claims = append(d.claims, k)
+		}
+	}
+	return nil
+}
+
+// freeValues drops the stream's uses, and the values that nobody else uses.
+func (d *deletion) freeValues() error {
+	w := d.writer
+	for h := range d.refs {
+		users, err := w.store.users(h, 2)
+		if err != nil {
+			return err
+		}
+		w.change.drop.uses = append(w.change.drop.uses, use{h, d.stream})
+		if len(users) != 1 || users[0] != d.stream {
+			continue
+		}
+		v, err := w.store.value(h)
+		if err != nil {
+			return fmt.Errorf("value %s: %w", h, err)
+		}
+		w.known.delete(h)
+		w.change.drop.values = append(w.change.drop.values, h)
+		w.sums.values--
+		w.sums.valueBytes -= uint64(len(v))
+	}
+	return nil
+}
+
+// write ends the change with the mark.
+func (d *deletion) write(h *head) error {
+	w := d.writer
+	w.change.drop.stream = d.stream
+	w.change.drop.records = d.seqs
+	w.change.drop.claims = d.claims
+	w.change.drop.checkpoints = []string{d.stream}
+	w.sums.records -= uint64(len(d.seqs))
+	mark, covers, err := d.mark(h)
+	if err != nil {
+		return err
+	}
+	if len(mark.Refs) > 0 {
+		if _, err := w.has(mark.Refs[0]); err != nil {
+			return err
+		}
+		w.addValue(mark.Refs[0], covers)
+	}
+	w.addRecord(&mark)
+	return nil
+}
+
+// mark makes the record that stands for what goes.
+func (d *deletion) mark(h *head) (r Record, covers []byte, err error) {
+	covers = appendSpans(nil, d.covered)
+	data := Deletion{Last: h.seq, Sum: h.sum, Records: d.covered.count()}
+	r = Record{Time: time.Now(), Stream: d.stream, Type: StreamDeleted}
+	if len(covers) <= inlineCovers {
+		data.Covers = covers
+	} else {
+		r.Refs = []Hash{Sum(covers)}
+	}
+	r.Data, err = json.Marshal(data)
+	return r, covers, err
+}
+
+// readCovers returns the records that a mark stands for.
+func readCovers(s store, mark Record) (spans, error) {
+	d, err := ParseDeletion(mark)
+	if err != nil {
+		return nil, err
+	}
+	if len(mark.Refs) > 0 {
+		if d.Covers, err = s.value(mark.Refs[0]); err != nil {
+			return nil, fmt.Errorf("record %d: value %s: %w", mark.Seq, mark.Refs[0], err)
+		}
+	}
+	covered, err := parseSpans(d.Covers)
+	if err != nil {
+		return nil, fmt.Errorf("record %d: %w", mark.Seq, err)
+	}
+	return covered, nil
+}
+
+// ParseDeletion reads the data of a StreamDeleted record.
+func ParseDeletion(r Record) (d Deletion, err error) {
+	if err := json.Unmarshal(r.Data, &d); err != nil {
+		return d, fmt.Errorf("record %d: read the mark of a deletion: %w", r.Seq, err)
+	}
+	return d, nil
+}

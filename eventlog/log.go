@@ -1,0 +1,139 @@
+package eventlog
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+var (
+	// ErrNotFound is returned for a value that the log does not have.
+	ErrNotFound = errors.New("not in the log")
+	// ErrClosed is returned by everything that is asked of a closed log; a
+	// follower gets it when the log is closed under it.
+	ErrClosed = errors.New("the log is closed")
+)
+
+// Options are the settings of a log; the zero value is a good one.
+type Options struct {
+	// FS is where Open keeps the store; nil is the disk. It is the seam for
+	// tests of crashes and of a failing disk.
+	FS vfs.FS
+	// Logger gets what the store says about itself; nil discards it.
+	Logger *slog.Logger
+	// Fatal is called when a write can't be made durable: the disk is full
+	// or broken, and what the log holds in memory is no longer what a
+	// restart would find. It must not return; nil panics. Records that were
+	// acknowledged before are safe: the cure is to start again. It may be
+	// called from any goroutine, more than once, and must not call the log.
+	Fatal func(error)
+	// Writer names the program and its version in a new store, for whoever
+	// finds that it can't read it. Empty: the main module and its version.
+	Writer string
+}
+
+// Log is a durable list of records with one writer. Its methods may be called
+// from many goroutines.
+type Log struct {
+	store   store
+	id      string
+	options Options
+
+	// Every use of store holds life for reading, so that Close waits for it.
+	life   sync.RWMutex
+	closed bool // guarded by life
+	closes sync.Once
+	ended  chan struct{} // closed by Close
+	err    error         // what Close returned first
+
+	last   atomic.Uint64 // Seq of the last durable record; only lead writes it
+	failed atomic.Pointer[error]
+	queue  queue
+	writer writer // used by whoever leads the queue, and by nobody else
+	bells  bells
+	counts counts
+
+	disk       *countingFS // nil in memory
+	readByOpen uint64
+}
+
+// newID makes the name of a new store.
+func newID() string { return strings.ToLower(rand.Text()) }
+
+// OpenMemory returns a log that lives in memory and ends with the process.
+func OpenMemory(o Options) *Log {
+	l, err := newLog(newMemoryStore(), newID(), o)
+	if err != nil {
+		panic(fmt.Sprintf("an empty log in memory: %v", err))
+	}
+	return l
+}
+
+// newLog starts a log on a store; it is the store's owner from then on.
+func newLog(s store, id string, o Options) (*Log, error) {
+	sums, err := s.totals()
+	if err != nil {
+		return nil, fmt.Errorf("read the store's totals: %w", err)
+	}
+	l := &Log{store: s, id: id, options: o, ended: make(chan struct{})}
+	l.last.Store(uint64(sums.last))
+	l.writer = newWriter(s, sums)
+	return l, nil
+}
+
+// ID returns the random name that the store got when it was made.
+func (l *Log) ID() string { return l.id }
+
+// Last returns the Seq of the last durable record, 0 in an empty log.
+func (l *Log) Last() Seq { return Seq(l.last.Load()) }
+
+// Close waits for the calls that are under way, ends all followers with
+// ErrClosed and closes the store. A second Close returns what the first did.
+// A log that had to call Options.Fatal is not closed cleanly.
+func (l *Log) Close() error {
+	l.closes.Do(func() {
+		close(l.ended)
+		l.life.Lock()
+		defer l.life.Unlock()
+		l.closed = true
+		if l.failed.Load() == nil {
+			l.err = l.store.close()
+		}
+	})
+	return l.err
+}
+
+// enter must be called before the store is used, and leave after.
+func (l *Log) enter() error {
+	l.life.RLock()
+	if l.closed {
+		l.life.RUnlock()
+		return ErrClosed
+	}
+	return nil
+}
+
+func (l *Log) leave() { l.life.RUnlock() }
+
+// fail ends the log's life; it does not return.
+func (l *Log) fail(err error) {
+	l.failed.CompareAndSwap(nil, &err)
+	if l.options.Fatal != nil {
+		l.options.Fatal(err)
+	}
+	panic(err)
+}
+
+// failure returns why the log failed, nil if it is well.
+func (l *Log) failure() error {
+	if p := l.failed.Load(); p != nil {
+		return *p
+	}
+	return nil
+}

@@ -1,0 +1,59 @@
+package eventlog
+
+import "sync/atomic"
+
+// Stats is what can be said about a log without reading it.
+type Stats struct {
+	// Last is the Seq of the last durable record.
+	Last Seq
+	// Records and Values exist now; ValueBytes are in the values.
+	Records, Values, ValueBytes uint64
+	// DiskBytes is about what the store takes on disk (in memory, if it
+	// lives there), with what is left to be cleared away.
+	DiskBytes int64
+
+	// The rest counts from Open on.
+
+	// Appends were made durable in Commits, with AppendedBytes of records
+	// and values. Deletions count as appends.
+	Appends, Commits, AppendedBytes uint64
+	// Syncs of files and folders, of Open and of the background too.
+	Syncs uint64
+	// OpenBytesRead were read by Open, BytesRead in all, Open included.
+	OpenBytesRead, BytesRead uint64
+}
+
+// Stats returns the figures of this moment; those of a closed log are zero.
+func (l *Log) Stats() Stats {
+	if l.enter() != nil {
+		return Stats{}
+	}
+	defer l.leave()
+	t, err := l.store.totals()
+	if err != nil {
+		return Stats{}
+	}
+	s := Stats{
+		Last:          l.Last(),
+		Records:       t.records,
+		Values:        t.values,
+		ValueBytes:    t.valueBytes,
+		DiskBytes:     l.store.size(),
+		Appends:       l.counts.appends.Load(),
+		Commits:       l.counts.commits.Load(),
+		AppendedBytes: l.counts.bytes.Load(),
+	}
+	if d := l.disk; d != nil {
+		s.Syncs, s.BytesRead, s.OpenBytesRead = d.syncs.Load(), d.read.Load(), l.readByOpen
+	}
+	return s
+}
+
+// counts is what the log counts itself.
+type counts struct{ appends, commits, bytes atomic.Uint64 }
+
+func (c *counts) commit(appends, bytes int) {
+	c.appends.Add(uint64(appends))
+	c.commits.Add(1)
+	c.bytes.Add(uint64(bytes))
+}
