@@ -124,28 +124,31 @@ type openAIToolCall struct {
 	} `json:"function"`
 }
 
-// generate asks for a stream, and again differently when the server says that
-// it can't do what was asked.
 func (o *openAI) generate(ctx context.Context, r *llmRequest, header http.Header, host Host) (json.RawMessage, error) {
 	if len(r.Messages) == 0 {
 		r.converse()
 	}
-	body := openAIBody(r)
 	answer := newAnswer(r, host)
+	stream, err := o.ask(ctx, openAIBody(r), header)
+	if err != nil {
+		return nil, err
+	}
+	defer stream.Close()
+	if err := openAIRead(stream, answer); err != nil {
+		return nil, err
+	}
+	return answer.result(o.server.provider)
+}
+
+// ask sends a chat, and again with less when the server says that it can't do
+// all of what was asked.
+func (o *openAI) ask(ctx context.Context, body map[string]any, header http.Header) (*llmStream, error) {
 	for {
 		stream, err := o.server.post(ctx, "/chat/completions", body, header)
 		var refusal *llmRefusal
-		if errors.As(err, &refusal) && simplify(body, refusal) {
-			continue
+		if !errors.As(err, &refusal) || !simplify(body, refusal) {
+			return stream, err
 		}
-		if err != nil {
-			return nil, err
-		}
-		defer stream.Close()
-		if err := openAIRead(stream, answer); err != nil {
-			return nil, err
-		}
-		return answer.result(o.server.provider)
 	}
 }
 

@@ -147,23 +147,29 @@ func joined(first, second json.RawMessage) json.RawMessage {
 type sseReader struct{ lines *bufio.Reader }
 
 // next returns the data of the next event that has any. An event that the
-// stream's end cuts off is io.ErrUnexpectedEOF.
+// stream's end cuts off is io.ErrUnexpectedEOF, unless it is [DONE], after
+// which not every server ends the line.
 func (r *sseReader) next() (string, error) {
 	var data []string
 	for {
 		line, err := r.lines.ReadString('\n')
-		if err == io.EOF && (line != "" || data != nil) {
-			return "", io.ErrUnexpectedEOF
-		}
-		if err != nil {
+		if err != nil && err != io.EOF {
 			return "", err
 		}
-		line = strings.TrimRight(line, "\r\n")
-		if text, is := strings.CutPrefix(line, "data:"); is {
-			data = append(data, strings.TrimPrefix(text, " "))
+		text := strings.TrimRight(line, "\r\n")
+		if value, is := strings.CutPrefix(text, "data:"); is {
+			data = append(data, strings.TrimPrefix(value, " "))
 		}
-		if line == "" && data != nil {
+		switch {
+		case err == nil && text == "" && data != nil:
 			return strings.Join(data, "\n"), nil
+		case err == nil:
+		case len(data) == 1 && data[0] == "[DONE]":
+			return data[0], nil
+		case line != "" || data != nil:
+			return "", io.ErrUnexpectedEOF
+		default:
+			return "", io.EOF
 		}
 	}
 }
