@@ -1,0 +1,127 @@
+package replay
+
+import (
+	"slices"
+	"time"
+
+	"gleitzeit/eventlog"
+)
+
+// Checkpointer writes checkpoints of the runs that have changed, as a reader
+// of the log: it takes no part in deciding and may be late or die at any time.
+type Checkpointer struct {
+	log  *eventlog.Log
+	at   eventlog.Seq // what the written checkpoints cover
+	next uint64
+	time time.Time
+	life eventlog.Seq
+}
+
+// saveChunk is how many runs' checkpoints go into one batch.
+const saveChunk = 256
+
+// NewCheckpointer continues from the checkpoints that the log has.
+func NewCheckpointer(log *eventlog.Log) (*Checkpointer, error) {
+	c := &Checkpointer{log: log, next: 1}
+	cp, found, err := log.Checkpoint(SystemStream)
+	if err != nil || !found {
+		return c, err
+	}
+	s := NewState()
+	if err := s.restoreSystem(cp); err != nil {
+		return nil, err
+	}
+	c.at, c.next, c.time, c.life = cp.At, s.NextRun, s.Time, s.Life
+	return c, nil
+}
+
+// Behind returns how many records the checkpoints don't cover yet.
+func (c *Checkpointer) Behind() int { return int(c.log.Last() - c.at) }
+
+// Save covers the log up to its present end. It returns how many tasks it
+// wrote, which is what it costs.
+func (c *Checkpointer) Save() (tasks int, err error) {
+	last := c.log.Last()
+	changed, ended, err := c.scan(last)
+	if err != nil {
+		return 0, err
+	}
+	codec := NewCodec(c.log.Value)
+	var save []eventlog.Checkpoint
+	for _, number := range changed {
+		r, err := LoadRun(c.log, codec, number)
+		if err != nil {
+			return tasks, err
+		}
+		if r == nil {
+			continue // it has ended meanwhile; the next Save drops it
+		}
+		data, err := encodeRun(r)
+		if err != nil {
+			return tasks, err
+		}
+		tasks += len(r.Tasks)
+		save = append(save, eventlog.Checkpoint{Stream: Stream(number), At: r.Seq, Data: data})
+		if len(save) == saveChunk {
+			if err := c.log.SaveCheckpoints(save, nil); err != nil {
+				return tasks, err
+			}
+			save = save[:0]
+		}
+	}
+	system, err := marshal(savedSystem{NextRun: c.next, Time: c.time, Life: c.life})
+	if err != nil {
+		return tasks, err
+	}
+	save = append(save, eventlog.Checkpoint{Stream: SystemStream, At: last, Data: system})
+	if err := c.log.SaveCheckpoints(save, ended); err != nil {
+		return tasks, err
+	}
+	c.at = last
+	return tasks, nil
+}
+
+// scan reads the records that the checkpoints don't cover, and finds which
+// runs changed and which ended in them.
+func (c *Checkpointer) scan(last eventlog.Seq) (changed []uint64, ended []string, err error) {
+	live := map[uint64]bool{}
+	for rec, err := range c.log.Read(c.at + 1) {
+		if err != nil {
+			return nil, nil, err
+		}
+		if rec.Seq > last {
+			break
+		}
+		if rec.Time.After(c.time) {
+			c.time = rec.Time
+		}
+		if rec.Stream == SystemStream && rec.Type == (*SystemStarted)(nil).Type() {
+			c.life = rec.Seq
+		}
+		number, ok := RunOf(rec.Stream)
+		if !ok {
+			continue
+		}
+		c.next = max(c.next, number+1)
+		live[number] = !isEnd(rec.Type)
+	}
+	for number, lives := range live {
+		if lives {
+			changed = append(changed, number)
+		} else {
+			ended = append(ended, Stream(number))
+		}
+	}
+	slices.Sort(changed)
+	slices.Sort(ended)
+	return changed, ended, nil
+}
+
+// isEnd tells whether an event of that name ends its run (or removes it).
+func isEnd(name string) bool {
+	switch name {
+	case "workflow.completed", "workflow.failed", "workflow.cancelled", "workflow.timed_out", eventlog.StreamDeleted:
+		return true
+	}
+	return false
+}

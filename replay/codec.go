@@ -1,0 +1,169 @@
+package replay
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"gleitzeit/eventlog"
+	"gleitzeit/protocols"
+)
+
+// table says which struct each name on disk is read into. An old version of
+// an event stays a row for ever: one that lifts it to today's struct.
+var table = map[string]func() Event{
+	"system.started":             func() Event { return new(SystemStarted) },
+	"workflow.submitted":         func() Event { return new(WorkflowSubmitted) },
+	"task.started":               func() Event { return new(TaskStarted) },
+	"task.completed":             func() Event { return new(TaskCompleted) },
+	"task.retrying":              func() Event { return new(TaskRetrying) },
+	"task.due":                   func() Event { return new(TaskDue) },
+	"task.failed":                func() Event { return new(TaskFailed) },
+	"task.skipped":               func() Event { return new(TaskSkipped) },
+	"task.cancelled":             func() Event { return new(TaskCancelled) },
+	"task.interrupted":           func() Event { return new(TaskInterrupted) },
+	"task.in_doubt":              func() Event { return new(TaskInDoubt) },
+	"task.answered":              func() Event { return new(TaskAnswered) },
+	"workflow.outputs_requested": func() Event { return new(OutputsRequested) },
+	"workflow.cancel_requested":  func() Event { return new(CancelRequested) },
+	"workflow.interrupted":       func() Event { return new(WorkflowInterrupted) },
+	"workflow.resumed":           func() Event { return new(WorkflowResumed) },
+	"workflow.parked":            func() Event { return new(WorkflowParked) },
+	"workflow.completed":         func() Event { return new(WorkflowEnded) },
+	"workflow.failed":            func() Event { return new(WorkflowEnded) },
+	"workflow.cancelled":         func() Event { return new(WorkflowEnded) },
+	"workflow.timed_out":         func() Event { return new(WorkflowEnded) },
+}
+
+// Types returns the names of all events, sorted.
+func Types() []string { return slices.Sorted(maps.Keys(table)) }
+
+// Encode adds the fact to the batch, with the values that it brings along.
+func Encode(f Fact, b *eventlog.Batch) error {
+	r := eventlog.Record{Time: f.At, Stream: SystemStream, Type: f.Event.Type()}
+	if f.Run != 0 {
+		r.Stream = Stream(f.Run)
+	}
+	switch e := f.Event.(type) {
+	case *WorkflowSubmitted:
+		e.put(b, &r)
+	case *TaskCompleted:
+		e.Result.put(b, &r)
+	case *WorkflowEnded:
+		e.Outputs.put(b, &r)
+	}
+	data, err := marshal(f.Event)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", r.Type, err)
+	}
+	r.Data = data
+	b.Add(r)
+	return nil
+}
+
+// marshal writes v as JSON without escaping what HTML would mind.
+func marshal(v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n")), nil
+}
+
+// put adds the submission's values and names to the batch and record.
+func (e *WorkflowSubmitted) put(b *eventlog.Batch, r *eventlog.Record) {
+	for _, v := range e.values {
+		b.Put(v)
+	}
+	r.Refs = append(r.Refs, e.Document, e.Setup)
+	r.Refs = append(r.Refs, e.Files...)
+	e.Context.put(b, r)
+	if e.Key != "" {
+		r.Keys = []string{e.Key}
+	}
+}
+
+// kept is the event as State keeps it: without the bytes that the log has.
+func (e *WorkflowSubmitted) kept() *WorkflowSubmitted {
+	c := *e
+	c.Context, c.plan, c.values = e.Context.kept(), nil, nil
+	return &c
+}
+
+// Bring gives a new submission its plan and the values that go into the log
+// with it: document, setup and files.
+func (e *WorkflowSubmitted) Bring(p *Plan, values ...[]byte) { e.plan, e.values = p, values }
+
+// Codec reads facts from records. It is not for use by several goroutines.
+type Codec struct {
+	values func(eventlog.Hash) ([]byte, error)
+	plans  map[planKey]*Plan
+}
+
+// NewCodec returns a codec that finds documents and setups with values, for
+// example (*eventlog.Log).Value.
+func NewCodec(values func(eventlog.Hash) ([]byte, error)) *Codec {
+	return &Codec{values: values, plans: map[planKey]*Plan{}}
+}
+
+// Decode reads the record. Records that aren't ours (a deleted stream's
+// trace) give found false. An error means that the log is damaged or newer
+// than this program.
+func (c *Codec) Decode(r eventlog.Record) (f Fact, found bool, err error) {
+	f = Fact{Seq: r.Seq, At: r.Time}
+	if r.Stream != SystemStream {
+		if f.Run, found = RunOf(r.Stream); !found {
+			return f, false, nil
+		}
+	}
+	if r.Type == eventlog.StreamDeleted {
+		return f, false, nil
+	}
+	fresh, known := table[r.Type]
+	if !known {
+		return f, false, fmt.Errorf("record %d: unknown event %q: was the store written by a newer gleitzeit?", r.Seq, r.Type)
+	}
+	f.Event = fresh()
+	if err := json.Unmarshal(r.Data, f.Event); err != nil {
+		return f, false, fmt.Errorf("record %d (%s): %w", r.Seq, r.Type, err)
+	}
+	if e, ok := f.Event.(*WorkflowSubmitted); ok {
+		if e.plan, err = c.Plan(e.Document, e.Setup); err != nil {
+			return f, false, fmt.Errorf("record %d (%s): %w", r.Seq, r.Type, err)
+		}
+	}
+	return f, true, nil
+}
+
+// Plan returns the plan of a document and setup that the log has.
+func (c *Codec) Plan(document, setup eventlog.Hash) (*Plan, error) {
+	key := planKey{document, setup}
+	if p := c.plans[key]; p != nil {
+		return p, nil
+	}
+	raw, err := c.values(document)
+	if err != nil {
+		return nil, fmt.Errorf("document: %w", err)
+	}
+	w, err := protocols.Decode(raw)
+	if err != nil {
+		return nil, fmt.Errorf("document: %w", err)
+	}
+	if raw, err = c.values(setup); err != nil {
+		return nil, fmt.Errorf("setup: %w", err)
+	}
+	var s Setup
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return nil, fmt.Errorf("setup: %w", err)
+	}
+	p, err := NewPlan(document, w, setup, &s)
+	if err != nil {
+		return nil, err
+	}
+	c.plans[key] = p
+	return p, nil
+}

@@ -1,0 +1,131 @@
+package replay
+
+import (
+	"fmt"
+
+	"gleitzeit/eventlog"
+)
+
+// Load makes the state from the log: from the checkpoints of the live runs
+// and the records after them. What it reads grows with the live runs and the
+// tail, not with the past.
+func Load(log *eventlog.Log) (*State, error) {
+	s := NewState()
+	codec := NewCodec(log.Value)
+	from, err := s.restore(log, codec)
+	if err != nil {
+		return nil, err
+	}
+	for rec, err := range log.Read(from) {
+		if err != nil {
+			return nil, err
+		}
+		f, found, err := codec.Decode(rec)
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			s.Apply(f)
+		}
+		s.Seq = rec.Seq
+	}
+	return s, nil
+}
+
+// restore reads the checkpoints and returns the first record they don't cover.
+func (s *State) restore(log *eventlog.Log, codec *Codec) (from eventlog.Seq, err error) {
+	cp, found, err := log.Checkpoint(SystemStream)
+	if err != nil || !found {
+		return 1, err
+	}
+	if err := s.restoreSystem(cp); err != nil {
+		return 0, err
+	}
+	for cp, err := range log.Checkpoints(runPrefix) {
+		if err != nil {
+			return 0, err
+		}
+		if err := s.restoreRun(codec, cp); err != nil {
+			return 0, err
+		}
+	}
+	for _, r := range s.runs {
+		s.orphan(r)
+	}
+	return cp.At + 1, nil
+}
+
+// LoadRun returns the state of one live run alone, as it is at the end of the
+// log, or nil when there is no such run or it has ended.
+func LoadRun(log *eventlog.Log, codec *Codec, number uint64) (*Run, error) {
+	s := NewState()
+	from := eventlog.Seq(1)
+	cp, found, err := log.Checkpoint(Stream(number))
+	if err != nil {
+		return nil, err
+	}
+	if found {
+		if err := s.restoreRun(codec, cp); err != nil {
+			return nil, err
+		}
+		from = cp.At + 1
+	}
+	for rec, err := range log.ReadStream(Stream(number), from) {
+		if err != nil {
+			return nil, err
+		}
+		f, _, err := codec.Decode(rec)
+		if err != nil {
+			return nil, err
+		}
+		s.Apply(f)
+	}
+	return s.Run(number), nil
+}
+
+// At returns the state as it was after the record seq, from the log alone.
+func At(log *eventlog.Log, seq eventlog.Seq) (*State, error) {
+	s := NewState()
+	codec := NewCodec(log.Value)
+	for rec, err := range log.Read(1) {
+		if err != nil {
+			return nil, err
+		}
+		if rec.Seq > seq {
+			break
+		}
+		f, found, err := codec.Decode(rec)
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			s.Apply(f)
+		}
+		s.Seq = rec.Seq
+	}
+	return s, nil
+}
+
+// Facts returns all that happened to one run, oldest first.
+func Facts(log *eventlog.Log, run uint64) ([]Fact, error) {
+	var facts []Fact
+	codec := NewCodec(log.Value)
+	for rec, err := range log.ReadStream(Stream(run), 1) {
+		if err != nil {
+			return nil, err
+		}
+		f, found, err := codec.Decode(rec)
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			facts = append(facts, f)
+		}
+	}
+	if len(facts) > 0 {
+		if _, ok := facts[0].Event.(*WorkflowSubmitted); !ok {
+			return nil, fmt.Errorf("run %d: its history does not begin with its submission", run)
+		}
+	}
+	return facts, nil
+}

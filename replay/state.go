@@ -1,0 +1,212 @@
+package replay
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/btree"
+
+	"gleitzeit/eventlog"
+	"gleitzeit/protocols"
+)
+
+// Fact is an event with its place: what happened, to which run, when.
+type Fact struct {
+	Seq   eventlog.Seq
+	At    time.Time
+	Run   uint64 // the run's number, 0 for the store as a whole
+	Event Event
+}
+
+// SystemStream is the stream of the events that concern the whole store.
+const SystemStream = "system"
+
+// runPrefix begins the name of every run's stream.
+const runPrefix = "run/"
+
+// Stream returns the name of a run's stream; names sort by number.
+func Stream(run uint64) string { return fmt.Sprintf("%s%010d", runPrefix, run) }
+
+// RunOf returns the number of the run whose stream it is.
+func RunOf(stream string) (uint64, bool) {
+	digits, ok := strings.CutPrefix(stream, runPrefix)
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(digits, 10, 64)
+	return n, err == nil && n > 0
+}
+
+// NumberOf returns the run's number that an id such as dependent-tasks-7 ends
+// with.
+func NumberOf(id string) (uint64, bool) {
+	n, err := strconv.ParseUint(id[strings.LastIndexByte(id, '-')+1:], 10, 64)
+	return n, err == nil && n > 0
+}
+
+// State is what the log amounts to: the runs that live, and indexes over
+// them. Only Apply changes it. A run leaves it when it ends.
+type State struct {
+	// Seq and Time are those of the last fact applied.
+	Seq  eventlog.Seq
+	Time time.Time
+	// Life is the place of the last SystemStarted: runs that were taken before
+	// it are held by nobody.
+	Life eventlog.Seq
+	// NextRun is the number that the next run gets; none is used twice.
+	NextRun uint64
+	// Running is the number of attempts that hold a slot.
+	Running int
+
+	runs      map[uint64]*Run
+	keys      map[string]uint64 // idempotency keys of the live runs
+	plans     map[planKey]*planUse
+	groups    map[groupKey]*Group
+	order     []*Group // groups in the order in which they came
+	timers    *btree.BTreeG[Timer]
+	unsettled *btree.BTreeG[uint64]
+}
+
+type planKey struct{ document, setup eventlog.Hash }
+
+type planUse struct {
+	plan *Plan
+	runs int
+}
+
+type groupKey struct {
+	setup    eventlog.Hash
+	provider int
+}
+
+// Group is a provider under one setup: its slots, and who waits for one.
+type Group struct {
+	Provider *ProviderSlots
+	Running  int
+	ready    *btree.BTreeG[Ready]
+}
+
+// Ready is a task that could start.
+type Ready struct {
+	Priority protocols.Priority
+	Run      uint64
+	Task     int
+}
+
+// Before is the order of starting: priority first, then the older run, then
+// the order of the file.
+func (a Ready) Before(b Ready) bool {
+	if a.Priority != b.Priority {
+		return a.Priority > b.Priority
+	}
+	if a.Run != b.Run {
+		return a.Run < b.Run
+	}
+	return a.Task < b.Task
+}
+
+// Timer is a moment at which something has to be decided about a run: a
+// retry's time has come (Task), or its deadline has passed (Task is -1).
+type Timer struct {
+	At   time.Time
+	Run  uint64
+	Task int
+}
+
+func (a Timer) before(b Timer) bool {
+	if !a.At.Equal(b.At) {
+		return a.At.Before(b.At)
+	}
+	if a.Run != b.Run {
+		return a.Run < b.Run
+	}
+	return a.Task < b.Task
+}
+
+const btreeDegree = 16
+
+// NewState returns the state of an empty log.
+func NewState() *State {
+	return &State{
+		NextRun:   1,
+		runs:      map[uint64]*Run{},
+		keys:      map[string]uint64{},
+		plans:     map[planKey]*planUse{},
+		groups:    map[groupKey]*Group{},
+		timers:    btree.NewG(btreeDegree, Timer.before),
+		unsettled: btree.NewG(btreeDegree, func(a, b uint64) bool { return a < b }),
+	}
+}
+
+// Run returns a live run, or nil. It must not be changed.
+func (s *State) Run(number uint64) *Run { return s.runs[number] }
+
+// Runs returns the number of live runs.
+func (s *State) Runs() int { return len(s.runs) }
+
+// Each calls f for every live run, in no particular order.
+func (s *State) Each(f func(*Run)) {
+	for _, r := range s.runs {
+		f(r)
+	}
+}
+
+// ByKey returns the live run that was submitted under the idempotency key.
+func (s *State) ByKey(key string) *Run { return s.runs[s.keys[key]] }
+
+// Plan returns the plan that a live run uses for the document and setup.
+func (s *State) Plan(document, setup eventlog.Hash) *Plan {
+	if u := s.plans[planKey{document, setup}]; u != nil {
+		return u.plan
+	}
+	return nil
+}
+
+// NextReady returns the task that should start next among the providers that
+// have a free slot.
+func (s *State) NextReady() (next Ready, found bool) {
+	for _, g := range s.order {
+		if g.Running >= g.Provider.Slots {
+			continue
+		}
+		if r, ok := g.ready.Min(); ok && (!found || r.Before(next)) {
+			next, found = r, true
+		}
+	}
+	return next, found
+}
+
+// NextTimer returns the earliest timer.
+func (s *State) NextTimer() (Timer, bool) { return s.timers.Min() }
+
+// NextUnsettled returns a run about which something is to be decided that
+// follows from what has happened to it.
+func (s *State) NextUnsettled() *Run {
+	n, ok := s.unsettled.Min()
+	if !ok {
+		return nil
+	}
+	return s.runs[n]
+}
+
+// ReadyTasks returns how many tasks could start if there were slots enough.
+func (s *State) ReadyTasks() int {
+	n := 0
+	for _, g := range s.order {
+		n += g.ready.Len()
+	}
+	return n
+}
+
+func (s *State) group(p *Plan, task int) *Group {
+	key := groupKey{p.SetupHash, p.provider[task]}
+	g := s.groups[key]
+	if g == nil {
+		g = &Group{Provider: p.Provider(task), ready: btree.NewG(btreeDegree, Ready.Before)}
+		s.groups[key] = g
+		s.order = append(s.order, g)
+	}
+	return g
+}

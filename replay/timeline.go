@@ -1,0 +1,130 @@
+package replay
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"gleitzeit/eventlog"
+	"gleitzeit/protocols"
+)
+
+// Entry is one fact as people are shown it: a line of a run's history.
+type Entry struct {
+	Seq     eventlog.Seq `json:"seq"`
+	Time    time.Time    `json:"time"`
+	Run     string       `json:"run"`
+	Type    string       `json:"type"`
+	Task    string       `json:"task,omitempty"`
+	Attempt int          `json:"attempt,omitempty"`
+	Text    string       `json:"text"`
+	Event   Event        `json:"event"` // the fact itself
+}
+
+// Describe puts a fact of the run into words. w is the run's document.
+func Describe(f Fact, id string, w *protocols.Workflow) Entry {
+	e := Entry{Seq: f.Seq, Time: f.At, Run: id, Type: f.Event.Type(), Event: f.Event}
+	name := func(i int) string {
+		if i >= 0 && i < len(w.Tasks) {
+			return w.Tasks[i].ID
+		}
+		return fmt.Sprintf("task %d", i)
+	}
+	of := func(task, attempt int) { e.Task, e.Attempt = name(task), attempt }
+	switch v := f.Event.(type) {
+	case *WorkflowSubmitted:
+		e.Text = "submitted"
+		if v.Source != "" {
+			e.Text += " from " + v.Source
+		}
+	case *TaskStarted:
+		of(v.Task, v.Attempt)
+		e.Text = fmt.Sprintf("attempt %d started on %s", v.Attempt, v.Provider)
+	case *TaskCompleted:
+		of(v.Task, v.Attempt)
+		e.Text = fmt.Sprintf("completed in %s", short(v.Duration))
+	case *TaskRetrying:
+		of(v.Task, v.Attempt)
+		e.Text = fmt.Sprintf("attempt %d failed: %s; again in %s", v.Attempt, explain(v.Error), short(v.Delay))
+	case *TaskDue:
+		of(v.Task, 0)
+		e.Text = "the time of the retry has come"
+	case *TaskFailed:
+		of(v.Task, v.Attempt)
+		e.Text = "failed: " + explain(v.Error)
+	case *TaskSkipped:
+		names := make([]string, len(v.Tasks))
+		for i, t := range v.Tasks {
+			names[i] = name(t)
+		}
+		e.Task, e.Text = strings.Join(names, ", "), "skipped: "+v.Reason
+	case *TaskCancelled:
+		of(v.Task, v.Attempt)
+		e.Text = "cancelled"
+		if v.Error != nil {
+			e.Text += ": " + v.Error.Message
+		}
+	case *TaskInterrupted:
+		of(v.Task, v.Attempt)
+		e.Text = "stopped, to be tried again when the run is resumed"
+	case *TaskInDoubt:
+		of(v.Task, v.Attempt)
+		e.Text = fmt.Sprintf("in doubt: the process died while attempt %d ran; on_crash: %s", v.Attempt, v.Action)
+	case *TaskAnswered:
+		of(v.Task, 0)
+		e.Text = "a person decided: " + string(v.Action)
+	case *OutputsRequested:
+		e.Text = "all tasks have ended; making the outputs"
+	case *CancelRequested:
+		e.Text = "cancel requested"
+		if v.Reason == RunTimeout {
+			e.Text = "the run's timeout has passed"
+		}
+		if v.By != "" {
+			e.Text += " by " + v.By
+		}
+	case *WorkflowInterrupted:
+		e.Text = "interrupted: nothing new starts until it is resumed"
+	case *WorkflowResumed:
+		e.Text = "resumed"
+		if v.Unparked {
+			e.Text += ", taken out of the park"
+		}
+	case *WorkflowParked:
+		e.Task, e.Text = name(v.Task), "parked: "+v.Reason
+	case *WorkflowEnded:
+		e.Text = string(v.Status)
+		if v.Error != nil && v.Status == Failed {
+			e.Text += ": " + v.Error.Message
+		}
+	}
+	return e
+}
+
+func explain(e *protocols.Error) string {
+	if e == nil {
+		return "unknown error"
+	}
+	return fmt.Sprintf("%s (%s)", e.Message, e.Code)
+}
+
+// short rounds a duration to what people read.
+func short(d protocols.Duration) string {
+	t := time.Duration(d)
+	switch {
+	case t >= time.Minute:
+		return t.Round(time.Second).String()
+	case t >= time.Second:
+		return t.Round(10 * time.Millisecond).String()
+	}
+	return t.Round(10 * time.Microsecond).String()
+}
+
+// Timeline returns the run's history in words.
+func (h *History) Timeline() []Entry {
+	entries := make([]Entry, len(h.Facts))
+	for i, f := range h.Facts {
+		entries[i] = Describe(f, h.run.ID(), h.run.Plan.Workflow)
+	}
+	return entries
+}

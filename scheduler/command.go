@@ -1,0 +1,76 @@
+package scheduler
+
+import (
+	"gleitzeit/eventlog"
+	"gleitzeit/protocols"
+	"gleitzeit/replay"
+)
+
+// Command is a wish: something that may become events.
+type Command interface{ command() }
+
+// Start takes the store for this process; it comes before all others.
+type Start struct {
+	PID     int
+	Version string
+}
+
+// Submit asks for a new run. A key that a live run has already gives that run.
+type Submit struct {
+	Plan     *replay.Plan
+	Values   [][]byte // the document, the setup and the files, for the log
+	Context  replay.Value
+	Files    []eventlog.Hash
+	Source   string
+	Priority protocols.Priority
+	Key      string
+}
+
+// Resume takes a run on: the first time in this process, or again after it was
+// interrupted or parked.
+type Resume struct {
+	Run uint64
+	// Explicit tells that a person asked for it: it takes the run out of the park.
+	Explicit bool
+	// Answers says what becomes of attempts in doubt, by task.
+	Answers map[int]protocols.OnCrash
+}
+
+// Interrupt lets nothing new of a run start until it is resumed.
+type Interrupt struct {
+	Run uint64
+	By  string
+}
+
+// Cancel ends a run early.
+type Cancel struct {
+	Run uint64
+	By  string
+}
+
+// Finish is the outcome of an attempt.
+type Finish struct {
+	Run         uint64
+	Task        int
+	Attempt     int
+	Result      replay.Value
+	Error       *protocols.Error
+	Interrupted bool // we stopped it because we had to leave
+	Duration    protocols.Duration
+	Jitter      float64 // in [0,1), drawn by the worker
+}
+
+// Outputs is the outcome of the evaluation of a run's outputs.
+type Outputs struct {
+	Run   uint64
+	Value replay.Value
+	Error *protocols.Error
+}
+
+func (Start) command()     {}
+func (Submit) command()    {}
+func (Resume) command()    {}
+func (Interrupt) command() {}
+func (Cancel) command()    {}
+func (Finish) command()    {}
+func (Outputs) command()   {}

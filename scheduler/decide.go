@@ -1,0 +1,327 @@
+package scheduler
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"gleitzeit/protocols"
+	"gleitzeit/replay"
+)
+
+// Policy is what the configuration allows.
+type Policy struct {
+	// Slots bounds the running attempts of all runs together.
+	Slots int
+	// CrashLimit is how many attempts of one task may be lost to crashes
+	// before its run is parked; 0 means no limit.
+	CrashLimit int
+	// Closed lets nothing start: the process is about to leave.
+	Closed bool
+}
+
+// Decide says what becomes of a command. It only reads. The facts have no
+// Seq yet; they all happen at now. An error means that nothing happened.
+func Decide(s *replay.State, p Policy, now time.Time, c Command) ([]replay.Fact, error) {
+	switch c := c.(type) {
+	case Start:
+		return []replay.Fact{{At: now, Event: &replay.SystemStarted{PID: c.PID, Version: c.Version}}}, nil
+	case Submit:
+		return decideSubmit(s, now, c)
+	case Finish:
+		return decideFinish(s, now, c), nil
+	case Outputs:
+		return decideOutputs(s, now, c), nil
+	case Resume:
+		return decideResume(s, p, now, c)
+	case Interrupt:
+		return decideInterrupt(s, now, c)
+	case Cancel:
+		return decideCancel(s, now, c)
+	}
+	panic(fmt.Sprintf("scheduler: command %T has no meaning", c))
+}
+
+// facts puts events of one run at one moment.
+func facts(run uint64, now time.Time, events ...replay.Event) []replay.Fact {
+	out := make([]replay.Fact, len(events))
+	for i, e := range events {
+		out[i] = replay.Fact{At: now, Run: run, Event: e}
+	}
+	return out
+}
+
+func decideSubmit(s *replay.State, now time.Time, c Submit) ([]replay.Fact, error) {
+	if r := s.ByKey(c.Key); c.Key != "" && r != nil {
+		return nil, sameSubmission(r, c)
+	}
+	w := c.Plan.Workflow
+	e := &replay.WorkflowSubmitted{
+		Number: s.NextRun, ID: runID(w, s.NextRun), Name: w.Name, Tags: w.Tags, Source: c.Source,
+		Document: c.Plan.Document, Setup: c.Plan.SetupHash, Context: c.Context, Files: c.Files,
+		Priority: c.Priority, Key: c.Key,
+	}
+	if w.Timeout > 0 {
+		e.Deadline = now.Add(time.Duration(w.Timeout))
+	}
+	e.Bring(c.Plan, c.Values...)
+	return facts(e.Number, now, e), nil
+}
+
+// sameSubmission tells whether a key used twice stands for the same wish.
+func sameSubmission(r *replay.Run, c Submit) error {
+	if r.Submitted.Document == c.Plan.Document && r.Submitted.Context.Same(c.Context) {
+		return nil
+	}
+	return protocols.Errorf(protocols.InvalidRequest,
+		"the idempotency key %q belongs to the run %s of another document or other inputs", c.Key, r.ID())
+}
+
+// runID makes the readable id: a slug of the name and the store-wide number.
+func runID(w *protocols.Workflow, number uint64) string {
+	const longest = 40
+	var slug strings.Builder
+	for _, c := range strings.ToLower(w.Name) {
+		switch {
+		case c >= 'a' && c <= 'z' || c >= '0' && c <= '9':
+			slug.WriteRune(c)
+		case slug.Len() > 0 && !strings.HasSuffix(slug.String(), "-"):
+			slug.WriteByte('-')
+		}
+		if slug.Len() == longest {
+			break
+		}
+	}
+	name := strings.Trim(slug.String(), "-")
+	if name == "" {
+		name = "run"
+	}
+	return fmt.Sprintf("%s-%d", name, number)
+}
+
+// decideFinish says what an outcome leads to. One that comes late, of an
+// attempt that is no longer the current one, changes nothing.
+func decideFinish(s *replay.State, now time.Time, c Finish) []replay.Fact {
+	r := s.Run(c.Run)
+	if r == nil || r.Doubt {
+		return nil
+	}
+	t := &r.Tasks[c.Task]
+	if t.Status != replay.TaskRunning || t.Attempts != c.Attempt {
+		return nil
+	}
+	return facts(c.Run, now, outcome(r, t, now, c))
+}
+
+func outcome(r *replay.Run, t *replay.Task, now time.Time, c Finish) replay.Event {
+	switch {
+	case c.Error == nil && !c.Interrupted:
+		return &replay.TaskCompleted{Task: c.Task, Attempt: c.Attempt, Result: c.Result, Duration: c.Duration}
+	case r.Cancel != "":
+		return &replay.TaskCancelled{Task: c.Task, Attempt: c.Attempt, Error: c.Error, Duration: c.Duration}
+	case c.Interrupted:
+		return &replay.TaskInterrupted{Task: c.Task, Attempt: c.Attempt, Duration: c.Duration}
+	}
+	if delay, again := retry(r, t, c); again {
+		return &replay.TaskRetrying{Task: c.Task, Attempt: c.Attempt, Error: c.Error, Duration: c.Duration,
+			Delay: protocols.Duration(delay), At: now.Add(delay)}
+	}
+	return &replay.TaskFailed{Task: c.Task, Attempt: c.Attempt, Error: c.Error, Duration: c.Duration}
+}
+
+// retry says whether a failed attempt is followed by another, and after what
+// delay: its own, or longer if the other side asked for that.
+func retry(r *replay.Run, t *replay.Task, c Finish) (time.Duration, bool) {
+	policy := r.Plan.Task(c.Task).Retry
+	if policy == nil || r.Stopping() {
+		return 0, false
+	}
+	made := t.Attempts - t.Uncounted
+	if made >= policy.MaxAttempts || !policy.Retries(c.Error.Code.Class()) {
+		return 0, false
+	}
+	return max(policy.Delay(made, c.Jitter), c.Error.RetryAfter()), true
+}
+
+func decideOutputs(s *replay.State, now time.Time, c Outputs) []replay.Fact {
+	r := s.Run(c.Run)
+	if r == nil || !r.Outputs || r.Cancel != "" {
+		return nil
+	}
+	if c.Error != nil {
+		return facts(c.Run, now, end(r, replay.Failed, replay.Value{}, c.Error))
+	}
+	return facts(c.Run, now, end(r, replay.Completed, c.Value, nil))
+}
+
+// end makes the last event of a run.
+func end(r *replay.Run, status replay.Status, outputs replay.Value, err *protocols.Error) *replay.WorkflowEnded {
+	return &replay.WorkflowEnded{Status: status, Outputs: outputs, Error: err, ID: r.ID(), Name: r.Submitted.Name,
+		Tags: r.Submitted.Tags, Submitted: r.At, Counts: r.Counts()}
+}
+
+func decideInterrupt(s *replay.State, now time.Time, c Interrupt) ([]replay.Fact, error) {
+	r, err := find(s, c.Run)
+	if err != nil || !r.Held {
+		return nil, err
+	}
+	return facts(c.Run, now, &replay.WorkflowInterrupted{By: c.By}), nil
+}
+
+func decideCancel(s *replay.State, now time.Time, c Cancel) ([]replay.Fact, error) {
+	r, err := find(s, c.Run)
+	if err != nil || r.Cancel != "" && !r.Doubt {
+		return nil, err
+	}
+	events := []replay.Event{&replay.CancelRequested{Reason: replay.CancelledByUser, By: c.By}}
+	if r.Cancel != "" {
+		events = nil
+	}
+	return facts(c.Run, now, append(events, cancelLost(r)...)...), nil
+}
+
+// cancelLost ends the attempts in doubt of a run that is being cancelled:
+// there is nobody left who could report.
+func cancelLost(r *replay.Run) []replay.Event {
+	var events []replay.Event
+	for i := range r.Tasks {
+		if r.Doubt && r.Tasks[i].Status == replay.TaskRunning {
+			events = append(events, &replay.TaskCancelled{Task: i, Attempt: r.Tasks[i].Attempts, Error: inDoubt(r, i)})
+		}
+	}
+	return events
+}
+
+func inDoubt(r *replay.Run, task int) *protocols.Error {
+	return protocols.Errorf(protocols.TaskExecutionFailed,
+		"the process died while attempt %d ran: nobody knows how far it got", r.Tasks[task].Attempts)
+}
+
+func find(s *replay.State, run uint64) (*replay.Run, error) {
+	if r := s.Run(run); r != nil {
+		return r, nil
+	}
+	return nil, protocols.Errorf(protocols.WorkflowNotFound, "run %d does not exist or has ended", run)
+}
+
+// decideResume takes a run on: the attempts of a dead process are in doubt and
+// become what on_crash, or an answer, says.
+func decideResume(s *replay.State, p Policy, now time.Time, c Resume) ([]replay.Fact, error) {
+	r, err := find(s, c.Run)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkAnswers(r, c.Answers); err != nil {
+		return nil, err
+	}
+	if r.Parked != nil && !c.Explicit {
+		return nil, nil
+	}
+	events := []replay.Event{}
+	if !r.Held {
+		events = append(events, &replay.WorkflowResumed{Deadline: extended(r, now), Unparked: r.Parked != nil})
+	}
+	if r.Cancel != "" {
+		return facts(c.Run, now, append(events, cancelLost(r)...)...), nil
+	}
+	events = append(events, recoverAttempts(r, p, c.Answers)...)
+	if r.Outputs && !r.Held {
+		events = append(events, &replay.OutputsRequested{})
+	}
+	return facts(c.Run, now, events...), nil
+}
+
+// extended is the deadline moved by the time that nobody ran the run.
+func extended(r *replay.Run, now time.Time) time.Time {
+	if r.Deadline.IsZero() {
+		return r.Deadline
+	}
+	return r.Deadline.Add(now.Sub(r.Last))
+}
+
+// checkAnswers refuses an answer to what was not asked.
+func checkAnswers(r *replay.Run, answers map[int]protocols.OnCrash) error {
+	for task := range answers {
+		if task < 0 || task >= len(r.Tasks) {
+			return protocols.Errorf(protocols.TaskNotFound, "run %s has no task %d", r.ID(), task)
+		}
+		t := &r.Tasks[task]
+		if t.Status != replay.TaskDoubtful && !(r.Doubt && t.Status == replay.TaskRunning) {
+			return protocols.Errorf(protocols.WorkflowInvalidState,
+				"task %q is %s: only an attempt in doubt can be decided", r.Plan.Task(task).ID, t.Status)
+		}
+	}
+	return nil
+}
+
+// recoverAttempts makes something of each attempt in doubt. When one task has
+// lost too many, the run is parked.
+func recoverAttempts(r *replay.Run, p Policy, answers map[int]protocols.OnCrash) (events []replay.Event) {
+	var parked replay.Event
+	for i := range r.Tasks {
+		t := &r.Tasks[i]
+		answer, answered := answers[i]
+		switch {
+		case t.Status == replay.TaskDoubtful && answered:
+			events = append(events, resolve(r, i, answer, &replay.TaskAnswered{Task: i, Action: answer})...)
+		case r.Doubt && t.Status == replay.TaskRunning:
+			action := cmp.Or(answer, r.Plan.Task(i).OnCrash, protocols.CrashRetry)
+			events = append(events, resolve(r, i, action, &replay.TaskInDoubt{Task: i, Attempt: t.Attempts, Action: action})...)
+			if tooMany(r, t, p) && action == protocols.CrashRetry && parked == nil {
+				parked = park(r, i)
+			}
+		}
+	}
+	if parked != nil {
+		events = append(events, parked)
+	}
+	return events
+}
+
+// tooMany tells whether the attempt just lost reaches the limit. A run that is
+// being taken out of the park starts to count again.
+func tooMany(r *replay.Run, t *replay.Task, p Policy) bool {
+	return p.CrashLimit > 0 && t.Lost+1 >= p.CrashLimit && r.Parked == nil
+}
+
+// resolve is the event that says so, and the end of the task if it is one.
+func resolve(r *replay.Run, task int, action protocols.OnCrash, first replay.Event) []replay.Event {
+	switch action {
+	case protocols.CrashFail:
+		return []replay.Event{first, &replay.TaskFailed{Task: task, Attempt: r.Tasks[task].Attempts, Error: inDoubt(r, task)}}
+	case protocols.CrashSkip:
+		return []replay.Event{first, &replay.TaskSkipped{Tasks: []int{task}, Reason: "its attempt was in doubt after a crash"}}
+	}
+	return []replay.Event{first}
+}
+
+func park(r *replay.Run, task int) replay.Event {
+	lost := r.Tasks[task].Lost + 1
+	return &replay.WorkflowParked{Task: task, Crashes: lost, Reason: fmt.Sprintf(
+		"the process died %d times while task %q ran", lost, r.Plan.Task(task).ID)}
+}
+
+// closure adds to the doomed tasks all that wait for them in turn, each with
+// the task to blame.
+func closure(r *replay.Run) map[int]int {
+	all := map[int]int{}
+	queue := make([]int, 0, len(r.Doomed()))
+	for task, blame := range r.Doomed() {
+		all[task] = blame
+		queue = append(queue, task)
+	}
+	slices.Sort(queue)
+	for len(queue) > 0 {
+		task := queue[0]
+		queue = queue[1:]
+		for _, d := range r.Plan.Dependents(task) {
+			if _, seen := all[int(d)]; !seen && r.Tasks[d].Status == replay.TaskPending {
+				all[int(d)] = all[task]
+				queue = append(queue, int(d))
+			}
+		}
+	}
+	return all
+}

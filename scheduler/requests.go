@@ -1,0 +1,202 @@
+package scheduler
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"gleitzeit/eventlog"
+	"gleitzeit/protocols"
+	"gleitzeit/replay"
+)
+
+// Submission is all that a run needs from outside.
+type Submission struct {
+	Workflow *protocols.Workflow // compiled and expanded
+	Setup    replay.Setup
+	Inputs   map[string]json.RawMessage
+	Env      map[string]string // the variables that the document names
+	Files    map[string][]byte // the files that it names
+	Dir      string            // the workflow's folder
+	Cwd      string            // where the command was called
+	Roots    []string
+	Source   string // the workflow's file, for people
+	Priority protocols.Priority
+	// Key makes submitting safe to repeat: the same key gives the same run,
+	// also after the run has ended.
+	Key string
+}
+
+// Submit accepts a run and returns its id once that is durable.
+func (s *Scheduler) Submit(ctx context.Context, sub Submission) (string, error) {
+	if sub.Key != "" {
+		if id, found, err := s.submittedBefore(sub.Key); err != nil || found {
+			return id, err
+		}
+	}
+	cmd, err := s.submit(sub)
+	if err != nil {
+		return "", err
+	}
+	return s.ask(ctx, request{command: *cmd})
+}
+
+// submittedBefore finds the run that took the key, ended or not.
+func (s *Scheduler) submittedBefore(key string) (string, bool, error) {
+	stream, found, err := s.log.Lookup(key)
+	if err != nil || !found {
+		return "", false, err
+	}
+	for rec, err := range s.log.ReadStream(stream, 1) {
+		if err != nil {
+			return "", false, err
+		}
+		var e replay.WorkflowSubmitted
+		if err := json.Unmarshal(rec.Data, &e); err != nil {
+			return "", false, fmt.Errorf("record %d: %w", rec.Seq, err)
+		}
+		return e.ID, true, nil
+	}
+	return "", false, nil
+}
+
+// submit makes the command, with the values that go into the log.
+func (s *Scheduler) submit(sub Submission) (*Submit, error) {
+	document := sub.Workflow.Encode()
+	setup, err := json.Marshal(sub.Setup)
+	if err != nil {
+		return nil, fmt.Errorf("write the setup: %w", err)
+	}
+	plan, err := replay.NewPlan(eventlog.Sum(document), sub.Workflow, eventlog.Sum(setup), &sub.Setup)
+	if err != nil {
+		return nil, err
+	}
+	cmd := &Submit{Plan: plan, Values: [][]byte{document, setup}, Source: sub.Source, Priority: sub.Priority, Key: sub.Key}
+	c := replay.Context{Inputs: sub.Inputs, Env: sub.Env, Dir: sub.Dir, Cwd: sub.Cwd, Roots: sub.Roots}
+	for _, name := range slices.Sorted(maps.Keys(sub.Files)) {
+		if c.Files == nil {
+			c.Files = map[string]eventlog.Hash{}
+		}
+		h := eventlog.Sum(sub.Files[name])
+		c.Files[name] = h
+		cmd.Files = append(cmd.Files, h)
+		cmd.Values = append(cmd.Values, sub.Files[name])
+	}
+	raw, err := json.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("write the context: %w", err)
+	}
+	if string(raw) != "{}" {
+		cmd.Context = replay.NewValue(raw)
+	}
+	return cmd, nil
+}
+
+// Resume takes a run on; see the command Resume.
+func (s *Scheduler) Resume(ctx context.Context, r Resume) error {
+	_, err := s.ask(ctx, request{command: r})
+	return err
+}
+
+// ResumeAll takes on every live run that nobody holds and that isn't parked.
+// It returns their numbers, oldest first.
+func (s *Scheduler) ResumeAll(ctx context.Context, explicit bool) ([]uint64, error) {
+	var runs []uint64
+	err := s.Query(ctx, func(state *replay.State) {
+		state.Each(func(r *replay.Run) {
+			if !r.Held || !s.started {
+				runs = append(runs, r.Number)
+			}
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(runs)
+	for i, run := range runs {
+		r := request{command: Resume{Run: run, Explicit: explicit}}
+		if i < len(runs)-1 {
+			err = s.send(ctx, r)
+		} else {
+			_, err = s.ask(ctx, r) // all before it are durable then, too
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return runs, nil
+}
+
+// Interrupt lets nothing new of a run start until it is resumed. With force
+// its running attempts are stopped too; they will be tried again.
+func (s *Scheduler) Interrupt(ctx context.Context, run uint64, by string, force bool) error {
+	r := request{command: Interrupt{Run: run, By: by}}
+	if force {
+		r.act = func() { s.stopWorkers(run, errInterrupted) }
+	}
+	_, err := s.ask(ctx, r)
+	return err
+}
+
+// Cancel asks for a run's end; the run has ended when its last attempt has
+// reported.
+func (s *Scheduler) Cancel(ctx context.Context, run uint64, by string) error {
+	_, err := s.ask(ctx, request{command: Cancel{Run: run, By: by}})
+	return err
+}
+
+// Query runs f inside the loop, where it sees only what is durable. f must be
+// quick and must not keep or change what it sees.
+func (s *Scheduler) Query(ctx context.Context, f func(*replay.State)) error {
+	_, err := s.ask(ctx, request{query: f})
+	return err
+}
+
+// Drain lets nothing new start and waits until what runs has ended.
+func (s *Scheduler) Drain(ctx context.Context) error {
+	return s.idle(ctx, func() { s.policy.Closed = true })
+}
+
+// idle does something inside the loop and then waits until no attempt runs.
+func (s *Scheduler) idle(ctx context.Context, first func()) error {
+	idle := make(chan struct{})
+	_, err := s.ask(ctx, request{act: func() {
+		first()
+		s.idlers = append(s.idlers, idle)
+	}})
+	if err != nil {
+		return err
+	}
+	select {
+	case <-idle:
+		return nil
+	case <-s.done:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close stops every running attempt, notes each as interrupted, writes
+// checkpoints and ends the loop. It waits for all that the scheduler started.
+// Closing twice is fine.
+func (s *Scheduler) Close() error {
+	var err error
+	s.quitOnce.Do(func() {
+		s.idle(context.Background(), func() {
+			s.policy.Closed = true
+			s.stop(errInterrupted)
+		})
+		close(s.quit)
+		<-s.done
+		s.working.Wait()
+		if s.started && s.saver.Behind() > 0 {
+			s.save()
+		}
+		err = s.sets.close()
+	})
+	<-s.done
+	return err
+}

@@ -1,0 +1,372 @@
+package scheduler
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"gleitzeit/eventlog"
+	"gleitzeit/protocols"
+	"gleitzeit/providers"
+	"gleitzeit/replay"
+)
+
+// Options says how a scheduler works. Open is required; the zero value of the
+// rest is the default.
+type Options struct {
+	// Policy bounds what runs at once. Slots 0 means DefaultSlots.
+	Policy Policy
+	// Open opens the providers of a run's setup, from its Config.
+	Open func(config []byte) (Providers, error)
+	// Registry checks parameters once they are filled in; nil means the
+	// built-in protocols.
+	Registry *protocols.Registry
+	// Version is noted in the log when the scheduler starts.
+	Version string
+	// Grace is how long a provider may take to stop once its call was
+	// cancelled; then the attempt is given up. 0 means 10 s.
+	Grace time.Duration
+	// CheckpointEvery is after how many records checkpoints are written.
+	// 0 means 10,000.
+	CheckpointEvery int
+	// Logger takes what an operator should know; nil means nothing.
+	Logger *slog.Logger
+	// Fatal is called when the log can't be written any more; it must not
+	// return. nil means panic.
+	Fatal func(error)
+}
+
+// Providers is what a scheduler needs of a set of providers.
+type Providers interface {
+	Call(ctx context.Context, provider string, call providers.Call, host providers.Host) (json.RawMessage, error)
+	Close() error
+}
+
+// DefaultSlots is how many attempts run at once unless told otherwise.
+const DefaultSlots = 64
+
+// DefaultCrashLimit is the crash limit of design.md, rule 8.
+const DefaultCrashLimit = 3
+
+// maxBatch bounds how many commands share one append.
+const maxBatch = 1024
+
+// ErrClosed is what callers get from a scheduler that has been closed.
+var ErrClosed = protocols.Errorf(protocols.SystemShutdown, "the scheduler has been closed")
+
+// Scheduler runs the workflows of one log.
+type Scheduler struct {
+	log  *eventlog.Log
+	opts Options
+
+	inbox chan request
+	quit  chan struct{} // closed by Close, once
+	done  chan struct{} // closed by the loop when it has ended
+
+	// Owned by the loop.
+	state   *replay.State
+	policy  Policy
+	started bool // SystemStarted is in the log
+	workers map[attempt]*worker
+	idlers  []chan struct{} // each closed when no attempt runs
+	batch   eventlog.Batch
+	saving  chan struct{} // closed when the running checkpoint pass has ended
+	saved   int           // what the last pass cost, in tasks
+
+	ctx      context.Context // of everything that the scheduler starts
+	stop     context.CancelCauseFunc
+	working  sync.WaitGroup
+	saver    *replay.Checkpointer
+	sets     sets
+	live     watchers
+	quitOnce sync.Once
+}
+
+// request is a command, or a function to run inside the loop.
+type request struct {
+	command Command
+	query   func(*replay.State)
+	act     func() // runs after the append; for what only the loop may do
+	reply   chan reply
+}
+
+// reply is what became of a request.
+type reply struct {
+	run string // the id of a submitted run
+	err error
+}
+
+// New loads the state from the log and starts the loop. Nothing is written,
+// and nothing runs, before the first command.
+func New(log *eventlog.Log, o Options) (*Scheduler, error) {
+	if o.Policy.Slots == 0 {
+		o.Policy.Slots = DefaultSlots
+	}
+	if o.Grace == 0 {
+		o.Grace = 10 * time.Second
+	}
+	if o.CheckpointEvery == 0 {
+		o.CheckpointEvery = 10_000
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Registry == nil {
+		o.Registry = protocols.NewRegistry()
+	}
+	if o.Fatal == nil {
+		o.Fatal = func(err error) { panic(err) }
+	}
+	state, err := replay.Load(log)
+	if err != nil {
+		return nil, err
+	}
+	saver, err := replay.NewCheckpointer(log)
+	if err != nil {
+		return nil, err
+	}
+	s := &Scheduler{
+		log: log, opts: o, state: state, policy: o.Policy, saver: saver,
+		inbox: make(chan request, maxBatch), quit: make(chan struct{}), done: make(chan struct{}),
+		workers: map[attempt]*worker{},
+	}
+	s.sets.open = o.Open
+	s.ctx, s.stop = context.WithCancelCause(context.Background())
+	go s.loop()
+	return s, nil
+}
+
+// loop is the one goroutine that decides and writes.
+func (s *Scheduler) loop() {
+	defer close(s.done)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var requests []request
+	for {
+		s.arm(timer)
+		requests = requests[:0]
+		select {
+		case r := <-s.inbox:
+			requests = append(requests, r)
+		case <-timer.C:
+		case <-s.quit:
+			return
+		}
+		s.turn(s.waiting(requests))
+	}
+}
+
+// arm sets the timer to the next moment that the state waits for.
+func (s *Scheduler) arm(timer *time.Timer) {
+	at, ok := Wake(s.state)
+	if !ok || !s.started {
+		timer.Stop()
+		return
+	}
+	timer.Reset(time.Until(at))
+}
+
+// waiting adds to the requests those that wait already.
+func (s *Scheduler) waiting(requests []request) []request {
+	for len(requests) < maxBatch {
+		select {
+		case r := <-s.inbox:
+			requests = append(requests, r)
+		default:
+			return requests
+		}
+	}
+	return requests
+}
+
+// turn carries out requests: decide and apply each, see what follows, append
+// once, and only then let anybody know.
+func (s *Scheduler) turn(requests []request) {
+	now := time.Now().UTC().Round(0)
+	if now.Before(s.state.Time) {
+		now = s.state.Time
+	}
+	var fresh []replay.Fact
+	replies := make([]reply, len(requests))
+	for i, r := range requests {
+		if r.command == nil {
+			continue
+		}
+		if !s.started {
+			fresh = s.accept(fresh, mustDecide(s.state, s.policy, now, Start{PID: os.Getpid(), Version: s.opts.Version}))
+			s.started = true
+		}
+		decided, err := Decide(s.state, s.policy, now, r.command)
+		replies[i] = reply{s.submitted(r.command, decided), err}
+		fresh = s.accept(fresh, decided)
+	}
+	for s.started {
+		followed := Tick(s.state, s.policy, now)
+		if len(followed) == 0 {
+			break
+		}
+		fresh = s.accept(fresh, followed)
+	}
+	s.append(fresh)
+	for i, r := range requests {
+		s.answer(r, replies[i])
+	}
+	for _, f := range fresh {
+		s.effect(f)
+	}
+	s.rest()
+	s.checkpoint()
+}
+
+// submitted returns the id of the run that a submission made, or that its key
+// stands for.
+func (s *Scheduler) submitted(c Command, decided []replay.Fact) string {
+	sub, ok := c.(Submit)
+	if !ok {
+		return ""
+	}
+	for _, f := range decided {
+		if e, ok := f.Event.(*replay.WorkflowSubmitted); ok {
+			return e.ID
+		}
+	}
+	if r := s.state.ByKey(sub.Key); r != nil {
+		return r.ID()
+	}
+	return ""
+}
+
+// rest lets those know who wait for the last attempt to end.
+func (s *Scheduler) rest() {
+	if len(s.workers) > 0 {
+		return
+	}
+	for _, idle := range s.idlers {
+		close(idle)
+	}
+	s.idlers = nil
+}
+
+func mustDecide(s *replay.State, p Policy, now time.Time, c Command) []replay.Fact {
+	decided, err := Decide(s, p, now, c)
+	if err != nil {
+		panic(err)
+	}
+	return decided
+}
+
+// accept gives the facts their places in the log and applies them.
+func (s *Scheduler) accept(fresh, decided []replay.Fact) []replay.Fact {
+	for _, f := range decided {
+		f.Seq = s.state.Seq + 1
+		s.state.Apply(f)
+		fresh = append(fresh, f)
+	}
+	return fresh
+}
+
+// append makes the facts durable, all in one batch.
+func (s *Scheduler) append(fresh []replay.Fact) {
+	if len(fresh) == 0 {
+		return
+	}
+	s.batch.Reset()
+	for _, f := range fresh {
+		if err := replay.Encode(f, &s.batch); err != nil {
+			s.opts.Fatal(err)
+		}
+	}
+	first, err := s.log.Append(&s.batch)
+	if err == nil && first != fresh[0].Seq {
+		err = errors.New("somebody else wrote to the log")
+	}
+	if err != nil {
+		s.opts.Fatal(err)
+	}
+}
+
+func (s *Scheduler) answer(r request, re reply) {
+	if r.query != nil {
+		r.query(s.state)
+	}
+	if r.act != nil {
+		r.act()
+	}
+	if r.reply != nil {
+		r.reply <- re
+	}
+}
+
+// effect does what a fresh fact asks for (design.md, rule 4).
+func (s *Scheduler) effect(f replay.Fact) {
+	switch e := f.Event.(type) {
+	case *replay.TaskStarted:
+		s.startWorker(f.Run, e)
+	case *replay.CancelRequested:
+		s.stopWorkers(f.Run, errCancelled)
+	case *replay.OutputsRequested:
+		s.startOutputs(f.Run)
+	}
+}
+
+// checkpoint starts a pass off the loop when the log has grown enough.
+func (s *Scheduler) checkpoint() {
+	if s.saving != nil {
+		select {
+		case <-s.saving:
+			s.saving = nil
+		default:
+			return
+		}
+	}
+	if s.saver.Behind() < max(s.opts.CheckpointEvery, 2*s.saved) {
+		return // so that what passes cost stays in proportion to what happened
+	}
+	done := make(chan struct{})
+	s.saving = done
+	s.working.Go(func() {
+		defer close(done)
+		s.save()
+	})
+}
+
+// save writes checkpoints. They are only a shortcut for the next start, so
+// that a failure is no more than worth a line.
+func (s *Scheduler) save() {
+	var err error
+	if s.saved, err = s.saver.Save(); err != nil {
+		s.opts.Logger.Warn("write checkpoints", "error", err)
+	}
+}
+
+// send gives a request to the loop.
+func (s *Scheduler) send(ctx context.Context, r request) error {
+	select {
+	case s.inbox <- r:
+		return nil
+	case <-s.quit:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// ask gives a request to the loop and waits until what came of it is durable.
+func (s *Scheduler) ask(ctx context.Context, r request) (string, error) {
+	r.reply = make(chan reply, 1)
+	if err := s.send(ctx, r); err != nil {
+		return "", err
+	}
+	select {
+	case re := <-r.reply:
+		return re.run, re.err
+	case <-s.done:
+		return "", ErrClosed
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
