@@ -108,7 +108,7 @@ func (l *Log) lead() {
 	group := l.queue.take()
 	defer l.queue.handOver(group)
 	defer l.answerAll(group)
-	if err := l.failure(); err != nil {
+	if err := l.doom.reason(); err != nil {
 		return
 	}
 	w := &l.writer
@@ -124,7 +124,7 @@ func (l *Log) lead() {
 		return // all refused
 	}
 	if err := l.store.commit(w.finish(), true); err != nil {
-		l.fail(fmt.Errorf("append records %d to %d: %w", w.sums.last-Seq(len(w.change.records))+1, w.sums.last, err))
+		l.doom.fail(fmt.Errorf("append records %d to %d: %w", w.sums.last-Seq(len(w.change.records))+1, w.sums.last, err))
 	}
 	l.counts.commit(len(group), w.change.bytes())
 	l.last.Store(uint64(w.sums.last))
@@ -134,7 +134,7 @@ func (l *Log) lead() {
 // answerAll gives an error to a group whose commit failed under a Fatal that
 // ended no more than the leader's goroutine.
 func (l *Log) answerAll(group []*request) {
-	err := l.failure()
+	err := l.doom.reason()
 	if err == nil {
 		return
 	}

@@ -41,9 +41,9 @@ type Options struct {
 // Log is a durable list of records with one writer. Its methods may be called
 // from many goroutines.
 type Log struct {
-	store   store
-	id      string
-	options Options
+	store store
+	id    string
+	doom  *doom
 
 	// Every use of store holds life for reading, so that Close waits for it.
 	life   sync.RWMutex
@@ -53,7 +53,6 @@ type Log struct {
 	err    error         // what Close returned first
 
 	last   atomic.Uint64 // Seq of the last durable record; only lead writes it
-	failed atomic.Pointer[error]
 	queue  queue
 	writer writer // used by whoever leads the queue, and by nobody else
 	bells  bells
@@ -68,7 +67,7 @@ func newID() string { return strings.ToLower(rand.Text()) }
 
 // OpenMemory returns a log that lives in memory and ends with the process.
 func OpenMemory(o Options) *Log {
-	l, err := newLog(newMemoryStore(), newID(), o)
+	l, err := newLog(newMemoryStore(), newID(), &doom{dir: "in memory", then: o.Fatal})
 	if err != nil {
 		panic(fmt.Sprintf("an empty log in memory: %v", err))
 	}
@@ -76,12 +75,12 @@ func OpenMemory(o Options) *Log {
 }
 
 // newLog starts a log on a store; it is the store's owner from then on.
-func newLog(s store, id string, o Options) (*Log, error) {
+func newLog(s store, id string, d *doom) (*Log, error) {
 	sums, err := s.totals()
 	if err != nil {
 		return nil, fmt.Errorf("read the store's totals: %w", err)
 	}
-	l := &Log{store: s, id: id, options: o, ended: make(chan struct{})}
+	l := &Log{store: s, id: id, doom: d, ended: make(chan struct{})}
 	l.last.Store(uint64(sums.last))
 	l.writer = newWriter(s, sums)
 	return l, nil
@@ -102,7 +101,7 @@ func (l *Log) Close() error {
 		l.life.Lock()
 		defer l.life.Unlock()
 		l.closed = true
-		if l.failed.Load() == nil {
+		if l.doom.reason() == nil {
 			l.err = l.store.close()
 		}
 	})
@@ -120,20 +119,3 @@ func (l *Log) enter() error {
 }
 
 func (l *Log) leave() { l.life.RUnlock() }
-
-// fail ends the log's life; it does not return.
-func (l *Log) fail(err error) {
-	l.failed.CompareAndSwap(nil, &err)
-	if l.options.Fatal != nil {
-		l.options.Fatal(err)
-	}
-	panic(err)
-}
-
-// failure returns why the log failed, nil if it is well.
-func (l *Log) failure() error {
-	if p := l.failed.Load(); p != nil {
-		return *p
-	}
-	return nil
-}

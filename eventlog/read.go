@@ -3,6 +3,7 @@ package eventlog
 import (
 	"fmt"
 	"iter"
+	"strings"
 )
 
 // Read gives the durable records from Seq from on, in order, up to the last one
@@ -21,6 +22,9 @@ func (l *Log) Read(from Seq) iter.Seq2[Record, error] {
 // records of other streams. A stream that does not exist has no records.
 func (l *Log) ReadStream(stream string, from Seq) iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
+		if checkStream(stream) != nil {
+			return
+		}
 		c := cursor{log: l, next: from, stream: stream}
 		c.emit(yield)
 	}
@@ -113,6 +117,9 @@ func (l *Log) Head(stream string) (Record, bool, error) {
 		return Record{}, false, err
 	}
 	defer l.leave()
+	if checkStream(stream) != nil {
+		return Record{}, false, nil
+	}
 	end, err := l.store.head(stream, l.Last())
 	if err != nil {
 		return Record{}, false, fmt.Errorf("read the end of stream %q: %w", stream, err)
@@ -150,6 +157,10 @@ func (l *Log) Lookup(key string) (stream string, ok bool, err error) {
 // after in that direction. Deleted streams are left out.
 func (l *Log) Streams(prefix string, reverse bool, after string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
+		if strings.ContainsRune(prefix+after, 0) {
+			yield("", fmt.Errorf("list the streams: %q has a NUL byte", prefix+after))
+			return
+		}
 		for {
 			names, err := l.streams(prefix, reverse, after)
 			if err != nil {

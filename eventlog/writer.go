@@ -70,7 +70,7 @@ func (w *writer) begin() {
 // finish returns the change, complete.
 func (w *writer) finish() *change {
 	for _, h := range w.touched {
-		w.change.touched = append(w.change.touched, touch{stream: h.stream, seqs: h.fresh})
+		w.change.touched = append(w.change.touched, touch{h.stream, h.fresh, h.stream == w.change.drop.stream})
 	}
 	w.change.totals = &w.sums
 	return &w.change

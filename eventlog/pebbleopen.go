@@ -1,0 +1,88 @@
+package eventlog
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Open opens the store in the folder dir, which it makes if it isn't there, for
+// this process alone. It reads what a killed process left and a few blocks, not
+// the records: opening takes as long with a million runs as with one. An error
+// is a *LockedError if another process has the store; it is not one if a later
+// version has written the store, if the folder holds something else, or if the
+// disk fails.
+func Open(dir string, o Options) (*Log, error) {
+	disk := &countingFS{FS: o.FS}
+	if o.FS == nil {
+		abs, err := filepath.Abs(dir)
+		if err != nil {
+			return nil, fmt.Errorf("open store %s: %w", dir, err)
+		}
+		dir, disk.FS = abs, vfs.Default
+	}
+	l, err := open(dir, disk, o)
+	if err != nil {
+		var locked *LockedError
+		if errors.As(err, &locked) {
+			return nil, err
+		}
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	return l, nil
+}
+
+func open(dir string, disk *countingFS, o Options) (*Log, error) {
+	folder, err := claimFolder(dir, disk)
+	if err != nil {
+		return nil, err
+	}
+	m, err := readOrMakeMarker(dir, disk, o.Writer)
+	if err != nil {
+		return nil, errors.Join(err, folder.release())
+	}
+	d := &doom{dir: dir, then: o.Fatal}
+	db, err := pebble.Open(dir, pebbleOptions(disk, folder.lock, newPebbleLogger(o.Logger, d)))
+	if err != nil {
+		return nil, errors.Join(m.explain(err), folder.release())
+	}
+	l, err := newLog(&pebbleStore{db: db, release: folder.release}, m.id, d)
+	if err != nil {
+		return nil, errors.Join(err, db.Close(), folder.release())
+	}
+	l.disk, l.readByOpen = disk, disk.read.Load()
+	return l, nil
+}
+
+// pebbleFormat is Pebble's own format of files. It can only be raised, and
+// whoever raises it must raise Format too: earlier versions of this program
+// can't read such a store.
+const pebbleFormat = pebble.FormatValueSeparation
+
+// pebbleOptions are chosen for quick opening (a small memtable, nothing done
+// that isn't asked for) and for writes that go on while the background is busy.
+func pebbleOptions(fs vfs.FS, lock *pebble.Lock, logger *pebbleLogger) *pebble.Options {
+	p := &pebble.Options{
+		FS:                          fs,
+		Lock:                        lock,
+		FormatMajorVersion:          pebbleFormat,
+		Logger:                      logger,
+		EventListener:               logger.listener(),
+		MemTableSize:                4 << 20, // what a kill leaves to be replayed
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       1000,
+		CacheSize:                   16 << 20,
+		MaxOpenFiles:                500,
+		DisableTableStats:           true,
+	}
+	p.Experimental.FileCacheShards = 1
+	for i := range p.Levels {
+		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	return p
+}

@@ -1,0 +1,214 @@
+package eventlog
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// This file reads single streams out of Pebble: the stream's entries say which
+// records it has, and the records lie in the order of the whole log.
+
+func (s *pebbleStore) stream(name string, from, to Seq, p *page) (err error) {
+	entries, err := s.db.NewIter(&pebble.IterOptions{LowerBound: beforeStream(name), UpperBound: beyondStream(name)})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, entries.Close()) }()
+	records := recordReader{db: s.db, stream: name, to: to}
+	defer func() { err = errors.Join(err, records.close()) }()
+
+	// The last entry that begins at from or before may reach beyond it.
+	ok := entries.SeekLT(appendStreamKey(nil, name, from+1))
+	if !ok {
+		ok = entries.First()
+	}
+	for ; ok && !p.full(); ok = entries.Next() {
+		first, list, err := readEntry(entries)
+		if err != nil || first > to {
+			return err
+		}
+		for q := range list.all() {
+			if q > to || p.full() {
+				return nil
+			}
+			if q < from {
+				continue
+			}
+			if err := records.read(q, p); err != nil {
+				return err
+			}
+		}
+	}
+	return entries.Error()
+}
+
+// readEntry reads the stream entry where the iterator stands.
+func readEntry(it *pebble.Iterator) (Seq, spans, error) {
+	name, first, err := splitStreamKey(it.Key())
+	if err != nil {
+		return 0, nil, err
+	}
+	val, err := it.ValueAndErr()
+	if err != nil {
+		return 0, nil, err
+	}
+	list, err := parseEntry(first, val)
+	if err != nil {
+		return 0, nil, fmt.Errorf("entry %d of stream %q: %w", first, name, err)
+	}
+	return first, list, nil
+}
+
+// recordReader reads records of one stream in ascending order.
+type recordReader struct {
+	db     *pebble.DB
+	stream string
+	to     Seq
+	it     *pebble.Iterator
+	at     Seq // where it stands
+	key    []byte
+}
+
+func (r *recordReader) read(q Seq, p *page) (err error) {
+	ok := false
+	switch {
+	case r.it == nil:
+		o := pebble.IterOptions{LowerBound: appendRecordKey(nil, q), UpperBound: appendRecordKey(nil, r.to+1)}
+		if r.it, err = r.db.NewIter(&o); err != nil {
+			return err
+		}
+		ok = r.it.First()
+	case q == r.at+1:
+		ok = r.it.Next()
+	default:
+		r.key = appendRecordKey(r.key[:0], q)
+		ok = r.it.SeekGE(r.key)
+	}
+	r.at = q
+	if !ok && r.it.Error() != nil {
+		return fmt.Errorf("read record %d: %w", q, r.it.Error())
+	}
+	if !ok || string(r.it.Key()) != string(appendRecordKey(r.key[:0], q)) {
+		return fmt.Errorf("record %d of stream %q is missing", q, r.stream)
+	}
+	body, err := r.it.ValueAndErr()
+	if err != nil {
+		return fmt.Errorf("read record %d: %w", q, err)
+	}
+	p.add(q, body)
+	return nil
+}
+
+func (r *recordReader) close() error {
+	if r.it == nil {
+		return nil
+	}
+	return r.it.Close()
+}
+
+func (s *pebbleStore) head(name string, to Seq) (row, error) {
+	q, err := s.headSeq(name, to)
+	if err != nil || q == 0 {
+		return row{}, err
+	}
+	body, ok, err := s.get(appendRecordKey(nil, q))
+	switch {
+	case err != nil:
+		return row{}, fmt.Errorf("read record %d: %w", q, err)
+	case !ok:
+		return row{}, fmt.Errorf("record %d of stream %q is missing", q, name)
+	}
+	return row{q, body}, nil
+}
+
+// headSeq returns the last record of a stream up to to, 0 if there is none.
+func (s *pebbleStore) headSeq(name string, to Seq) (last Seq, err error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: beforeStream(name), UpperBound: beyondStream(name)})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	if !it.SeekLT(appendStreamKey(nil, name, to+1)) {
+		return 0, it.Error()
+	}
+	_, list, err := readEntry(it)
+	if err != nil {
+		return 0, err
+	}
+	for _, sp := range list {
+		if sp.first <= to {
+			last = min(sp.last, to)
+		}
+	}
+	return last, nil
+}
+
+func (s *pebbleStore) streams(prefix, after string, reverse bool, to Seq, limit int) (out []string, err error) {
+	o := pebble.IterOptions{LowerBound: nameKey(tagStream, prefix)}
+	o.UpperBound = prefixEnd(o.LowerBound)
+	it, err := s.db.NewIter(&o)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for ok := firstStream(it, after, reverse); ok && len(out) < limit; {
+		name, _, err := splitStreamKey(it.Key())
+		if err != nil {
+			return nil, err
+		}
+		stream := string(name)
+		listed, err := isListed(it, stream, to, reverse)
+		if err != nil {
+			return nil, err
+		}
+		if listed {
+			out = append(out, stream)
+		}
+		if reverse {
+			ok = it.SeekLT(beforeStream(stream))
+		} else {
+			ok = it.SeekGE(beyondStream(stream))
+		}
+	}
+	return out, it.Error()
+}
+
+func firstStream(it *pebble.Iterator, after string, reverse bool) bool {
+	switch {
+	case after == "" && reverse:
+		return it.Last()
+	case after == "":
+		return it.First()
+	case reverse:
+		return it.SeekLT(beforeStream(after))
+	default:
+		return it.SeekGE(beyondStream(after))
+	}
+}
+
+// isListed tells whether the stream has a record up to to that is not the mark
+// of a deletion, which can only be in its first entry.
+func isListed(it *pebble.Iterator, stream string, to Seq, reverse bool) (bool, error) {
+	if reverse && !it.SeekGE(beforeStream(stream)) {
+		return false, it.Error()
+	}
+	for range 2 {
+		name, first, err := splitStreamKey(it.Key())
+		if err != nil || first > to || string(name) != stream {
+			return false, err
+		}
+		val, err := it.ValueAndErr()
+		if err != nil {
+			return false, err
+		}
+		if len(val) > 0 && val[0] != entryMark {
+			return true, nil
+		}
+		if !it.Next() {
+			break
+		}
+	}
+	return false, it.Error()
+}
