@@ -163,15 +163,14 @@ func readFile(call Call, name string) ([]byte, error) {
 	}
 	if outside {
 		return nil, protocols.Errorf(protocols.AuthorizationFailed,
-			"file %s is outside the folders that may be read (%s); add its folder to roots in the configuration",
-			name, strings.Join(roots, ", "))
+			"file %s is outside the folders that may be read; add its folder to roots in the configuration", name)
 	}
 	return nil, protocols.Errorf(protocols.TaskParameterError, "file %s not found", name)
 }
 
 // candidates are the places where a name may mean a file.
 func candidates(name string, roots []string) []string {
-	if filepath.IsAbs(name) || len(roots) == 0 {
+	if filepath.IsAbs(name) {
 		return []string{name}
 	}
 	var paths []string
