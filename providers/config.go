@@ -1,0 +1,227 @@
+package providers
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"gleitzeit/protocols"
+)
+
+// This file answers what a configuration means, without opening anything.
+
+// Info is what the others know of a provider: enough to choose one and to
+// count its calls.
+type Info struct {
+	Name     string `json:"name"`
+	Protocol string `json:"protocol"` // that it speaks, e.g. "llm/v1"
+	Kind     string `json:"kind"`
+	Slots    int    `json:"slots"` // calls at once, at least 1
+}
+
+// DefaultConfig is what there is without any configuration.
+func DefaultConfig() Config {
+	return Config{Providers: map[string]ProviderConfig{
+		"echo":   {Kind: "echo"},
+		"python": {Kind: "python"},
+		"mcp":    {Kind: "mcp"},
+		"ollama": {Kind: "ollama"},
+	}}
+}
+
+// Complete returns c with the default providers that it doesn't override.
+func (c Config) Complete() Config {
+	all := DefaultConfig().Providers
+	maps.Copy(all, c.Providers)
+	c.Providers = all
+	return c
+}
+
+// Canonical returns the JSON form of the completed configuration: equal
+// configurations have equal bytes.
+func (c Config) Canonical() []byte {
+	b, err := json.Marshal(c.Complete())
+	if err != nil {
+		panic(fmt.Sprintf("configuration: %v", err)) // it holds strings and numbers only
+	}
+	return b
+}
+
+// List returns the providers in the order in which they are preferred: those
+// that were configured, then untouched defaults, then each MCP server as a
+// provider of its own, and by name within each of the three.
+func (c Config) List() []Info {
+	c = c.Complete()
+	defaults := DefaultConfig().Providers
+	table := kindTable()
+	var configured, untouched []Info
+	for _, name := range slices.Sorted(maps.Keys(c.Providers)) {
+		p := c.Providers[name]
+		info := Info{Name: name, Protocol: table[p.Kind].protocol, Kind: p.Kind, Slots: p.Slots}
+		if info.Slots <= 0 {
+			info.Slots = max(table[p.Kind].slots, 1)
+		}
+		if reflect.DeepEqual(p, defaults[name]) {
+			untouched = append(untouched, info)
+		} else {
+			configured = append(configured, info)
+		}
+	}
+	infos := append(configured, untouched...)
+	for _, name := range slices.Sorted(maps.Keys(c.MCPServers)) {
+		if _, taken := c.Providers[name]; !taken {
+			infos = append(infos, Info{Name: name, Protocol: "mcp/v1", Kind: "mcp", Slots: table["mcp"].slots})
+		}
+	}
+	return infos
+}
+
+// Route chooses the provider for a task of the protocol: the one named wanted,
+// or without a name the first of List that speaks the protocol. An MCP
+// server's name will do for mcp/v1. The error has PROVIDER_NOT_FOUND or
+// PROTOCOL_NOT_FOUND.
+func (c Config) Route(protocol, wanted string) (string, error) {
+	return Route(c.List(), protocol, wanted)
+}
+
+// Route is Config.Route for a list that one has already.
+func Route(infos []Info, protocol, wanted string) (string, error) {
+	var fit, all []string
+	for _, info := range infos {
+		all = append(all, info.Protocol)
+		if info.Protocol != protocol {
+			if info.Name == wanted {
+				return "", protocols.Errorf(protocols.ProviderNotFound,
+					"provider %q speaks %s, not %s", wanted, info.Protocol, protocol)
+			}
+			continue
+		}
+		if wanted == "" || wanted == info.Name {
+			return info.Name, nil
+		}
+		fit = append(fit, info.Name)
+	}
+	if len(fit) == 0 {
+		return "", protocols.Errorf(protocols.ProtocolNotFound,
+			"no provider speaks %s%s", protocol, didYouMean(protocol, all))
+	}
+	return "", protocols.Errorf(protocols.ProviderNotFound, "no provider %q speaks %s%s; there is %s",
+		wanted, protocol, didYouMean(wanted, fit), strings.Join(fit, ", "))
+}
+
+// Variables lists the environment variables that the providers of this
+// configuration look at: a caller elsewhere sends their values along.
+func (c Config) Variables() []string {
+	names := slices.Clone(baseVariables)
+	for _, p := range c.Complete().Providers {
+		switch p.Kind {
+		case "ollama":
+			names = append(names, "OLLAMA_HOST")
+		case "openai":
+			names = append(names, "OPENAI_API_KEY")
+		case "python":
+			names = append(names, pyenvVariables...)
+		}
+		if p.KeyEnv != "" {
+			names = append(names, p.KeyEnv)
+		}
+		names = append(names, p.PassEnv...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+var configName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]*$`)
+
+// Validate names every problem, each with the key's path in the file, or
+// returns nil. Whether a server answers or a program exists is Check's.
+func (c Config) Validate() error {
+	var problems []error
+	report := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	for _, name := range slices.Sorted(maps.Keys(c.Providers)) {
+		path := "providers." + name
+		if !configName.MatchString(name) {
+			report("%s: a name has letters, digits, '_', '-' and '.' only", path)
+		}
+		for _, text := range c.Providers[name].problems() {
+			report("%s.%s", path, text)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.MCPServers)) {
+		path := "mcpServers." + name
+		if !configName.MatchString(name) {
+			report("%s: a name has letters, digits, '_', '-' and '.' only", path)
+		}
+		if c.MCPServers[name].Command == "" {
+			report("%s.command: missing: the program that is the server", path)
+		}
+		if p, taken := c.Complete().Providers[name]; taken {
+			report("%s: the name is taken by the provider of kind %s; rename the server", path, p.Kind)
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func (p ProviderConfig) problems() []string {
+	table := kindTable()
+	kind, known := table[p.Kind]
+	if !known {
+		names := slices.Sorted(maps.Keys(table))
+		return []string{fmt.Sprintf("kind: unknown kind %q%s; there is %s",
+			p.Kind, didYouMean(p.Kind, names), strings.Join(names, ", "))}
+	}
+	var problems []string
+	for _, key := range p.keys() {
+		if key != "slots" && !slices.Contains(kind.keys, key) {
+			problems = append(problems, fmt.Sprintf("%s: means nothing for kind %s", key, p.Kind))
+		}
+	}
+	if p.Slots < 0 {
+		problems = append(problems, fmt.Sprintf("slots: %d: must be at least 1", p.Slots))
+	}
+	if err := checkURL(p.Kind, p.URL); err != nil {
+		problems = append(problems, fmt.Sprintf("url: %v", err)) // not the URL: it may hold a password
+	}
+	if p.Timeout != "" {
+		if d, err := time.ParseDuration(p.Timeout); err != nil || d <= 0 {
+			problems = append(problems, fmt.Sprintf("timeout: %q: must be a duration such as 90s or 2m", p.Timeout))
+		}
+	}
+	return problems
+}
+
+// keys lists the keys that are set, but for kind.
+func (p ProviderConfig) keys() []string {
+	var keys []string
+	v := reflect.ValueOf(p)
+	for i := range v.NumField() {
+		key := v.Type().Field(i).Tag.Get("yaml")
+		if key != "kind" && !v.Field(i).IsZero() {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// checkURL accepts what the kind's constructor accepts.
+func checkURL(kind, address string) error {
+	if address == "" {
+		return nil
+	}
+	if kind == "ollama" {
+		_, err := OllamaURL(address)
+		return err
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return errors.New("must be of the form http://host:port or https://host/path")
+	}
+	return nil
+}

@@ -1,0 +1,336 @@
+package providers
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"gleitzeit/protocols"
+)
+
+// python speaks python/v1: it runs code on a real CPython, a new interpreter
+// for each call, in a group of its own and with a clean environment.
+//
+// The interpreter gets the driver's source and then a request on its standard
+// input, and hands back one outcome on a pipe of its own:
+//
+//	us → driver   length of the driver, line feed, driver, request (to the end)
+//	driver → us   nonce of the request, 16 hex digits of length, outcome
+//
+// What the code prints is output and never a result.
+type python struct {
+	config   ProviderConfig
+	env      func(string) string
+	children *children
+	timeout  time.Duration // of a call that names none; 0 is none
+
+	mu           sync.Mutex
+	interpreters map[string]string // by working folder, for those that a shim chose
+}
+
+//go:embed python_driver.py
+var pythonDriver string
+
+// pythonBoot reads the driver and becomes it.
+const pythonBoot = `import sys;i=sys.stdin.buffer;exec(compile(i.read(int(i.readline())),"<gleitzeit>","exec"))`
+
+const (
+	pythonGrace     = 300 * time.Millisecond // between SIGTERM and SIGKILL
+	pythonOutput    = 1 << 20                // bytes of stdout kept
+	pythonStderr    = 64 << 10               // bytes of stderr kept
+	pythonResult    = 64 << 20               // bytes of a result's JSON
+	pythonInFailure = 16 << 10               // bytes of stdout and of stderr put into an error
+)
+
+func newPython(name string, c ProviderConfig, d deps) (Provider, error) {
+	p := &python{config: c, env: d.env, children: d.children, interpreters: map[string]string{}}
+	if c.Timeout != "" {
+		var err error
+		if p.timeout, err = time.ParseDuration(c.Timeout); err != nil {
+			return nil, protocols.Errorf(protocols.ConfigurationError, "provider %s: timeout: %v", name, err)
+		}
+	}
+	return p, nil
+}
+
+// Close has nothing to do: no process outlives its call.
+func (p *python) Close() error { return nil }
+
+// pythonParameters are those of python/execute. Just one of Code and File is
+// given.
+type pythonParameters struct {
+	Code    *string         `json:"code"`
+	File    string          `json:"file"`
+	Context json.RawMessage `json:"context"` // an object: `context`, and its members as globals
+	Args    json.RawMessage `json:"args"`    // `args`; a list is also sys.argv
+	Timeout *float64        `json:"timeout"` // in seconds
+}
+
+// pythonRequest is what the driver is told.
+type pythonRequest struct {
+	Nonce    string            `json:"nonce"`
+	Name     string            `json:"name"`             // of the code in tracebacks
+	File     string            `json:"file,omitempty"`   // __file__, if it is a file's
+	Folder   string            `json:"folder,omitempty"` // where its siblings are imported from
+	Source   []byte            `json:"source"`
+	Context  json.RawMessage   `json:"context,omitempty"`
+	Args     json.RawMessage   `json:"args,omitempty"`
+	Bindings map[string]string `json:"bindings,omitempty"` // placeholder to JSON text
+	Limit    int               `json:"limit"`              // bytes of the result
+}
+
+// pythonOutcome is what it answers: a result, why a result could not be
+// written, or an exception.
+type pythonOutcome struct {
+	Seconds   float64         `json:"seconds"`
+	Result    json.RawMessage `json:"result"`
+	Unfit     string          `json:"unfit"`
+	Type      string          `json:"type"`
+	Message   string          `json:"message"`
+	Line      int             `json:"line"`
+	Traceback string          `json:"traceback"`
+}
+
+// Call carries out python/execute. The result is {result, output, success,
+// execution_time}, and stderr when there was any; output_missing and
+// stderr_missing tell how many bytes were left out.
+func (p *python) Call(ctx context.Context, call Call, host Host) (json.RawMessage, error) {
+	if call.Method != "python/execute" {
+		return nil, protocols.Errorf(protocols.MethodNotSupported,
+			"python/v1 has no method %s; there is python/execute", call.Method)
+	}
+	if ctx.Err() != nil {
+		return nil, endedError(ctx)
+	}
+	var params pythonParameters
+	if err := readParameters(call, &params); err != nil {
+		return nil, err
+	}
+	scratch, err := os.MkdirTemp("", "gleitzeit-python-")
+	if err != nil {
+		return nil, protocols.Errorf(protocols.ResourceExhausted, "scratch folder for Python: %v", err)
+	}
+	defer os.RemoveAll(scratch)
+	if call.Dir == "" {
+		call.Dir = scratch
+	}
+	request, err := p.request(call, params, scratch)
+	if err != nil {
+		return nil, err
+	}
+	limit, err := p.limit(params)
+	if err != nil {
+		return nil, err
+	}
+	return p.execute(ctx, call, request, limit, host)
+}
+
+// limit is how long the call may take, 0 for ever.
+func (p *python) limit(params pythonParameters) (time.Duration, error) {
+	if params.Timeout == nil {
+		return p.timeout, nil
+	}
+	if *params.Timeout <= 0 {
+		return 0, protocols.Errorf(protocols.TaskParameterError, "timeout of python/execute: must be more than 0 seconds")
+	}
+	return seconds(*params.Timeout), nil
+}
+
+// request reads the file, if there is one, and puts a copy into the scratch
+// folder when it isn't on this machine any more.
+func (p *python) request(call Call, params pythonParameters, scratch string) (*pythonRequest, error) {
+	r := &pythonRequest{
+		Nonce: nonce(), Name: "<code>", Folder: call.Dir, Limit: pythonResult,
+		Context: params.Context, Args: params.Args, Bindings: texts(call.Bindings),
+	}
+	switch {
+	case params.Code != nil && params.File != "":
+		return nil, protocols.Errorf(protocols.TaskParameterError, "python/execute takes code or file, not both")
+	case params.Code != nil:
+		r.Source = []byte(*params.Code)
+		return r, nil
+	case params.File == "":
+		return nil, protocols.Errorf(protocols.TaskParameterError, "python/execute needs code or file")
+	}
+	source, err := readFile(call, params.File)
+	if err != nil {
+		return nil, err
+	}
+	path := onDisk(call, params.File)
+	if path == "" {
+		path = filepath.Join(scratch, filepath.Base(params.File))
+		if err := os.WriteFile(path, source, 0o600); err != nil {
+			return nil, protocols.Errorf(protocols.ResourceExhausted, "copy of %s: %v", params.File, err)
+		}
+	}
+	r.Source, r.Name, r.File, r.Folder = source, path, path, filepath.Dir(path)
+	r.Bindings = nil // they stand in code only
+	return r, nil
+}
+
+// onDisk returns where the file that was read is found, "" if nowhere.
+func onDisk(call Call, name string) string {
+	roots := call.Roots
+	if call.Dir != "" {
+		roots = append([]string{call.Dir}, roots...)
+	}
+	for _, path := range candidates(name, roots) {
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && filepath.IsAbs(path) {
+			return path
+		}
+	}
+	return ""
+}
+
+func texts(values map[string]json.RawMessage) map[string]string {
+	all := make(map[string]string, len(values))
+	for name, value := range values {
+		all[name] = string(value)
+	}
+	return all
+}
+
+// nonce is text that nothing writes by accident.
+func nonce() string {
+	var b [16]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// execute starts an interpreter, and judges what became of it.
+func (p *python) execute(ctx context.Context, call Call, request *pythonRequest, limit time.Duration, host Host) (json.RawMessage, error) {
+	interpreter, err := p.interpreter(ctx, call.Dir)
+	if err != nil {
+		return nil, err
+	}
+	asked, err := json.Marshal(request)
+	if err != nil {
+		return nil, protocols.Errorf(protocols.TaskParameterError, "parameters of python/execute: %v", err)
+	}
+	within := ctx
+	if limit > 0 {
+		var cancel context.CancelFunc
+		within, cancel = context.WithTimeout(ctx, limit)
+		defer cancel()
+	}
+	run, err := p.run(within, command{
+		Path: interpreter,
+		Args: []string{"-X", "utf8", "-c", pythonBoot, backArg},
+		Env:  environment(p.env, p.config.PassEnv, call.Env),
+		Dir:  call.Dir,
+		Back: true,
+	}, request.Nonce, asked, host)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case ctx.Err() != nil:
+		return nil, run.failure(endedError(ctx))
+	case within.Err() != nil:
+		return nil, run.failure(protocols.Errorf(protocols.TaskTimeout, "the code ran longer than %v", limit))
+	}
+	return run.judge()
+}
+
+// pythonRun is what is left of an interpreter that has ended.
+type pythonRun struct {
+	stdout, stderr excerpt
+	outcome        pythonOutcome
+	back           error // why there is no outcome
+	exit           string
+	code           int
+}
+
+// run feeds the interpreter and listens to it until it has ended.
+func (p *python) run(ctx context.Context, c command, nonce string, request []byte, host Host) (*pythonRun, error) {
+	kid, err := p.children.start(c)
+	if err != nil {
+		return nil, protocols.Errorf(protocols.ProviderNotAvailable, "%v", err)
+	}
+	r := &pythonRun{
+		stdout: excerpt{First: pythonOutput / 2, Last: pythonOutput / 2},
+		stderr: excerpt{First: pythonStderr / 2, Last: pythonStderr / 2},
+	}
+	var users sync.WaitGroup
+	users.Go(func() {
+		fmt.Fprintf(kid.In, "%d\n%s", len(pythonDriver), pythonDriver)
+		_, _ = kid.In.Write(request) // a failure shows in the missing outcome
+		kid.In.Close()
+	})
+	users.Go(func() { copyLines(&r.stdout, kid.Out, host, "stdout") })
+	users.Go(func() { copyLines(&r.stderr, kid.Err, host, "stderr") })
+	users.Go(func() { r.outcome, r.back = readOutcome(kid.Back, nonce) })
+	kid.await(ctx, pythonGrace)
+	kid.drain(&users)
+	r.exit, r.code = kid.exit(), kid.code()
+	return r, nil
+}
+
+// judge turns what is left into the call's result or error.
+func (r *pythonRun) judge() (json.RawMessage, error) {
+	o := r.outcome
+	switch {
+	case r.back != nil && r.code < 0:
+		return nil, r.failure(protocols.Errorf(protocols.TaskExecutionFailed, "Python was %s", r.exit))
+	case r.back != nil:
+		return nil, r.failure(protocols.Errorf(protocols.TaskExecutionFailed,
+			"Python %s without handing back a result: %v", r.exit, r.back))
+	case o.Unfit != "":
+		return nil, r.failure(protocols.Errorf(protocols.TaskResultInvalid, "%s", o.Unfit))
+	case o.Type != "":
+		return nil, r.failure(protocols.Errorf(protocols.TaskExecutionFailed, "%s", o.title()))
+	case r.code != 0:
+		return nil, r.failure(protocols.Errorf(protocols.TaskExecutionFailed,
+			"Python %s after the code had ended", r.exit))
+	}
+	result := struct {
+		Result        json.RawMessage `json:"result"`
+		Output        string          `json:"output"`
+		OutputMissing int64           `json:"output_missing,omitempty"`
+		Stderr        string          `json:"stderr,omitempty"`
+		StderrMissing int64           `json:"stderr_missing,omitempty"`
+		Success       bool            `json:"success"`
+		ExecutionTime float64         `json:"execution_time"` // seconds of the code alone
+	}{
+		o.Result, r.stdout.String(), r.stdout.Missing(), r.stderr.String(), r.stderr.Missing(), true, o.Seconds,
+	}
+	return encode(result)
+}
+
+// title is the exception in one line.
+func (o pythonOutcome) title() string {
+	text := o.Type
+	if o.Type == "SystemExit" {
+		text = o.Message
+	} else if o.Message != "" {
+		text += ": " + o.Message
+	}
+	if o.Line > 0 {
+		text += " (line " + strconv.Itoa(o.Line) + ")"
+	}
+	return text
+}
+
+// failure adds to e what is known of the run.
+func (r *pythonRun) failure(e *protocols.Error) *protocols.Error {
+	return e.With(struct {
+		Type      string `json:"type,omitempty"`
+		Line      int    `json:"line,omitempty"`
+		Traceback string `json:"traceback,omitempty"`
+		Stdout    string `json:"stdout,omitempty"`
+		Stderr    string `json:"stderr,omitempty"`
+		ExitCode  int    `json:"exit_code"`
+		Exit      string `json:"exit"`
+	}{
+		r.outcome.Type, r.outcome.Line, r.outcome.Traceback,
+		lastBytes(r.stdout.String(), pythonInFailure), lastBytes(r.stderr.String(), pythonInFailure), r.code, r.exit,
+	})
+}

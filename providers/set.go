@@ -1,0 +1,183 @@
+package providers
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"sync"
+
+	"gleitzeit/protocols"
+)
+
+// Options carries what comes from the machine and not from a file. The zero
+// value is an empty environment.
+type Options struct {
+	// Env looks up an environment variable. Nothing in this package looks at
+	// the environment in any other way. It is called from many goroutines.
+	Env func(name string) string
+}
+
+// Set holds the providers of one configuration. They are opened when they are
+// first used: a run of echo tasks starts no interpreter and no server.
+type Set struct {
+	config Config
+	list   []Info
+	deps   deps
+
+	mu     sync.Mutex
+	open   map[string]Provider
+	closed bool
+}
+
+// deps is what constructors are given besides a configuration.
+type deps struct {
+	env      func(string) string
+	children *children
+	servers  *mcpServers
+}
+
+// kind is a row of the table of kinds.
+type kind struct {
+	protocol string
+	slots    int      // when the configuration doesn't say
+	keys     []string // of ProviderConfig that mean something, besides kind and slots
+	open     func(name string, c ProviderConfig, d deps) (Provider, error)
+}
+
+// kindTable is the table of all there are.
+func kindTable() map[string]kind {
+	return map[string]kind{
+		"echo": {"echo/v1", 1024, nil, plain(newEcho)},
+		"python": {"python/v1", 4, []string{"command", "pass_env", "timeout"},
+			newPython},
+		"ollama": {"llm/v1", 2, []string{"url", "key_env", "headers", "model", "models", "timeout"},
+			plain(newOllama)},
+		"openai": {"llm/v1", 8, []string{"url", "key_env", "headers", "model", "models", "timeout"},
+			plain(newOpenAI)},
+		"mcp": {"mcp/v1", 8, []string{"timeout"}, newMCP},
+	}
+}
+
+func plain(open func(string, ProviderConfig, func(string) string) (Provider, error)) func(string, ProviderConfig, deps) (Provider, error) {
+	return func(name string, c ProviderConfig, d deps) (Provider, error) { return open(name, c, d.env) }
+}
+
+// Open makes the set of the providers in c and the default ones. It starts
+// and connects nothing. The error is CONFIGURATION_ERROR and names every
+// problem.
+func Open(c Config, o Options) (*Set, error) {
+	if err := c.Validate(); err != nil {
+		return nil, protocols.Errorf(protocols.ConfigurationError, "%v", err)
+	}
+	if o.Env == nil {
+		o.Env = func(string) string { return "" }
+	}
+	c = c.Complete()
+	kids := &children{}
+	return &Set{
+		config: c,
+		list:   c.List(),
+		deps:   deps{env: o.Env, children: kids, servers: newMCPServers(c.MCPServers, o.Env, kids)},
+		open:   map[string]Provider{},
+	}, nil
+}
+
+// List returns the providers in the order of Config.List.
+func (s *Set) List() []Info { return slices.Clone(s.list) }
+
+// Call has the provider of that name carry out one call. The folders of
+// Config.Roots are added to the call's. Any error is a *protocols.Error.
+func (s *Set) Call(ctx context.Context, name string, call Call, host Host) (json.RawMessage, error) {
+	p, err := s.provider(name)
+	if err != nil {
+		return nil, err
+	}
+	if host == nil {
+		host = silent{}
+	}
+	if len(s.config.Roots) > 0 {
+		call.Roots = append(slices.Clone(call.Roots), s.config.Roots...)
+	}
+	result, err := p.Call(ctx, call, host)
+	if err != nil {
+		return nil, asError(err)
+	}
+	return result, nil
+}
+
+// Check asks the provider of that name whether it could work now; an MCP
+// server is started for it.
+func (s *Set) Check(ctx context.Context, name string) Health {
+	p, err := s.provider(name)
+	if err != nil {
+		return Health{Status: "unhealthy", Message: err.Error()}
+	}
+	return p.Check(ctx)
+}
+
+// Close closes every provider that was opened and ends every process that
+// they started. Call it after the last Call has returned; a second one does
+// nothing.
+func (s *Set) Close() error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	s.mu.Unlock()
+	var problems []error
+	for _, p := range s.open {
+		problems = append(problems, p.Close())
+	}
+	s.deps.servers.close()
+	s.deps.children.close()
+	return errors.Join(problems...)
+}
+
+// provider returns the provider of that name, opened.
+func (s *Set) provider(name string) (Provider, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, protocols.Errorf(protocols.SystemShutdown, "the providers are closed")
+	}
+	if p := s.open[name]; p != nil {
+		return p, nil
+	}
+	p, err := s.make(name)
+	if err != nil {
+		return nil, asError(err)
+	}
+	s.open[name] = p
+	return p, nil
+}
+
+func (s *Set) make(name string) (Provider, error) {
+	if c, ok := s.config.Providers[name]; ok {
+		return kindTable()[c.Kind].open(name, c, s.deps)
+	}
+	if _, ok := s.config.MCPServers[name]; ok {
+		return &mcpProvider{servers: s.deps.servers, only: name}, nil
+	}
+	var names []string
+	for _, info := range s.list {
+		names = append(names, info.Name)
+	}
+	return nil, protocols.Errorf(protocols.ProviderNotFound, "no provider %q%s", name, didYouMean(name, names))
+}
+
+// asError makes any error one that may cross a border.
+func asError(err error) *protocols.Error {
+	var e *protocols.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return protocols.Errorf(protocols.TaskExecutionFailed, "%v", err)
+}
+
+// silent is a host that nobody watches.
+type silent struct{}
+
+func (silent) Progress(Progress) {}
