@@ -45,17 +45,20 @@ func (w *writer) delete(stream string) error {
 	if err != nil {
 		return fmt.Errorf("delete: %w", err)
 	}
-	d := deletion{writer: w, stream: stream}
+	d := deletion{writer: w, stream: stream, refs: make(map[Hash]struct{})}
 	if err := d.collect(); err != nil {
 		return fmt.Errorf("delete stream %q: %w", stream, err)
 	}
-	if d.onlyMark() {
-		return nil
+	if len(d.seqs) == d.marks {
+		return nil // nothing there, or deleted already
 	}
-	if err := d.freeValues(); err != nil {
+	if err := d.findValues(); err != nil {
 		return fmt.Errorf("delete stream %q: %w", stream, err)
 	}
-	return d.write(h)
+	if err := d.write(h); err != nil {
+		return fmt.Errorf("delete stream %q: %w", stream, err)
+	}
+	return nil
 }
 
 // deletion gathers what goes with a stream.
@@ -63,17 +66,17 @@ type deletion struct {
 	writer  *writer
 	stream  string
 	seqs    []Seq
-	covered spans // seqs, and what earlier marks covered
-	marks   int
+	covered spans // seqs, and what an earlier mark covered
+	marks   int   // how many of seqs are marks
 	refs    map[Hash]struct{}
 	claims  []string
-}
 
-func (d *deletion) onlyMark() bool { return len(d.seqs) == d.marks }
+	values     []Hash // that go
+	valueBytes uint64 // in them
+}
 
 // collect reads the whole stream.
 func (d *deletion) collect() error {
-	d.refs = make(map[Hash]struct{})
 	var (
 		p   page
 		dec decoder
@@ -124,47 +127,57 @@ func (d *deletion) record(r Record) error {
 	return nil
 }
 
-// freeValues drops the stream's uses, and the values that nobody else uses.
-func (d *deletion) freeValues() error {
-	w := d.writer
+// findValues finds the values that nobody else uses.
+func (d *deletion) findValues() error {
 	for h := range d.refs {
-		users, err := w.store.users(h, 2)
+		users, err := d.writer.store.users(h, 2)
 		if err != nil {
 			return err
 		}
-		w.change.drop.uses = append(w.change.drop.uses, use{h, d.stream})
 		if len(users) != 1 || users[0] != d.stream {
 			continue
 		}
-		v, err := w.store.value(h)
+		v, err := d.writer.store.value(h)
 		if err != nil {
 			return fmt.Errorf("value %s: %w", h, err)
 		}
-		w.known.delete(h)
-		w.change.drop.values = append(w.change.drop.values, h)
-		w.sums.values--
-		w.sums.valueBytes -= uint64(len(v))
+		d.values = append(d.values, h)
+		d.valueBytes += uint64(len(v))
 	}
 	return nil
 }
 
-// write ends the change with the mark.
+// write puts all of it into the change, and the mark. It changes nothing
+// unless it succeeds.
 func (d *deletion) write(h *head) error {
 	w := d.writer
-	w.change.drop.stream = d.stream
-	w.change.drop.records = d.seqs
-	w.change.drop.claims = d.claims
-	w.change.drop.checkpoints = []string{d.stream}
-	w.sums.records -= uint64(len(d.seqs))
 	mark, covers, err := d.mark(h)
 	if err != nil {
 		return err
 	}
-	if len(mark.Refs) > 0 {
-		if _, err := w.has(mark.Refs[0]); err != nil {
+	for _, ref := range mark.Refs {
+		if _, err := w.has(ref); err != nil {
 			return err
 		}
-		w.addValue(mark.Refs[0], covers)
+	}
+	w.change.drop = drops{
+		stream:      d.stream,
+		records:     d.seqs,
+		values:      d.values,
+		claims:      d.claims,
+		checkpoints: []string{d.stream},
+	}
+	for ref := range d.refs {
+		w.change.drop.uses = append(w.change.drop.uses, use{ref, d.stream})
+	}
+	for _, v := range d.values {
+		w.known.delete(v)
+	}
+	w.sums.records -= uint64(len(d.seqs))
+	w.sums.values -= uint64(len(d.values))
+	w.sums.valueBytes -= d.valueBytes
+	for _, ref := range mark.Refs {
+		w.addValue(ref, covers)
 	}
 	w.addRecord(&mark)
 	return nil

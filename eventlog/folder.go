@@ -80,15 +80,15 @@ func syncFolder(dir string, fs vfs.FS) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-func (f *folder) pidFile() string { return f.fs.PathJoin(f.dir, "PID") }
+func (f *folder) path(name string) string { return f.fs.PathJoin(f.dir, name) }
 
 func (f *folder) writePID() error {
-	return writeFile(f.fs, f.pidFile(), strconv.Itoa(os.Getpid())+"\n", false)
+	return writeFile(f.fs, f.path("PID"), strconv.Itoa(os.Getpid())+"\n", false)
 }
 
 // release gives the folder up.
 func (f *folder) release() error {
-	_ = f.fs.Remove(f.pidFile()) // a stale one does no harm
+	_ = f.fs.Remove(f.path("PID")) // a stale one does no harm
 	return f.lock.Close()
 }
 

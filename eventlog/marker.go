@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
 // Format is the version of the layout that this program writes. It only moves
@@ -31,52 +31,78 @@ func (m marker) String() string {
 	return fmt.Sprintf("%s\nformat %d\nid %s\nwriter %s\n", markerTitle, m.format, m.id, m.writer)
 }
 
-// readOrMakeMarker reads dir's marker; in an empty folder it makes one.
-func readOrMakeMarker(dir string, fs vfs.FS, writer string) (marker, error) {
-	path := fs.PathJoin(dir, "STORE")
-	text, err := readFile(fs, path)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return makeMarker(dir, path, fs, writer)
-	case err != nil:
-		return marker{}, fmt.Errorf("read the file STORE: %w", err)
+// The names of the marker: in the making, and made.
+const (
+	markerNew  = "STORE.new"
+	markerFile = "STORE"
+)
+
+func newMarker(writer string) marker {
+	if writer == "" {
+		writer = thisProgram()
 	}
-	m, err := parseMarker(text)
-	if err != nil {
-		return m, fmt.Errorf("the file STORE is damaged: %w", err)
-	}
-	if m.format > Format {
-		return m, fmt.Errorf("it was written by %s in format %d; this program reads formats up to %d: use a newer version",
-			m.writer, m.format, Format)
-	}
-	return m, nil
+	return marker{format: Format, id: newID(), writer: strings.Join(strings.Fields(writer), " ")}
 }
 
-func makeMarker(dir, path string, fs vfs.FS, writer string) (m marker, err error) {
-	names, err := fs.List(dir)
+// readMarker reads the folder's marker and tells whether there is one.
+func readMarker(f *folder) (m marker, found bool, err error) {
+	text, err := readFile(f.fs, f.path(markerFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return m, false, nil
+	}
 	if err != nil {
-		return m, err
+		return m, false, fmt.Errorf("read the file STORE: %w", err)
+	}
+	if m, err = parseMarker(text); err != nil {
+		return m, false, fmt.Errorf("the file STORE is damaged: %w", err)
+	}
+	if m.format > Format {
+		return m, false, fmt.Errorf("it was written by %s in format %d; this program reads formats up to %d: use a newer version",
+			m.writer, m.format, Format)
+	}
+	return m, true, nil
+}
+
+// beginMarker says in the folder, durably, that a store is being made here.
+// The folder must be empty but for what an unfinished making left.
+func beginMarker(f *folder, m marker) error {
+	names, err := f.fs.List(f.dir)
+	if err != nil {
+		return err
+	}
+	names = slices.DeleteFunc(names, func(n string) bool { return n == "LOCK" || n == "PID" })
+	if len(names) > 0 && !slices.Contains(names, markerNew) {
+		return fmt.Errorf("the folder holds %s, but no file STORE: it is no store", names[0])
 	}
 	for _, name := range names {
-		if name != "LOCK" && name != "PID" && name != "STORE.new" {
-			return m, fmt.Errorf("the folder holds %s, but no file STORE: it is no store", name)
+		if name != markerNew {
+			if err := f.fs.Remove(f.path(name)); err != nil {
+				return fmt.Errorf("clear away an unfinished store: %w", err)
+			}
 		}
 	}
-	m = marker{format: Format, id: newID(), writer: writer}
-	if m.writer == "" {
-		m.writer = thisProgram()
+	if err := writeFile(f.fs, f.path(markerNew), m.String(), true); err != nil {
+		return fmt.Errorf("write the file STORE: %w", err)
 	}
-	m.writer = strings.Join(strings.Fields(m.writer), " ")
-	if err := writeFile(fs, path+".new", m.String(), true); err != nil {
-		return m, fmt.Errorf("write the file STORE: %w", err)
+	if err := syncFolder(f.dir, f.fs); err != nil {
+		return fmt.Errorf("write the file STORE: %w", err)
 	}
-	if err := fs.Rename(path+".new", path); err != nil {
-		return m, fmt.Errorf("write the file STORE: %w", err)
+	return nil
+}
+
+// finishMarker makes all that is in the folder durable, and then a store.
+func finishMarker(f *folder) error {
+	err := syncFolder(f.dir, f.fs)
+	if err == nil {
+		err = f.fs.Rename(f.path(markerNew), f.path(markerFile))
 	}
-	if err := syncFolder(dir, fs); err != nil {
-		return m, fmt.Errorf("write the file STORE: %w", err)
+	if err == nil {
+		err = syncFolder(f.dir, f.fs)
 	}
-	return m, nil
+	if err != nil {
+		return fmt.Errorf("write the file STORE: %w", err)
+	}
+	return nil
 }
 
 // parseMarker reads a marker of any format: a later one may have more lines.

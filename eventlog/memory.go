@@ -127,7 +127,11 @@ func (m *memoryStore) stream(name string, from, to Seq, p *page) error {
 	}
 	i, _ := slices.BinarySearch(s.seqs, from)
 	for ; i < len(s.seqs) && s.seqs[i] <= to && !p.full(); i++ {
-		p.add(s.seqs[i], m.bodies[s.seqs[i]-1])
+		body := m.bodies[s.seqs[i]-1]
+		if body == nil {
+			return &recordError{s.seqs[i], errMissing}
+		}
+		p.add(s.seqs[i], body)
 	}
 	return nil
 }
@@ -146,31 +150,30 @@ func (m *memoryStore) head(name string, to Seq) (row, error) {
 	return row{s.seqs[i-1], m.bodies[s.seqs[i-1]-1]}, nil
 }
 
-func (m *memoryStore) streams(prefix, after string, reverse bool, to Seq, limit int) ([]string, error) {
+func (m *memoryStore) streams(l listing) ([]string, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	names := between(m.byStream.ordered(), prefix, after, reverse)
+	names := between(m.byStream.ordered(), l.prefix, l.after, l.reverse)
 	var out []string
-	for i := 0; i < len(names) && len(out) < limit; i++ {
+	for i := 0; i < len(names) && len(out) < l.limit; i++ {
 		name := names[i]
-		if reverse {
+		if l.reverse {
 			name = names[len(names)-1-i]
 		}
-		if m.byStream.rows[name].listed(to) {
+		if m.byStream.rows[name].listed(l) {
 			out = append(out, name)
 		}
 	}
 	return out, nil
 }
 
-// listed tells whether the stream has a record up to to that is not the mark
-// of a deletion.
-func (s *memoryStream) listed(to Seq) bool {
+// listed tells whether the listing wants the stream.
+func (s *memoryStream) listed(l listing) bool {
 	first := 0
-	if s.marked {
+	if s.marked && !l.deleted {
 		first = 1
 	}
-	return len(s.seqs) > first && s.seqs[first] <= to
+	return len(s.seqs) > first && s.seqs[first] <= l.to
 }
 
 func (m *memoryStore) value(h Hash) ([]byte, error) {
@@ -194,6 +197,13 @@ func (m *memoryStore) values(after Hash, limit int) ([]Hash, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return slices.Clone(atMost(m.byHash.beyond(after), limit)), nil
+}
+
+func (m *memoryStore) hasUse(u use) (bool, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	_, ok := m.byUse.rows[u]
+	return ok, nil
 }
 
 func (m *memoryStore) users(h Hash, limit int) (out []string, err error) {
@@ -255,6 +265,25 @@ func (m *memoryStore) size() int64 {
 	return m.bytesInside
 }
 
+func (m *memoryStore) view() (store, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	v := &memoryStore{
+		bodies:      slices.Clone(m.bodies),
+		byStream:    m.byStream.clone(),
+		byHash:      m.byHash.clone(),
+		byUse:       m.byUse.clone(),
+		byKey:       m.byKey.clone(),
+		byCheck:     m.byCheck.clone(),
+		sums:        m.sums,
+		bytesInside: m.bytesInside,
+	}
+	for name, s := range v.byStream.rows {
+		v.byStream.rows[name] = &memoryStream{s.seqs[:len(s.seqs):len(s.seqs)], s.marked}
+	}
+	return v, nil
+}
+
 func (m *memoryStore) close() error { return nil }
 
 // table is a map that can list its keys in order; it sorts only when asked.
@@ -267,6 +296,10 @@ type table[K comparable, V any] struct {
 
 func newTable[K comparable, V any](compare func(a, b K) int) *table[K, V] {
 	return &table[K, V]{rows: make(map[K]V), compare: compare}
+}
+
+func (t *table[K, V]) clone() *table[K, V] {
+	return &table[K, V]{rows: maps.Clone(t.rows), compare: t.compare}
 }
 
 func (t *table[K, V]) set(k K, v V) {

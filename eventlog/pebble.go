@@ -12,8 +12,9 @@ import (
 // things lie and pebbleopen.go for how it is opened.
 type pebbleStore struct {
 	db      *pebble.DB
-	release func() error // gives the folder up
-	key     []byte       // memory for commit, which runs once at a time
+	reader  pebble.Reader // db, or a snapshot of it
+	release func() error  // gives up what the store holds
+	key     []byte        // memory for commit, which runs once at a time
 	val     []byte
 }
 
@@ -118,7 +119,7 @@ func (w *batchWriter) drop(d *drops) {
 
 // get returns a copy of what lies under key, nil and false if there is nothing.
 func (s *pebbleStore) get(key []byte) ([]byte, bool, error) {
-	val, done, err := s.db.Get(key)
+	val, done, err := s.reader.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, false, nil
 	}
@@ -139,7 +140,7 @@ func (s *pebbleStore) totals() (totals, error) {
 // scan calls row for each key from lower on and before upper until it returns
 // false or an error. Both slices are row's only during the call.
 func (s *pebbleStore) scan(lower, upper []byte, row func(key, val []byte) (bool, error)) (err error) {
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	it, err := s.reader.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return err
 	}
@@ -176,8 +177,10 @@ func (s *pebbleStore) value(h Hash) ([]byte, error) {
 	return val, err
 }
 
-func (s *pebbleStore) hasValue(h Hash) (bool, error) {
-	_, done, err := s.db.Get(valueKey(h))
+func (s *pebbleStore) hasValue(h Hash) (bool, error) { return s.has(valueKey(h)) }
+
+func (s *pebbleStore) has(key []byte) (bool, error) {
+	_, done, err := s.reader.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return false, nil
 	}
@@ -197,6 +200,8 @@ func (s *pebbleStore) values(after Hash, limit int) (out []Hash, err error) {
 	})
 	return out, err
 }
+
+func (s *pebbleStore) hasUse(u use) (bool, error) { return s.has(useKey(u)) }
 
 func (s *pebbleStore) users(h Hash, limit int) (out []string, err error) {
 	prefix := useKey(use{hash: h})
@@ -278,4 +283,9 @@ func beyond(key []byte) []byte { return append(key[:len(key):len(key)], 0) }
 
 func (s *pebbleStore) size() int64 { return int64(s.db.Metrics().DiskSpaceUsage()) }
 
-func (s *pebbleStore) close() error { return errors.Join(s.db.Close(), s.release()) }
+func (s *pebbleStore) view() (store, error) {
+	snap := s.db.NewSnapshot()
+	return &pebbleStore{db: s.db, reader: snap, release: snap.Close}, nil
+}
+
+func (s *pebbleStore) close() error { return s.release() }

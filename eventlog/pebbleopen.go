@@ -41,21 +41,57 @@ func open(dir string, disk *countingFS, o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := readOrMakeMarker(dir, disk, o.Writer)
+	l, err := openIn(folder, disk, o)
 	if err != nil {
 		return nil, errors.Join(err, folder.release())
 	}
-	d := &doom{dir: dir, then: o.Fatal}
-	db, err := pebble.Open(dir, pebbleOptions(disk, folder.lock, newPebbleLogger(o.Logger, d)))
+	return l, nil
+}
+
+func openIn(f *folder, disk *countingFS, o Options) (*Log, error) {
+	m, found, err := readMarker(f)
 	if err != nil {
-		return nil, errors.Join(m.explain(err), folder.release())
+		return nil, err
 	}
-	l, err := newLog(&pebbleStore{db: db, release: folder.release}, m.id, d)
+	d := &doom{dir: f.dir, then: o.Fatal}
+	options := pebbleOptions(disk, f.lock, newPebbleLogger(o.Logger, d))
+	var db *pebble.DB
+	if found {
+		db, err = pebble.Open(f.dir, options)
+	} else {
+		m, db, err = makeStore(f, disk, options, o.Writer)
+	}
 	if err != nil {
-		return nil, errors.Join(err, db.Close(), folder.release())
+		return nil, m.explain(err)
+	}
+	closeAll := func() error { return errors.Join(db.Close(), f.release()) }
+	l, err := newLog(&pebbleStore{db: db, reader: db, release: closeAll}, m.id, d)
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
 	}
 	l.disk, l.readByOpen = disk, disk.read.Load()
 	return l, nil
+}
+
+// makeStore makes a new store in an empty folder. The marker gets its name
+// last, when all else is durable: whatever a crash leaves before is no store,
+// and nobody has been told that there is one. So Pebble need not make each of
+// its steps durable.
+func makeStore(f *folder, disk *countingFS, options *pebble.Options, writer string) (marker, *pebble.DB, error) {
+	m := newMarker(writer)
+	if err := beginMarker(f, m); err != nil {
+		return m, nil, err
+	}
+	disk.making.Store(true)
+	db, err := pebble.Open(f.dir, options)
+	disk.making.Store(false)
+	if err != nil {
+		return m, nil, err
+	}
+	if err := finishMarker(f); err != nil {
+		return m, nil, errors.Join(err, db.Close())
+	}
+	return m, db, nil
 }
 
 // pebbleFormat is Pebble's own format of files. It can only be raised, and

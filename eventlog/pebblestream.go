@@ -11,12 +11,12 @@ import (
 // records it has, and the records lie in the order of the whole log.
 
 func (s *pebbleStore) stream(name string, from, to Seq, p *page) (err error) {
-	entries, err := s.db.NewIter(&pebble.IterOptions{LowerBound: beforeStream(name), UpperBound: beyondStream(name)})
+	entries, err := s.reader.NewIter(&pebble.IterOptions{LowerBound: beforeStream(name), UpperBound: beyondStream(name)})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, entries.Close()) }()
-	records := recordReader{db: s.db, stream: name, to: to}
+	records := recordReader{from: s.reader, to: to}
 	defer func() { err = errors.Join(err, records.close()) }()
 
 	// The last entry that begins at from or before may reach beyond it.
@@ -63,12 +63,11 @@ func readEntry(it *pebble.Iterator) (Seq, spans, error) {
 
 // recordReader reads records of one stream in ascending order.
 type recordReader struct {
-	db     *pebble.DB
-	stream string
-	to     Seq
-	it     *pebble.Iterator
-	at     Seq // where it stands
-	key    []byte
+	from pebble.Reader
+	to   Seq
+	it   *pebble.Iterator
+	at   Seq // where it stands
+	key  []byte
 }
 
 func (r *recordReader) read(q Seq, p *page) (err error) {
@@ -76,7 +75,7 @@ func (r *recordReader) read(q Seq, p *page) (err error) {
 	switch {
 	case r.it == nil:
 		o := pebble.IterOptions{LowerBound: appendRecordKey(nil, q), UpperBound: appendRecordKey(nil, r.to+1)}
-		if r.it, err = r.db.NewIter(&o); err != nil {
+		if r.it, err = r.from.NewIter(&o); err != nil {
 			return err
 		}
 		ok = r.it.First()
@@ -88,17 +87,24 @@ func (r *recordReader) read(q Seq, p *page) (err error) {
 	}
 	r.at = q
 	if !ok && r.it.Error() != nil {
-		return fmt.Errorf("read record %d: %w", q, r.it.Error())
+		return r.fail(q, r.it.Error())
 	}
-	if !ok || string(r.it.Key()) != string(appendRecordKey(r.key[:0], q)) {
-		return fmt.Errorf("record %d of stream %q is missing", q, r.stream)
+	if r.key = appendRecordKey(r.key[:0], q); !ok || string(r.it.Key()) != string(r.key) {
+		return r.fail(q, errMissing)
 	}
 	body, err := r.it.ValueAndErr()
 	if err != nil {
-		return fmt.Errorf("read record %d: %w", q, err)
+		return r.fail(q, err)
 	}
 	p.add(q, body)
 	return nil
+}
+
+func (r *recordReader) fail(q Seq, err error) error {
+	if err != errMissing {
+		err = fmt.Errorf("can't be read: %w", err)
+	}
+	return &recordError{q, err}
 }
 
 func (r *recordReader) close() error {
@@ -116,16 +122,16 @@ func (s *pebbleStore) head(name string, to Seq) (row, error) {
 	body, ok, err := s.get(appendRecordKey(nil, q))
 	switch {
 	case err != nil:
-		return row{}, fmt.Errorf("read record %d: %w", q, err)
+		return row{}, fmt.Errorf("record %d can't be read: %w", q, err)
 	case !ok:
-		return row{}, fmt.Errorf("record %d of stream %q is missing", q, name)
+		return row{}, &recordError{q, errMissing}
 	}
 	return row{q, body}, nil
 }
 
 // headSeq returns the last record of a stream up to to, 0 if there is none.
 func (s *pebbleStore) headSeq(name string, to Seq) (last Seq, err error) {
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: beforeStream(name), UpperBound: beyondStream(name)})
+	it, err := s.reader.NewIter(&pebble.IterOptions{LowerBound: beforeStream(name), UpperBound: beyondStream(name)})
 	if err != nil {
 		return 0, err
 	}
@@ -145,28 +151,28 @@ func (s *pebbleStore) headSeq(name string, to Seq) (last Seq, err error) {
 	return last, nil
 }
 
-func (s *pebbleStore) streams(prefix, after string, reverse bool, to Seq, limit int) (out []string, err error) {
-	o := pebble.IterOptions{LowerBound: nameKey(tagStream, prefix)}
+func (s *pebbleStore) streams(l listing) (out []string, err error) {
+	o := pebble.IterOptions{LowerBound: nameKey(tagStream, l.prefix)}
 	o.UpperBound = prefixEnd(o.LowerBound)
-	it, err := s.db.NewIter(&o)
+	it, err := s.reader.NewIter(&o)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
-	for ok := firstStream(it, after, reverse); ok && len(out) < limit; {
+	for ok := firstStream(it, l.after, l.reverse); ok && len(out) < l.limit; {
 		name, _, err := splitStreamKey(it.Key())
 		if err != nil {
 			return nil, err
 		}
 		stream := string(name)
-		listed, err := isListed(it, stream, to, reverse)
+		listed, err := isListed(it, stream, l)
 		if err != nil {
 			return nil, err
 		}
 		if listed {
 			out = append(out, stream)
 		}
-		if reverse {
+		if l.reverse {
 			ok = it.SeekLT(beforeStream(stream))
 		} else {
 			ok = it.SeekGE(beyondStream(stream))
@@ -188,22 +194,22 @@ func firstStream(it *pebble.Iterator, after string, reverse bool) bool {
 	}
 }
 
-// isListed tells whether the stream has a record up to to that is not the mark
-// of a deletion, which can only be in its first entry.
-func isListed(it *pebble.Iterator, stream string, to Seq, reverse bool) (bool, error) {
-	if reverse && !it.SeekGE(beforeStream(stream)) {
+// isListed tells whether the listing wants the stream, one of whose entries the
+// iterator stands at. Only the first entry can be the mark of a deletion.
+func isListed(it *pebble.Iterator, stream string, l listing) (bool, error) {
+	if l.reverse && !it.SeekGE(beforeStream(stream)) {
 		return false, it.Error()
 	}
 	for range 2 {
 		name, first, err := splitStreamKey(it.Key())
-		if err != nil || first > to || string(name) != stream {
+		if err != nil || first > l.to || string(name) != stream {
 			return false, err
 		}
 		val, err := it.ValueAndErr()
 		if err != nil {
 			return false, err
 		}
-		if len(val) > 0 && val[0] != entryMark {
+		if l.deleted || len(val) == 0 || val[0] != entryMark {
 			return true, nil
 		}
 		if !it.Next() {

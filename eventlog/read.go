@@ -185,7 +185,7 @@ func (l *Log) streams(prefix string, reverse bool, after string) ([]string, erro
 		return nil, err
 	}
 	defer l.leave()
-	names, err := l.store.streams(prefix, after, reverse, l.Last(), pageRows)
+	names, err := l.store.streams(listing{prefix: prefix, after: after, reverse: reverse, to: l.Last(), limit: pageRows})
 	if err != nil {
 		return nil, fmt.Errorf("list the streams: %w", err)
 	}

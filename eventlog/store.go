@@ -1,5 +1,10 @@
 package eventlog
 
+import (
+	"errors"
+	"fmt"
+)
+
 // This file is the seam between the log and whatever keeps its bytes. The Log
 // decides (sequence numbers, sums, what a deletion takes along); a store
 // remembers. A store is a handful of tables, so that it reads the same in a
@@ -28,16 +33,14 @@ type store interface {
 	stream(name string, from, to Seq, p *page) error
 	// head returns the last record of a stream up to to, or no body.
 	head(name string, to Seq) (row, error)
-	// streams returns up to limit names in byte order (or the reverse) that
-	// begin with prefix, lie beyond after unless that is empty, and have a
-	// record up to to that is not the mark of a deletion.
-	streams(prefix, after string, reverse bool, to Seq, limit int) ([]string, error)
+	streams(l listing) ([]string, error)
 
 	// value returns ErrNotFound if there is none.
 	value(h Hash) ([]byte, error)
 	hasValue(h Hash) (bool, error)
 	// values returns up to limit hashes beyond after, in order.
 	values(after Hash, limit int) ([]Hash, error)
+	hasUse(u use) (bool, error)
 	// users returns up to limit streams that use a value.
 	users(h Hash, limit int) ([]string, error)
 	// uses returns up to limit uses beyond after, in order of hash, stream.
@@ -54,8 +57,34 @@ type store interface {
 
 	// size returns the bytes that the store takes on disk, about.
 	size() int64
+	// view returns the store as it is now, for reading while others write.
+	// It must be closed.
+	view() (store, error)
 	close() error
 }
+
+// listing says which streams are wanted: up to limit names, in byte order or
+// the reverse, that begin with prefix, lie beyond after unless that is empty,
+// and have a record up to to. Streams with nothing but the mark of a deletion
+// are left out unless deleted is set.
+type listing struct {
+	prefix, after    string
+	reverse, deleted bool
+	to               Seq
+	limit            int
+}
+
+// recordError says that a record can't be read although its stream lists it;
+// the page holds what comes before it.
+type recordError struct {
+	seq Seq
+	err error
+}
+
+func (e *recordError) Error() string { return fmt.Sprintf("record %d %v", e.seq, e.err) }
+func (e *recordError) Unwrap() error { return e.err }
+
+var errMissing = errors.New("is missing")
 
 // change is one atomic commit: first what goes, then what comes. What it
 // points to is the writer's again once commit has returned.
