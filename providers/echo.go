@@ -15,7 +15,7 @@ import (
 //
 //	echo/echo       any object              the same object, byte for byte
 //	echo/ping       message                 {response}: the message, else "pong"
-//	echo/delay      seconds, anything       the same object and delayed_for_seconds
+//	echo/delay      seconds (1), anything   the same object and delayed_for_seconds
 //	echo/timestamp                          {timestamp, unix_timestamp}
 //	echo/fail       message, class, code,   an error; after `times` failed attempts
 //	                retry_after, times      the same object and attempt
@@ -66,20 +66,20 @@ func echoPing(call Call) (json.RawMessage, error) {
 
 // echoDelay waits until the time is over or ctx has ended.
 func echoDelay(ctx context.Context, call Call) (json.RawMessage, error) {
-	var p struct {
-		Seconds *float64 `json:"seconds"`
-	}
+	p := struct {
+		Seconds float64 `json:"seconds"`
+	}{Seconds: 1}
 	if err := readParameters(call, &p); err != nil {
 		return nil, err
 	}
-	if p.Seconds == nil || *p.Seconds < 0 {
-		return nil, protocols.Errorf(protocols.TaskParameterError, "echo/delay needs seconds, a number of at least 0")
+	if p.Seconds < 0 {
+		return nil, protocols.Errorf(protocols.TaskParameterError, "echo/delay can't wait for %g seconds", p.Seconds)
 	}
-	timer := time.NewTimer(seconds(*p.Seconds))
+	timer := time.NewTimer(seconds(p.Seconds))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return echoWith(call, "delayed_for_seconds", *p.Seconds)
+		return echoWith(call, "delayed_for_seconds", p.Seconds)
 	case <-ctx.Done():
 		return nil, endedError(ctx)
 	}

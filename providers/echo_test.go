@@ -49,8 +49,7 @@ func TestEchoFails(t *testing.T) {
 		{"echo/fail", `{"times":1}`, protocols.TaskExecutionFailed, "failed as it was told to", 0},
 		{"echo/fail", `{"class":"nonsense"}`, protocols.TaskParameterError, `echo/fail knows no class "nonsense"`, 0},
 		{"echo/fail", `{"times":"x"}`, protocols.TaskParameterError, "parameter times of echo/fail can't be a string", 0},
-		{"echo/delay", `{}`, protocols.TaskParameterError, "echo/delay needs seconds, a number of at least 0", 0},
-		{"echo/delay", `{"seconds":-1}`, protocols.TaskParameterError, "echo/delay needs seconds, a number of at least 0", 0},
+		{"echo/delay", `{"seconds":-1}`, protocols.TaskParameterError, "echo/delay can't wait for -1 seconds", 0},
 		{"echo/sing", `{}`, protocols.MethodNotSupported, "echo/v1 has no method echo/sing", 0},
 	} {
 		_, err := echo{}.Call(t.Context(), Call{Method: test.method, Parameters: json.RawMessage(test.parameters), Attempt: 1}, nil)
@@ -78,6 +77,11 @@ func TestEchoDelay(t *testing.T) {
 			t.Errorf("%v after %v", err, time.Since(started))
 		}
 
+		started = time.Now()
+		if _, err := (echo{}).Call(t.Context(), Call{Method: "echo/delay"}, nil); err != nil || time.Since(started) != time.Second {
+			t.Errorf("without seconds: %v after %v", err, time.Since(started))
+		}
+
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		started = time.Now()
@@ -91,6 +95,18 @@ func TestEchoDelay(t *testing.T) {
 		_, err = echo{}.Call(ctx, call, nil)
 		wantCode(t, err, protocols.TaskCancelled)
 	})
+}
+
+// Every method of the specification is there.
+func TestEchoSpecification(t *testing.T) {
+	for _, m := range specification(t, "echo").Methods {
+		for _, name := range append(m.Aliases, m.Name) {
+			_, err := echo{}.Call(t.Context(), Call{Method: name, Parameters: json.RawMessage(`{"seconds":0}`)}, nil)
+			if e, is := err.(*protocols.Error); is && e.Code == protocols.MethodNotSupported {
+				t.Error(e)
+			}
+		}
+	}
 }
 
 func TestSecondsOverflow(t *testing.T) {

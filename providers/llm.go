@@ -99,8 +99,8 @@ func readLLM(call Call, fallback string) (*llmRequest, error) {
 	}
 	if r.Method == "llm/embed" {
 		r.Inputs, r.Many = p.Input.List, p.Input.Many
-		if len(r.Inputs) == 0 && r.Prompt != "" {
-			r.Inputs = []string{r.Prompt}
+		if r.Prompt != "" {
+			r.addInput(r.Prompt)
 		}
 	}
 	if err := r.addFiles(call, &p); err != nil {
@@ -114,6 +114,9 @@ func readLLM(call Call, fallback string) (*llmRequest, error) {
 func (r *llmRequest) settle() error {
 	switch r.Method {
 	case "llm/embed":
+		if len(r.Images) > 0 {
+			return protocols.Errorf(protocols.TaskParameterError, "llm/embed takes texts, not images")
+		}
 		if len(r.Inputs) == 0 {
 			return r.missing("input")
 		}
@@ -140,6 +143,12 @@ func (r *llmRequest) settle() error {
 		r.converse()
 	}
 	return nil
+}
+
+// addInput adds a text to embed.
+func (r *llmRequest) addInput(text string) {
+	r.Many = r.Many || len(r.Inputs) > 0
+	r.Inputs = append(r.Inputs, text)
 }
 
 // converse moves prompt, system and images into the messages.

@@ -104,8 +104,7 @@ func (r *llmRequest) addText(name, text string) {
 	text = strings.TrimPrefix(text, "\ufeff")
 	switch {
 	case r.Method == "llm/embed":
-		r.Many = r.Many || len(r.Inputs) > 0
-		r.Inputs = append(r.Inputs, text)
+		r.addInput(text)
 	case len(r.Messages) > 0:
 		m := r.lastUserMessage()
 		m.Content = llmText(withFile(string(m.Content), name, text))

@@ -66,7 +66,7 @@ func newLLMServer(name, kind, address string, c ProviderConfig, env func(string)
 	}
 	s.client = &http.Client{
 		Transport: &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
+			Proxy:               proxyFrom(env),
 			DialContext:         (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
 			TLSHandshakeTimeout: 10 * time.Second,
 			ForceAttemptHTTP2:   true,

@@ -76,6 +76,9 @@ func (a *llmAnswer) result(provider string) (json.RawMessage, error) {
 		a.Total = took
 	}
 	for i := range a.ToolCalls {
+		if a.ToolCalls[i].Function.Name == "" {
+			return nil, protocols.Errorf(protocols.TaskResultInvalid, "the model called a tool without naming it")
+		}
 		a.ToolCalls[i].settle(i)
 	}
 	if len(a.ToolCalls) > 0 && (a.Finish == "" || a.Finish == "stop") {

@@ -162,6 +162,7 @@ func TestLLMInputs(t *testing.T) {
 		{`{"input":"a"}`, []string{"a"}, false},
 		{`{"prompt":"a"}`, []string{"a"}, false},
 		{`{"input":["a"]}`, []string{"a"}, true},
+		{`{"input":"a","prompt":"b"}`, []string{"a", "b"}, true},
 		{`{"input":["a",1]}`, []string{"a", "1"}, true},
 		{`{"file_path":"a.txt"}`, []string{"alpha"}, false},
 		{`{"input":"a","file_path":"a.txt"}`, []string{"a", "alpha"}, true},
@@ -184,17 +185,66 @@ func TestLLMParameterErrors(t *testing.T) {
 		{"llm/chat", `{}`, protocols.TaskParameterError, "llm/chat has no messages"},
 		{"llm/complete", `{}`, protocols.TaskParameterError, "llm/complete has no prompt"},
 		{"llm/embed", `{}`, protocols.TaskParameterError, "llm/embed has no input"},
+		{"llm/embed", `{"input":"x","image_path":"kept.png"}`, protocols.TaskParameterError, "not images"},
 		{"llm/vision", `{"prompt":"x"}`, protocols.TaskParameterError, "has no image"},
 		{"llm/vision", `{"images":["%%"]}`, protocols.TaskParameterError, "an image is not base64"},
 		{"llm/chat", `{"prompt":"x","max_tokens":"many"}`, protocols.TaskParameterError, "max_tokens of llm/chat can't be a string"},
 		{"llm/sing", `{"prompt":"x"}`, protocols.MethodNotSupported, "no method llm/sing"},
 		{"llm/chat", `{"prompt":"x","file_path":"missing.txt"}`, protocols.TaskParameterError, "missing.txt not found"},
 	} {
-		_, err := readLLM(llmCall(test.method, test.parameters), "m")
+		call := llmCall(test.method, test.parameters)
+		call.File = func(name string) ([]byte, bool, error) { return []byte("x"), name == "kept.png", nil }
+		_, err := readLLM(call, "m")
 		if e := wantCode(t, err, test.code); !strings.Contains(e.Message, test.says) {
 			t.Errorf("%s %s: %s", test.method, test.parameters, e.Message)
 		}
 	}
+}
+
+// Every parameter that the specification allows is one that is read here, and
+// the other way round.
+func TestLLMSpecification(t *testing.T) {
+	read := map[string]bool{"batch_mode": true} // the original's; does nothing
+	for _, of := range []reflect.Type{reflect.TypeFor[llmParameters](), reflect.TypeFor[llmSampling]()} {
+		for i := range of.NumField() {
+			if tag := of.Field(i).Tag.Get("json"); tag != "" {
+				read[tag] = true
+			}
+		}
+	}
+	allowed := map[string]bool{}
+	for _, m := range specification(t, "llm").Methods {
+		for name := range m.Parameters.Properties {
+			allowed[name] = true
+		}
+		if _, err := readLLM(llmCall(m.Name, `{}`), "m"); err == nil || err.(*protocols.Error).Code == protocols.MethodNotSupported {
+			t.Errorf("%s: %v", m.Name, err)
+		}
+	}
+	if !reflect.DeepEqual(read, allowed) {
+		t.Errorf("read    %v\nallowed %v", read, allowed)
+	}
+}
+
+type spec struct {
+	Methods []struct {
+		Name       string
+		Aliases    []string
+		Parameters struct{ Properties map[string]any }
+	}
+}
+
+func specification(t *testing.T, name string) spec {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("..", "protocols", "specs", name+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s spec
+	if err := json.Unmarshal(data, &s); err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 func TestReadFile(t *testing.T) {

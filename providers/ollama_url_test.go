@@ -36,7 +36,7 @@ func TestOllamaURL(t *testing.T) {
 	}
 }
 
-func mustParse(t *testing.T, text string) *url.URL {
+func mustParse(t testing.TB, text string) *url.URL {
 	t.Helper()
 	u, err := url.Parse(text)
 	if err != nil {
