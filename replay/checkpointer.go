@@ -103,7 +103,7 @@ func (c *Checkpointer) scan(last eventlog.Seq) (changed []uint64, ended []string
 			continue
 		}
 		c.next = max(c.next, number+1)
-		live[number] = !isEnd(rec.Type)
+		live[number] = !IsEnd(rec.Type)
 	}
 	for number, lives := range live {
 		if lives {
@@ -117,8 +117,8 @@ func (c *Checkpointer) scan(last eventlog.Seq) (changed []uint64, ended []string
 	return changed, ended, nil
 }
 
-// isEnd tells whether an event of that name ends its run (or removes it).
-func isEnd(name string) bool {
+// IsEnd tells whether an event of that name ends its run (or removes it).
+func IsEnd(name string) bool {
 	switch name {
 	case "workflow.completed", "workflow.failed", "workflow.cancelled", "workflow.timed_out", eventlog.StreamDeleted:
 		return true

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
 	"gleitzeit/providers"
 	"gleitzeit/replay"

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// arrows says which packages of ours each package may import, and owners
+// which of ours may import an outside library: design.md, "Layers".
+var (
+	arrows = map[string][]string{
+		"":                  {"cli"},
+		"eventlog":          {},
+		"protocols":         {},
+		"replay":            {"eventlog", "protocols"},
+		"providers":         {"protocols"},
+		"providers/llmtest": {},
+		"scheduler":         {"eventlog", "protocols", "replay", "providers"},
+		"cli/server":        {"eventlog", "protocols", "replay", "providers", "scheduler"},
+		"cli/client":        {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/server"},
+		"cli":               {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/server", "cli/client"},
+	}
+	owners = map[string][]string{
+		"github.com/cockroachdb/pebble":           {"eventlog"},
+		"go.yaml.in/yaml":                         {"protocols", "cli"},
+		"github.com/google/jsonschema-go":         {"protocols"},
+		"github.com/google/btree":                 {"replay"},
+		"github.com/alecthomas/kong":              {"cli"},
+		"charm.land":                              {"cli"},
+		"github.com/sourcegraph/jsonrpc2":         {"providers", "cli/server", "cli/client"},
+		"github.com/modelcontextprotocol/go-sdk/": {"providers", "cli/server"},
+	}
+)
+
+// TestArrows holds every package to its place.
+func TestArrows(t *testing.T) {
+	for _, p := range list(t) {
+		name := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, "gleitzeit"), "/")
+		may, known := arrows[name]
+		if !known {
+			t.Errorf("package %q has no place in the table of arrows", name)
+		}
+		for _, path := range p.Imports {
+			if ours, ok := strings.CutPrefix(path, "gleitzeit/"); ok && !slices.Contains(may, ours) {
+				t.Errorf("%s imports %s: that arrow isn't drawn", p.ImportPath, path)
+			}
+			for library, owned := range owners {
+				if strings.HasPrefix(path, library) && !slices.Contains(owned, name) {
+					t.Errorf("%s imports %s, which belongs to %v", p.ImportPath, path, owned)
+				}
+			}
+		}
+		if p.Doc == "" {
+			t.Errorf("package %s has no package comment", p.ImportPath)
+		}
+	}
+}
+
+type listed struct {
+	ImportPath, Doc string
+	Imports         []string
+}
+
+func list(t *testing.T) (all []listed) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Doc,Imports", "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dec := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var p listed
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// pure are the files that may know no clock, no chance, no environment and no
+// goroutine.
+var pure = []string{"replay/*.go", "scheduler/command.go", "scheduler/decide.go", "scheduler/tick.go"}
+
+// TestPure looks for what the pure files may not say.
+func TestPure(t *testing.T) {
+	for _, pattern := range pure {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: no files (%v)", pattern, err)
+		}
+		for _, name := range files {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, word := range []string{"time.Now", "time.Since", "rand.", "\"os\"", "\tgo ", "make(chan", "<-"} {
+				if !strings.HasSuffix(name, "_test.go") && strings.Contains(string(text), word) {
+					t.Errorf("%s: a pure file says %q", name, word)
+				}
+			}
+		}
+	}
+}

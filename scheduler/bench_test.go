@@ -1,0 +1,381 @@
+package scheduler
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"gleitzeit/eventlog"
+	"gleitzeit/protocols"
+	"gleitzeit/providers"
+	"gleitzeit/replay"
+)
+
+// openEcho opens the real providers, of which the benchmarks use echo.
+func openEcho([]byte) (Providers, error) {
+	return providers.Open(providers.Config{}, providers.Options{})
+}
+
+func newBench(b *testing.B, dir string, o Options) (*eventlog.Log, *Scheduler) {
+	b.Helper()
+	log, err := eventlog.Open(dir, eventlog.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	o.Open = openEcho
+	s, err := New(log, o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return log, s
+}
+
+// rawSync writes and syncs n small records the cheapest way there is.
+func rawSync(b *testing.B, f *os.File, n int) time.Duration {
+	b.Helper()
+	record := make([]byte, 256)
+	began := time.Now()
+	for range n {
+		if _, err := f.Write(record); err != nil {
+			b.Fatal(err)
+		}
+		if err := dataSync(f); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return time.Since(began)
+}
+
+func rawFile(b *testing.B) *os.File {
+	b.Helper()
+	f, err := os.Create(filepath.Join(b.TempDir(), "raw"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { f.Close() })
+	return f
+}
+
+// BenchmarkChain: one run of ten echo tasks after the other, each step one
+// sync; beside it the same number of raw writes with fdatasync.
+func BenchmarkChain(b *testing.B) {
+	const steps = 11
+	w := compile(b, chainYAML(10))
+	log, s := newBench(b, b.TempDir(), Options{})
+	defer log.Close()
+	defer s.Close()
+	raw := rawFile(b)
+	var ours, theirs time.Duration
+	for b.Loop() {
+		theirs += rawSync(b, raw, steps)
+		began := time.Now()
+		id, err := s.Submit(b.Context(), Submission{Workflow: w, Setup: echoSetup})
+		if err != nil {
+			b.Fatal(err)
+		}
+		waitEnd(b, b.Context(), log, id)
+		ours += time.Since(began)
+	}
+	perStep := ours.Seconds() * 1000 / float64(b.N*steps)
+	perSync := theirs.Seconds() * 1000 / float64(b.N*steps)
+	b.ReportMetric(perStep, "ms/step")
+	b.ReportMetric(perSync, "ms/fdatasync")
+	b.ReportMetric(perStep/(1.5*perSync+0.2), "of-limit")
+}
+
+// BenchmarkThroughput: echo tasks per second with many runs of five tasks in
+// flight, in turn with a loop that appends the same records in batches of the
+// same size.
+func BenchmarkThroughput(b *testing.B) {
+	for _, flight := range []int{64, 256, 1024} {
+		b.Run(fmt.Sprint(flight), func(b *testing.B) {
+			w := compile(b, chainYAML(5))
+			var ours, theirs time.Duration
+			tasks, appends, records := 0, 0, 0
+			for b.Loop() {
+				runs := max(4000, 4*flight)
+				log, s := newBench(b, b.TempDir(), Options{Policy: Policy{Slots: 1 << 20}})
+				began := time.Now()
+				keepInFlight(b, log, s, w, flight, runs)
+				ours += time.Since(began)
+				s.Close()
+				all := allRecords(b, log)
+				size := max(1, len(all)/max(1, int(log.Stats().Appends)))
+				appends += int(log.Stats().Appends)
+				records += len(all)
+				log.Close()
+				tasks += 5 * runs
+				theirs += appendAll(b, all, size)
+			}
+			b.ReportMetric(float64(tasks)/ours.Seconds(), "tasks/s")
+			b.ReportMetric(float64(tasks)/theirs.Seconds(), "appended-tasks/s")
+			b.ReportMetric(theirs.Seconds()/ours.Seconds(), "of-append-loop")
+			b.ReportMetric(float64(records)/float64(appends), "records/append")
+		})
+	}
+}
+
+// keepInFlight submits runs so that always the same number is in flight.
+func keepInFlight(b *testing.B, log *eventlog.Log, s *Scheduler, w *protocols.Workflow, flight, runs int) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	free := make(chan struct{}, flight)
+	for range flight {
+		free <- struct{}{}
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		ended := 0
+		for rec, err := range log.Follow(ctx, 1) {
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			if replay.IsEnd(rec.Type) {
+				if ended++; ended == runs {
+					return
+				}
+				free <- struct{}{}
+			}
+		}
+	})
+	for range 8 {
+		wg.Go(func() {
+			for range runs / 8 {
+				<-free
+				if _, err := s.Submit(ctx, Submission{Workflow: w, Setup: echoSetup}); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// appendAll appends the records to a new log, size at a time.
+func appendAll(b *testing.B, all []eventlog.Record, size int) time.Duration {
+	log, err := eventlog.Open(b.TempDir(), eventlog.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer log.Close()
+	began := time.Now()
+	var batch eventlog.Batch
+	for len(all) > 0 {
+		n := min(size, len(all))
+		batch.Reset()
+		for _, r := range all[:n] {
+			r.Refs = nil // the values aren't copied
+			batch.Add(r)
+		}
+		if _, err := log.Append(&batch); err != nil {
+			b.Fatal(err)
+		}
+		all = all[n:]
+	}
+	return time.Since(began)
+}
+
+// layered is a workflow of tasks in layers of a hundred, each waiting for the
+// one above it.
+func layered(tasks int) string {
+	var b strings.Builder
+	b.WriteString("name: layered\ntasks:\n")
+	for i := range tasks {
+		fmt.Fprintf(&b, "- {id: t%d, method: echo/echo", i)
+		if i >= 100 {
+			fmt.Fprintf(&b, ", dependencies: [t%d]", i-100)
+		}
+		b.WriteString("}\n")
+	}
+	return b.String()
+}
+
+// BenchmarkBigRun: one run of 20,000 tasks, and the same tasks as 20 runs.
+func BenchmarkBigRun(b *testing.B) {
+	big, small := compile(b, layered(20_000)), compile(b, layered(1_000))
+	var one, many time.Duration
+	for b.Loop() {
+		one += timeRuns(b, big, 1)
+		many += timeRuns(b, small, 20)
+	}
+	b.ReportMetric(one.Seconds()/float64(b.N), "s/one-run")
+	b.ReportMetric(many.Seconds()/float64(b.N), "s/20-runs")
+	b.ReportMetric(one.Seconds()/many.Seconds(), "ratio")
+}
+
+func timeRuns(b *testing.B, w *protocols.Workflow, n int) time.Duration {
+	log, s := newBench(b, b.TempDir(), Options{Policy: Policy{Slots: 1 << 20}})
+	defer log.Close()
+	defer s.Close()
+	began := time.Now()
+	ids := make([]string, n)
+	for i := range ids {
+		id, err := s.Submit(b.Context(), Submission{Workflow: w, Setup: echoSetup})
+		if err != nil {
+			b.Fatal(err)
+		}
+		ids[i] = id
+	}
+	for _, id := range ids {
+		waitEnd(b, b.Context(), log, id)
+	}
+	return time.Since(began)
+}
+
+// BenchmarkMemory: heap in use per live run of five tasks, one of them done.
+func BenchmarkMemory(b *testing.B) {
+	const runs = 20_000
+	w := compile(b, chainYAML(5))
+	for b.Loop() {
+		s := replay.NewState()
+		before := heap()
+		var cmd *Submit
+		for i := range runs {
+			c, err := (&Scheduler{}).submit(Submission{Workflow: w, Setup: echoSetup, Key: fmt.Sprintf("key-%d", i)})
+			if err != nil {
+				b.Fatal(err)
+			}
+			cmd = c
+			apply(b, s, *cmd)
+			apply(b, s, Finish{Run: uint64(i + 1), Attempt: 1, Result: replay.NewValue(json.RawMessage(`{"n":0,"text":"a short result"}`))})
+		}
+		b.ReportMetric(float64(heap()-before)/runs, "B/run")
+		runtime.KeepAlive(s)
+	}
+}
+
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapInuse)
+}
+
+// apply decides a command and all that follows, on the state alone.
+func apply(b *testing.B, s *replay.State, c Command) {
+	now := time.Now().UTC()
+	p := Policy{Slots: 1 << 30}
+	decided, err := Decide(s, p, now, c)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for len(decided) > 0 {
+		for _, f := range decided {
+			f.Seq = s.Seq + 1
+			s.Apply(f)
+		}
+		decided = Tick(s, p, now)
+	}
+}
+
+// BenchmarkStart: from opening the store until the first resumed task starts,
+// by the number of unfinished runs; with GLEITZEIT_BENCH_PAST=N beside N
+// finished ones.
+func BenchmarkStart(b *testing.B) {
+	past := 0
+	fmt.Sscan(os.Getenv("GLEITZEIT_BENCH_PAST"), &past)
+	for _, live := range []int{1_000, 10_000, 100_000} {
+		b.Run(fmt.Sprintf("%d-live-%d-past", live, past), func(b *testing.B) {
+			dir := b.TempDir()
+			generate(b, dir, live, past)
+			var took time.Duration
+			var read int64
+			n := 0
+			for b.Loop() {
+				began := time.Now()
+				log, s := newBench(b, dir, Options{})
+				from := log.Last() + 1
+				go s.ResumeAll(context.Background(), true)
+				for rec, err := range log.Follow(b.Context(), from) {
+					if err != nil {
+						b.Fatal(err)
+					}
+					if rec.Type == "task.started" {
+						break
+					}
+				}
+				took += time.Since(began)
+				read += int64(log.Stats().BytesRead)
+				n++
+				s.Close()
+				log.Close()
+			}
+			b.ReportMetric(took.Seconds()*1000/float64(n), "ms/start")
+			b.ReportMetric(float64(read)/float64(n)/1024, "KiB-read")
+		})
+	}
+}
+
+// generate writes a store with finished and unfinished runs through the codec.
+func generate(b *testing.B, dir string, live, past int) {
+	b.Helper()
+	log, err := eventlog.Open(dir, eventlog.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer log.Close()
+	w := compile(b, chainYAML(5))
+	s := replay.NewState()
+	var batch eventlog.Batch
+	flush := func() {
+		if batch.Len() > 0 {
+			if _, err := log.Append(&batch); err != nil {
+				b.Fatal(err)
+			}
+			batch.Reset()
+		}
+	}
+	do := func(c Command) {
+		now := time.Now().UTC()
+		p := Policy{Slots: 1 << 30}
+		decided, err := Decide(s, p, now, c)
+		for err == nil && len(decided) > 0 {
+			for _, f := range decided {
+				f.Seq = s.Seq + 1
+				s.Apply(f)
+				if err := replay.Encode(f, &batch); err != nil {
+					b.Fatal(err)
+				}
+			}
+			decided = Tick(s, p, now)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		if batch.Len() >= 2000 {
+			flush()
+		}
+	}
+	do(Start{})
+	result := replay.NewValue(json.RawMessage(`{"n":0}`))
+	for i := range past + live {
+		c, err := (&Scheduler{}).submit(Submission{Workflow: w, Setup: echoSetup})
+		if err != nil {
+			b.Fatal(err)
+		}
+		do(*c)
+		run := uint64(i + 1)
+		do(Finish{Run: run, Task: 0, Attempt: 1, Result: result})
+		for task := 1; task < 5 && i < past; task++ {
+			do(Finish{Run: run, Task: task, Attempt: 1, Result: result})
+		}
+	}
+	flush()
+	saver, err := replay.NewCheckpointer(log)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := saver.Save(); err != nil {
+		b.Fatal(err)
+	}
+}

@@ -1,0 +1,77 @@
+package scheduler
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+
+	"gleitzeit/protocols"
+	"gleitzeit/providers"
+	"gleitzeit/replay"
+)
+
+// echoSetup is a setup with the echo provider alone.
+var echoSetup = replay.Setup{Providers: []replay.ProviderSlots{{Name: "echo", Protocol: "echo/v1", Slots: 1 << 20}}}
+
+// calls is an echo provider that remembers what it was asked to do. It fails
+// `times` times per key group for echo/fail, or always when times is absent.
+type calls struct {
+	workflow *protocols.Workflow
+	mu       sync.Mutex
+	tasks    map[string]int // by index in the document
+}
+
+func (c *calls) open([]byte) (Providers, error) { return c, nil }
+
+func (c *calls) Close() error { return nil }
+
+// seen returns how often each task was called.
+func (c *calls) seen() map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.tasks
+}
+
+func (c *calls) Call(ctx context.Context, name string, call providers.Call, _ providers.Host) (json.RawMessage, error) {
+	c.note(call)
+	if call.Method != "echo/fail" {
+		return call.Parameters, nil
+	}
+	var p struct {
+		Times   *int   `json:"times"`
+		Message string `json:"message"`
+	}
+	if err := json.Unmarshal(call.Parameters, &p); err != nil {
+		return nil, err
+	}
+	if p.Times != nil && known(call.Key) > *p.Times {
+		return json.RawMessage(`{"ok":true}`), nil
+	}
+	return nil, protocols.Errorf(protocols.TaskExecutionFailed, "%s", p.Message)
+}
+
+// known is the attempt group that ends an idempotency key: how many outcomes
+// are known, plus one.
+func known(key string) (group int) {
+	for i := len(key) - 1; i >= 0; i-- {
+		if key[i] == '-' {
+			fmt.Sscan(key[i+1:], &group)
+			return group
+		}
+	}
+	return 0
+}
+
+func (c *calls) note(call providers.Call) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.tasks == nil {
+		c.tasks = map[string]int{}
+	}
+	for i, t := range c.workflow.Tasks {
+		if t.ID == call.Task {
+			c.tasks[fmt.Sprint(i)]++
+		}
+	}
+}

@@ -1,0 +1,371 @@
+package scheduler
+
+import (
+	"encoding/json"
+	"fmt"
+	"sort"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+
+	"gleitzeit/eventlog"
+	"gleitzeit/protocols"
+	"gleitzeit/replay"
+)
+
+// TestCore runs the scripts of testdata/core: a command in, the events out.
+// After every command the state must equal what the log replays to, and its
+// indexes must equal a recount. `go test ./scheduler -rewrite` writes what came out into
+// the scripts; read the difference before keeping it.
+func TestCore(t *testing.T) {
+	datadriven.Walk(t, "../testdata/core", func(t *testing.T, path string) {
+		c := newCore(t)
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			out := c.run(t, d)
+			c.laws(t)
+			return out
+		})
+	})
+}
+
+// core is the pure core with a log in memory and a clock set by hand.
+type core struct {
+	log    *eventlog.Log
+	state  *replay.State
+	policy Policy
+	setup  replay.Setup
+	now    time.Time
+	docs   map[string]*protocols.Workflow
+}
+
+var epoch = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+func newCore(t *testing.T) *core {
+	log := eventlog.OpenMemory(eventlog.Options{})
+	t.Cleanup(func() { log.Close() })
+	return &core{log: log, state: replay.NewState(), now: epoch, docs: map[string]*protocols.Workflow{},
+		policy: Policy{Slots: 10, CrashLimit: DefaultCrashLimit},
+		setup:  replay.Setup{Providers: []replay.ProviderSlots{{Name: "echo", Protocol: "echo/v1", Slots: 10}}}}
+}
+
+func (c *core) run(t *testing.T, d *datadriven.TestData) string {
+	switch d.Cmd {
+	case "policy":
+		c.setPolicy(t, d)
+		return ""
+	case "workflow":
+		return c.define(d)
+	case "start":
+		return c.do(Start{PID: 1})
+	case "submit":
+		return c.submit(t, d)
+	case "complete":
+		return c.finish(t, d, nil)
+	case "fail":
+		return c.finish(t, d, failureOf(t, d))
+	case "interrupted":
+		return c.interrupted(t, d)
+	case "outputs":
+		return c.outputs(t, d)
+	case "advance":
+		by, err := time.ParseDuration(d.CmdArgs[0].Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.now = c.now.Add(by)
+		return c.do(nil)
+	case "cancel":
+		return c.do(Cancel{Run: c.number(t, d), By: "anna"})
+	case "interrupt":
+		return c.do(Interrupt{Run: c.number(t, d)})
+	case "resume":
+		return c.resume(t, d)
+	case "crash":
+		return c.crash(t)
+	case "close":
+		c.policy.Closed = true
+		return c.do(nil)
+	case "status":
+		return c.status(t, d)
+	}
+	t.Fatalf("unknown command %q", d.Cmd)
+	return ""
+}
+
+// do decides one command, applies and logs it, and lets all follow that does.
+func (c *core) do(cmd Command) string {
+	if c.now.Before(c.state.Time) {
+		c.now = c.state.Time
+	}
+	var fresh []replay.Fact
+	accept := func(facts []replay.Fact) {
+		for _, f := range facts {
+			f.Seq = c.state.Seq + 1
+			c.state.Apply(f)
+			fresh = append(fresh, f)
+		}
+	}
+	if cmd != nil {
+		facts, err := Decide(c.state, c.policy, c.now, cmd)
+		if err != nil {
+			return "error: " + err.Error() + "\n"
+		}
+		accept(facts)
+	}
+	for {
+		facts := Tick(c.state, c.policy, c.now)
+		if len(facts) == 0 {
+			break
+		}
+		accept(facts)
+	}
+	return c.append(fresh)
+}
+
+func (c *core) append(fresh []replay.Fact) string {
+	if len(fresh) == 0 {
+		return "nothing\n"
+	}
+	var b eventlog.Batch
+	for _, f := range fresh {
+		if err := replay.Encode(f, &b); err != nil {
+			panic(err)
+		}
+	}
+	if _, err := c.log.Append(&b); err != nil {
+		panic(err)
+	}
+	var out strings.Builder
+	for _, f := range fresh {
+		out.WriteString(c.describe(f))
+	}
+	return out.String()
+}
+
+func (c *core) describe(f replay.Fact) string {
+	if f.Run == 0 {
+		return fmt.Sprintf("%s\n", f.Event.Type())
+	}
+	h, err := replay.LoadHistory(c.log, f.Run)
+	if err != nil {
+		panic(err)
+	}
+	e := replay.Describe(f, h.Run().ID(), h.Run().Plan.Workflow)
+	line := fmt.Sprintf("%s %s", e.Run, e.Type)
+	if e.Task != "" {
+		line += " [" + e.Task + "]"
+	}
+	return line + " " + e.Text + "\n"
+}
+
+func (c *core) setPolicy(t *testing.T, d *datadriven.TestData) {
+	for _, a := range d.CmdArgs {
+		n, err := strconv.Atoi(a.Vals[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch a.Key {
+		case "slots":
+			c.policy.Slots = n
+		case "crash_limit":
+			c.policy.CrashLimit = n
+		case "echo":
+			c.setup.Providers[0].Slots = n
+		default:
+			t.Fatalf("unknown policy %q", a.Key)
+		}
+	}
+}
+
+func (c *core) define(d *datadriven.TestData) string {
+	doc, problems := protocols.Parse("w.yaml", []byte(d.Input))
+	if len(problems.Errors()) > 0 {
+		return problems.Error() + "\n"
+	}
+	w, problems := protocols.NewRegistry().Compile(doc)
+	if len(problems.Errors()) > 0 {
+		return problems.Error() + "\n"
+	}
+	c.docs[w.Name] = w
+	return ""
+}
+
+func (c *core) submit(t *testing.T, d *datadriven.TestData) string {
+	var name, key, priority string
+	d.ScanArgs(t, "name", &name)
+	d.MaybeScanArgs(t, "key", &key)
+	d.MaybeScanArgs(t, "priority", &priority)
+	var p protocols.Priority
+	if priority != "" {
+		if err := json.Unmarshal([]byte(`"`+priority+`"`), &p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := &Scheduler{}
+	cmd, err := s.submit(Submission{Workflow: c.docs[name], Setup: c.setup, Key: key, Priority: p})
+	if err != nil {
+		return "error: " + err.Error() + "\n"
+	}
+	return c.do(*cmd)
+}
+
+// number finds the run that the first argument names.
+func (c *core) number(t *testing.T, d *datadriven.TestData) uint64 {
+	n, err := strconv.ParseUint(d.CmdArgs[0].Key, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// task finds the task that the second argument names.
+func (c *core) task(t *testing.T, run uint64, id string) int {
+	h, err := replay.LoadHistory(c.log, run)
+	if err != nil || h == nil {
+		t.Fatalf("run %d: %v", run, err)
+	}
+	for i, task := range h.Run().Plan.Workflow.Tasks {
+		if task.ID == id {
+			return i
+		}
+	}
+	t.Fatalf("no task %q", id)
+	return 0
+}
+
+func (c *core) finish(t *testing.T, d *datadriven.TestData, failure *protocols.Error) string {
+	run := c.number(t, d)
+	task := c.task(t, run, d.CmdArgs[1].Key)
+	f := Finish{Run: run, Task: task, Attempt: c.attempt(run, task), Error: failure, Duration: protocols.Duration(time.Second)}
+	d.MaybeScanArgs(t, "attempt", &f.Attempt)
+	if failure == nil {
+		result := "null"
+		d.MaybeScanArgs(t, "result", &result)
+		f.Result = replay.NewValue(json.RawMessage(result))
+	}
+	if d.HasArg("jitter") {
+		var j string
+		d.ScanArgs(t, "jitter", &j)
+		f.Jitter, _ = strconv.ParseFloat(j, 64)
+	}
+	return c.do(f)
+}
+
+func (c *core) attempt(run uint64, task int) int {
+	if r := c.state.Run(run); r != nil {
+		return r.Tasks[task].Attempts
+	}
+	return 1
+}
+
+func failureOf(t *testing.T, d *datadriven.TestData) *protocols.Error {
+	code := int(protocols.TaskExecutionFailed)
+	message := "it broke"
+	d.MaybeScanArgs(t, "code", &code)
+	d.MaybeScanArgs(t, "message", &message)
+	e := protocols.Errorf(protocols.Code(code), "%s", message)
+	if d.HasArg("retry_after") {
+		var after int
+		d.ScanArgs(t, "retry_after", &after)
+		e = e.With(map[string]int{"retry_after": after})
+	}
+	return e
+}
+
+func (c *core) interrupted(t *testing.T, d *datadriven.TestData) string {
+	run := c.number(t, d)
+	task := c.task(t, run, d.CmdArgs[1].Key)
+	return c.do(Finish{Run: run, Task: task, Attempt: c.attempt(run, task), Interrupted: true})
+}
+
+func (c *core) outputs(t *testing.T, d *datadriven.TestData) string {
+	o := Outputs{Run: c.number(t, d)}
+	if d.HasArg("error") {
+		o.Error = protocols.Errorf(protocols.TaskParameterError, "no such thing")
+	} else {
+		o.Value = replay.NewValue(json.RawMessage(`{"x":1}`))
+	}
+	return c.do(o)
+}
+
+func (c *core) resume(t *testing.T, d *datadriven.TestData) string {
+	r := Resume{Run: c.number(t, d), Explicit: d.HasArg("explicit"), Answers: map[int]protocols.OnCrash{}}
+	for _, a := range d.CmdArgs[1:] {
+		if len(a.Vals) == 1 {
+			r.Answers[c.task(t, r.Run, a.Vals[0])] = protocols.OnCrash(a.Key)
+		}
+	}
+	return c.do(r)
+}
+
+// crash forgets the state, as a dead process does, and starts again from the
+// log.
+func (c *core) crash(t *testing.T) string {
+	s, err := replay.Load(c.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.state = s
+	return c.do(Start{PID: 2})
+}
+
+func (c *core) status(t *testing.T, d *datadriven.TestData) string {
+	h, err := replay.LoadHistory(c.log, c.number(t, d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := h.View(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	fmt.Fprintf(&out, "%s %s %s\n", v.ID, v.Status, v.Reason)
+	for _, task := range v.Tasks {
+		fmt.Fprintf(&out, "  %s %s attempts=%d %s\n", task.ID, task.Status, task.Attempts, task.Reason)
+	}
+	return out.String()
+}
+
+// laws holds the state against the log and against itself.
+func (c *core) laws(t *testing.T) {
+	t.Helper()
+	again, err := replay.Load(c.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameState(t, again, c.state, "a replay of the log")
+	if err := c.state.CheckIndexes(); err != nil {
+		t.Fatal(err)
+	}
+	if c.state.Running > c.policy.Slots {
+		t.Fatalf("%d attempts run, there are %d slots", c.state.Running, c.policy.Slots)
+	}
+}
+
+// sameState fails the test when two states differ in what they know of the
+// runs.
+func sameState(t *testing.T, got, want *replay.State, what string) {
+	t.Helper()
+	g, w := dump(t, got), dump(t, want)
+	if g != w {
+		t.Fatalf("%s differs from the live state:\n--- replayed\n%s\n--- live\n%s", what, g, w)
+	}
+}
+
+func dump(t *testing.T, s *replay.State) string {
+	t.Helper()
+	var runs []string
+	s.Each(func(r *replay.Run) {
+		text, err := r.Dump()
+		if err != nil {
+			t.Fatal(err)
+		}
+		runs = append(runs, text)
+	})
+	sort.Strings(runs)
+	return fmt.Sprintf("seq %d time %s next %d running %d ready %d life %d\n%s", s.Seq, s.Time.Format(time.RFC3339Nano), s.NextRun,
+		s.Running, s.ReadyTasks(), s.Life, strings.Join(runs, "\n"))
+}

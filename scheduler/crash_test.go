@@ -1,0 +1,262 @@
+package scheduler
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"gleitzeit/eventlog"
+	"gleitzeit/protocols"
+	"gleitzeit/replay"
+)
+
+// crashWorkflows are cut off at every append by TestCrashAtEveryEvent.
+var crashWorkflows = map[string]string{
+	"chain":   chainYAML(6),
+	"diamond": "name: diamond\ntasks:\n- {id: a, method: echo/echo, parameters: {n: 1}}\n- {id: b, method: echo/echo, parameters: {n: '${a.n}'}}\n- {id: c, method: echo/echo, parameters: {n: '${a.n}'}}\n- {id: d, method: echo/echo, parameters: {b: '${b.n}', c: '${c.n}'}}\noutputs: {d: '${d}'}\n",
+	"fan-out": fanYAML(20),
+	"retrying": "name: retrying\ntasks:\n- {id: a, method: echo/fail, parameters: {times: 2, message: not yet}, retry: {max_attempts: 3, base_delay: 0.001, jitter: false}}\n" +
+		"- {id: b, method: echo/echo, dependencies: [a], parameters: {done: true}}\n- {id: c, method: echo/fail, parameters: {message: never}, continue_on_error: true}\n",
+	"failing": "name: failing\nerror_strategy: continue\ntasks:\n- {id: a, method: echo/fail, parameters: {message: never}}\n- {id: b, method: echo/echo, dependencies: [a]}\n- {id: c, method: echo/echo}\n",
+	"batch":   "name: batch\ntype: batch\nprotocol: echo/v1\nbatch: {directory: in, pattern: '*.txt'}\ntemplate: {method: echo/echo, big: '" + string(bytes.Repeat([]byte("x"), 3000)) + "'}\n",
+}
+
+func chainYAML(n int) string {
+	b := "name: chain\ntasks:\n- {id: t0, method: echo/echo, parameters: {n: 0}}\n"
+	for i := 1; i < n; i++ {
+		b += fmt.Sprintf("- {id: t%d, method: echo/echo, parameters: {n: %d, before: '${t%d.n}'}}\n", i, i, i-1)
+	}
+	return b
+}
+
+func fanYAML(n int) string {
+	b := "name: fan-out\ntasks:\n- {id: root, method: echo/echo}\n"
+	for i := range n {
+		b += fmt.Sprintf("- {id: leaf%d, method: echo/echo, dependencies: [root]}\n", i)
+	}
+	return b
+}
+
+// compile makes a document of YAML; batches get two files.
+func compile(t testing.TB, text string) *protocols.Workflow {
+	t.Helper()
+	r := protocols.NewRegistry()
+	doc, problems := protocols.Parse("w.yaml", []byte(text))
+	if len(problems.Errors()) > 0 {
+		t.Fatal(problems)
+	}
+	w, problems := r.Compile(doc)
+	if len(problems.Errors()) > 0 {
+		t.Fatal(problems)
+	}
+	if w.Batch != nil {
+		if w, problems = w.Expand(r, []string{"in/a.txt", "in/b.txt"}); len(problems.Errors()) > 0 {
+			t.Fatal(problems)
+		}
+	}
+	return w
+}
+
+// cut is the disk as a crash at some moment may leave it.
+type cut struct {
+	mode string
+	fs   *vfs.MemFS
+	last eventlog.Seq // what had been acknowledged
+}
+
+// cutter takes cuts before every sync of a file.
+type cutter struct {
+	mem  *vfs.MemFS
+	log  atomic.Pointer[eventlog.Log]
+	mu   sync.Mutex
+	cuts []cut
+	rng  *rand.Rand
+}
+
+func (c *cutter) MaybeError(op errorfs.Op) error {
+	switch op.Kind {
+	case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
+		c.cut()
+	}
+	return nil
+}
+
+func (c *cutter) String() string { return "cutter" }
+
+func (c *cutter) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var last eventlog.Seq
+	if log := c.log.Load(); log != nil {
+		last = log.Last()
+	}
+	for mode, percent := range map[string]int{"unsynced data lost": 0, "half of it kept": 50, "killed": 100} {
+		c.cuts = append(c.cuts, cut{mode, c.mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: c.rng}), last})
+	}
+}
+
+// TestCrashAtEveryEvent cuts each workflow off at every append, in three ways,
+// and lets another process finish it: the result is the same as uncut, no
+// finished task runs again, and no acknowledged fact is missing.
+func TestCrashAtEveryEvent(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	for name, text := range crashWorkflows {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := compile(t, text)
+			c := &cutter{mem: vfs.NewCrashableMem(), rng: rand.New(rand.NewPCG(seed, 0))}
+			log := openOn(t, errorfs.Wrap(c.mem, c))
+			c.log.Store(log)
+			calls := &calls{}
+			want := finish(t, log, w, calls)
+			c.cut()
+			records := allRecords(t, log)
+			if err := log.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if len(c.cuts) < 3*len(w.Tasks)/2 {
+				t.Fatalf("only %d cuts for %d tasks", len(c.cuts), len(w.Tasks))
+			}
+			for i, cut := range c.cuts {
+				after(t, fmt.Sprintf("cut %d of %d, %s, after record %d", i, len(c.cuts), cut.mode, cut.last), cut, w, records, want)
+			}
+		})
+	}
+}
+
+// after restarts on what a cut left, finishes the run and checks the laws.
+func after(t *testing.T, what string, c cut, w *protocols.Workflow, before []eventlog.Record, want string) {
+	t.Helper()
+	log := openOn(t, c.fs)
+	defer log.Close()
+	kept := allRecords(t, log)
+	if len(kept) < int(c.last) {
+		t.Fatalf("%s: %d records are left of %d acknowledged ones", what, len(kept), c.last)
+	}
+	for i := range int(c.last) {
+		if kept[i].Type != before[i].Type || !bytes.Equal(kept[i].Data, before[i].Data) {
+			t.Fatalf("%s: record %d has changed", what, i+1)
+		}
+	}
+	done := completed(kept)
+	calls := &calls{}
+	if got := finish(t, log, w, calls); got != want {
+		t.Fatalf("%s: result\n%s\nuncut it is\n%s", what, got, want)
+	}
+	for task := range calls.seen() {
+		if done[task] {
+			t.Fatalf("%s: task %s had finished and ran again", what, task)
+		}
+	}
+	report, err := log.Verify(context.Background())
+	if err != nil || len(report.Problems) > 0 {
+		t.Fatalf("%s: verify: %v %v", what, err, report.Problems)
+	}
+}
+
+func openOn(t testing.TB, fs vfs.FS) *eventlog.Log {
+	t.Helper()
+	log, err := eventlog.Open("store", eventlog.Options{FS: fs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return log
+}
+
+func allRecords(t testing.TB, log *eventlog.Log) []eventlog.Record {
+	t.Helper()
+	var all []eventlog.Record
+	for r, err := range log.Read(1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, r)
+	}
+	return all
+}
+
+// completed names the tasks that the records say have ended for ever.
+func completed(records []eventlog.Record) map[string]bool {
+	done := map[string]bool{}
+	for _, r := range records {
+		if r.Type == "task.completed" || r.Type == "task.failed" {
+			var e struct {
+				Task int `json:"task"`
+			}
+			if err := json.Unmarshal(r.Data, &e); err != nil {
+				panic(err)
+			}
+			done[fmt.Sprint(e.Task)] = true
+		}
+	}
+	return done
+}
+
+// finish runs the workflow to its end, from wherever the log has it, and
+// returns what came out.
+func finish(t testing.TB, log *eventlog.Log, w *protocols.Workflow, c *calls) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c.workflow = w
+	s, err := New(log, Options{Open: c.open})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	id, err := s.Submit(ctx, Submission{Workflow: w, Setup: echoSetup, Key: "the-run"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.ResumeAll(ctx, true); err != nil {
+		t.Fatal(err)
+	}
+	return result(t, log, waitEnd(t, ctx, log, id))
+}
+
+// waitEnd waits for the run's last event and returns its number.
+func waitEnd(t testing.TB, ctx context.Context, log *eventlog.Log, id string) uint64 {
+	t.Helper()
+	number, ok := replay.NumberOf(id)
+	if !ok {
+		t.Fatalf("run id %q", id)
+	}
+	for rec, err := range log.FollowStream(ctx, replay.Stream(number), 1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if replay.IsEnd(rec.Type) {
+			return number
+		}
+	}
+	t.Fatalf("run %s did not end: %v", id, ctx.Err())
+	return 0
+}
+
+// result is all of a run's view that crashes may not change.
+func result(t testing.TB, log *eventlog.Log, number uint64) string {
+	t.Helper()
+	h, err := replay.LoadHistory(log, number)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := h.View(log.Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := fmt.Sprintf("%s %s %v %s\n", v.ID, v.Status, v.Error, v.Outputs)
+	for _, task := range v.Tasks {
+		out += fmt.Sprintf("%s %s %s %v %s\n", task.ID, task.Status, task.Reason, task.Error, task.Result)
+	}
+	return out
+}
