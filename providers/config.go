@@ -123,9 +123,9 @@ func (c Config) Variables() []string {
 	for _, p := range c.Complete().Providers {
 		switch p.Kind {
 		case "ollama":
-			names = append(names, "OLLAMA_HOST")
+			names = append(append(names, "OLLAMA_HOST"), proxyVariables...)
 		case "openai":
-			names = append(names, "OPENAI_API_KEY")
+			names = append(append(names, "OPENAI_API_KEY"), proxyVariables...)
 		case "python":
 			names = append(names, pyenvVariables...)
 		}
