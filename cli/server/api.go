@@ -1,0 +1,200 @@
+package server
+
+import (
+	"encoding/json"
+	"time"
+
+	"gleitzeit/eventlog"
+	"gleitzeit/protocols"
+	"gleitzeit/replay"
+	"gleitzeit/scheduler"
+)
+
+// The methods, by their names on the wire. methods.go says what each does.
+const (
+	WorkflowSubmit    = "workflow/submit"
+	WorkflowResume    = "workflow/resume"
+	WorkflowResumeAll = "workflow/resume_all"
+	WorkflowInterrupt = "workflow/interrupt"
+	WorkflowCancel    = "workflow/cancel"
+	WorkflowGet       = "workflow/get"
+	WorkflowList      = "workflow/list"
+	WorkflowHistory   = "workflow/history"
+	LogFollow         = "log/follow"
+	LogUnfollow       = "log/unfollow"
+	SystemHello       = "system/hello"
+	SystemStatus      = "system/status"
+	SystemVerify      = "system/verify"
+)
+
+// The notifications that a subscription brings.
+const (
+	LogEvent    = "log/event"    // a fact: Event
+	LogProgress = "log/progress" // a sign of life, which may be lost: Progress
+	LogEnd      = "log/end"      // the run has ended and every event was sent: End
+)
+
+// SubmitParams are all that a run needs from outside.
+type SubmitParams struct {
+	Document json.RawMessage            `json:"document"` // protocols.Workflow, compiled and expanded
+	Setup    replay.Setup               `json:"setup"`
+	Inputs   map[string]json.RawMessage `json:"inputs,omitempty"`
+	Env      map[string]string          `json:"env,omitempty"`   // the variables that the document names
+	Files    map[string][]byte          `json:"files,omitempty"` // the files that it names, base64 on the wire
+	Dir      string                     `json:"dir,omitempty"`
+	Cwd      string                     `json:"cwd,omitempty"`
+	Roots    []string                   `json:"roots,omitempty"`
+	Source   string                     `json:"source,omitempty"`
+	Priority protocols.Priority         `json:"priority,omitempty"`
+	// Key makes a repeated submission give the same run. The client draws one
+	// if it is empty.
+	Key string `json:"key,omitempty"`
+}
+
+// RunParams name a run. Everywhere, ID may be the full id, the run's number,
+// the beginning of an id that no other has, or "@last" for the newest run.
+type RunParams struct {
+	ID string `json:"id"`
+}
+
+// RunResult names a run in full.
+type RunResult struct {
+	ID string `json:"id"`
+}
+
+// RunsResult names runs in full.
+type RunsResult struct {
+	IDs []string `json:"ids"`
+}
+
+// ResumeParams take a run on.
+type ResumeParams struct {
+	ID string `json:"id"`
+	// Explicit tells that a person asked for it: it takes the run out of the park.
+	Explicit bool `json:"explicit,omitempty"`
+	// Answers says what becomes of attempts in doubt, by task id: retry, fail
+	// or skip.
+	Answers map[string]protocols.OnCrash `json:"answers,omitempty"`
+}
+
+// InterruptParams let nothing new of a run start.
+type InterruptParams struct {
+	ID    string `json:"id"`
+	Force bool   `json:"force,omitempty"` // stop what runs, too; it will be tried again
+	By    string `json:"by,omitempty"`
+}
+
+// CancelParams end a run early.
+type CancelParams struct {
+	ID string `json:"id"`
+	By string `json:"by,omitempty"`
+}
+
+// GetParams ask for a run.
+type GetParams struct {
+	ID     string `json:"id"`
+	Values bool   `json:"values,omitempty"` // big results and outputs in full, too
+}
+
+// ListParams choose runs; the newest come first.
+type ListParams struct {
+	Status []replay.Status `json:"status,omitempty"` // any of them; none: all
+	Name   string          `json:"name,omitempty"`   // the workflow's name
+	Tag    string          `json:"tag,omitempty"`
+	Limit  int             `json:"limit,omitempty"`  // 0 is 50, at most 1,000
+	Before uint64          `json:"before,omitempty"` // runs with a smaller number only; 0: all
+}
+
+// ListResult is a page of a list. A page may hold fewer runs than its limit,
+// even none, and yet not be the last one: what one call looks at is bounded.
+type ListResult struct {
+	Runs []*replay.RunView `json:"runs"`
+	// Next is the Before of the next page; 0: this is the last one.
+	Next uint64 `json:"next,omitempty"`
+}
+
+// HistoryResult is all that happened to a run, oldest first.
+type HistoryResult struct {
+	ID      string         `json:"id"`
+	Entries []replay.Entry `json:"entries"`
+}
+
+// FollowParams subscribe to a run's events.
+type FollowParams struct {
+	ID       string       `json:"id"`
+	From     eventlog.Seq `json:"from,omitempty"`     // the first place of interest; 0: the beginning
+	Progress bool         `json:"progress,omitempty"` // signs of life, too
+}
+
+// FollowResult is a subscription; its notifications come after it.
+type FollowResult struct {
+	Subscription uint64 `json:"subscription"`
+	ID           string `json:"id"` // the run's id in full
+}
+
+// UnfollowParams end a subscription; an unknown one is fine.
+type UnfollowParams struct {
+	Subscription uint64 `json:"subscription"`
+}
+
+// Event is the body of log/event.
+type Event struct {
+	Subscription uint64       `json:"subscription"`
+	Entry        replay.Entry `json:"entry"`
+}
+
+// Progress is the body of log/progress.
+type Progress struct {
+	Subscription uint64 `json:"subscription"`
+	scheduler.Progress
+}
+
+// End is the body of log/end.
+type End struct {
+	Subscription uint64 `json:"subscription"`
+	// Error says why nothing more can come, though the run has not ended.
+	Error *protocols.Error `json:"error,omitempty"`
+}
+
+// HelloParams are the first that a client says.
+type HelloParams struct {
+	// Token proves, where the transport doesn't, who the client is.
+	Token string `json:"token,omitempty"`
+}
+
+// HelloResult says who serves the store.
+type HelloResult struct {
+	API     int    `json:"api"` // APIVersion of the server
+	Store   string `json:"store"`
+	ID      string `json:"id"`
+	PID     int    `json:"pid"`
+	Version string `json:"version,omitempty"`
+}
+
+// APIVersion is the version of all that this file describes. It moves when a
+// client of the old one would misunderstand a server of the new one.
+const APIVersion = 1
+
+// StatusResult is how the store and whoever holds it are.
+type StatusResult struct {
+	Store      string       `json:"store"` // its folder, "" in memory
+	ID         string       `json:"id"`
+	Format     int          `json:"format"`
+	Last       eventlog.Seq `json:"last"`
+	Records    uint64       `json:"records"`
+	Values     uint64       `json:"values"`
+	ValueBytes uint64       `json:"value_bytes"`
+	DiskBytes  int64        `json:"disk_bytes"`
+
+	PID     int       `json:"pid"` // of the process that holds the store
+	Since   time.Time `json:"since"`
+	Version string    `json:"version,omitempty"`
+
+	// Scheduler tells whether that process runs things, or only looks.
+	Scheduler bool                  `json:"scheduler"`
+	Leaving   bool                  `json:"leaving,omitempty"` // it starts nothing new and is about to give the store up
+	Slots     int                   `json:"slots"`
+	Running   int                   `json:"running"` // attempts
+	Ready     int                   `json:"ready"`   // tasks that wait for a slot
+	Runs      map[replay.Status]int `json:"runs"`    // live runs by status
+}

@@ -1,0 +1,27 @@
+// Package server is the program as other programs meet it: a table of methods
+// over one store, and the ways to reach it.
+//
+//	a client of this process ── pipe ───┐
+//	a client of another one ── socket ──┤ the same JSON-RPC lines
+//	                                    ▼
+//	               stream.go    lines ⇄ messages, with a limit
+//	               caller.go    one connection: what it asks and watches
+//	               methods.go   the table: name, parameters, handler
+//	                 │                    │
+//	                 │ wishes             │ looks
+//	                 ▼                    ▼
+//	          scheduler (made at     eventlog, replay
+//	          the first wish)
+//
+// The table knows no transport, and a transport knows no method. Looking
+// (workflow/get, list, history, log/follow, system/…) reads the log and never
+// starts anything: the scheduler is made when somebody first wishes something.
+//
+// # One store, many commands
+//
+// Whoever holds the store's lock makes a Server, uses it through Pipe, and
+// lets others in with Listen: at a Unix socket in the store's folder that only
+// its user may open, or on Windows at a loopback port with a token that only
+// its user can read (address.go). Close lets what runs for others come to its
+// end and gives the store up; see package client for the other side.
+package server
