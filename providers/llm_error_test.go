@@ -135,10 +135,10 @@ func TestLLMBrokenAnswers(t *testing.T) {
 			w.Header().Set("Content-Type", "application/json")
 			io.WriteString(w, `{"message":[1],"choices":{}}`)
 		}, protocols.TaskResultInvalid},
-		{"without end", func(w http.ResponseWriter, r *http.Request, begin answerer) {
+		{"too long", func(w http.ResponseWriter, r *http.Request, begin answerer) {
 			begin.half()
 			block := strings.Repeat("x", 1<<20)
-			for r.Context().Err() == nil {
+			for range 80 {
 				io.WriteString(w, block)
 			}
 		}, protocols.TaskResultInvalid},
@@ -317,6 +317,32 @@ func TestLLMSecrets(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// Close drops the connections that were kept.
+func TestLLMClose(t *testing.T) {
+	for name, kind := range kinds {
+		t.Run(name, func(t *testing.T) {
+			closed := make(chan struct{}, 1)
+			h := httptest.NewUnstartedServer(handler(func(w http.ResponseWriter, r *http.Request) {
+				io.WriteString(w, `{"data":[]}`)
+			}))
+			h.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+				if s == http.StateClosed {
+					closed <- struct{}{}
+				}
+			}
+			h.Start()
+			p, err := kind.make("test", ProviderConfig{URL: h.URL}, noEnv)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.Check(t.Context())
+			p.Close()
+			within(t, "the connection was closed", closed)
+			h.Close()
+		})
 	}
 }
 

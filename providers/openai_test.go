@@ -169,6 +169,19 @@ func TestOpenAIEnds(t *testing.T) {
 	}
 }
 
+// An event that is cut off is missed, though the model had finished.
+func TestOpenAICutEvent(t *testing.T) {
+	leakless(t)
+	h := httptest.NewServer(handler(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		w.Write([]byte(`data: {"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}]}` + "\n\n" + `data: {"usage":{"prom`))
+	}))
+	defer h.Close()
+	p := open(t, newOpenAI, ProviderConfig{URL: h.URL})
+	_, err := p.Call(t.Context(), llmCall("llm/chat", `{"model":"m","prompt":"hi"}`), &tokens{})
+	wantCode(t, err, protocols.ConnectionLost)
+}
+
 func TestOpenAIEmbed(t *testing.T) {
 	p := runOpenAI(t, &llmtest.Server{}, ProviderConfig{Model: "m"})
 	for parameters, want := range map[string]string{
