@@ -75,7 +75,7 @@ func BenchmarkAppend(b *testing.B) {
 func BenchmarkRecord(b *testing.B) {
 	for _, kind := range storeKinds {
 		b.Run(kind.name, func(b *testing.B) {
-			l := kind.open(b)
+			l, _ := kind.open(b)
 			var batch Batch
 			n, round := 200, 0
 			b.ReportAllocs()

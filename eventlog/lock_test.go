@@ -1,0 +1,3 @@
+package eventlog
+
+func holdStoreIfAsked() bool { return false }
