@@ -2,6 +2,7 @@ package protocols
 
 import (
 	"encoding/json"
+	"sync/atomic"
 	"time"
 )
 
@@ -43,6 +44,8 @@ type Workflow struct {
 	// Batch is set only on a document that has not been expanded yet
 	// (see Workflow.Expand); no run ever has it.
 	Batch *Batch `json:"batch,omitempty"`
+
+	cache atomic.Pointer[templates]
 }
 
 // Input is one typed input of a workflow.

@@ -1,0 +1,207 @@
+package protocols
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// This file compiles a task's parameters: references are looked up and make
+// edges, defaults are filled in, and what can be known is checked.
+
+// parameters fills in d's Parameters, Literal and References from n, and the
+// workflow's Files. m is nil if the method is unknown. complete, if not nil,
+// adds what the parameters will have when the task runs and don't yet.
+func (c *compiler) parameters(d *draft, m *Method, n *node, complete func(json.RawMessage) json.RawMessage) {
+	d.Literal = !c.references(n, d)
+	d.Parameters = n.appendJSON(nil, escapes{keys: true, texts: d.Literal})
+	if m == nil {
+		return
+	}
+	for _, def := range m.defaults(func(name string) bool { return n.child(name) != nil }) {
+		d.Parameters = setMember(d.Parameters, def.name, def.value)
+	}
+	full := d.Parameters
+	if complete != nil {
+		full = complete(full)
+	}
+	o := checkOptions{what: d.Method, member: "parameter"}
+	if !d.Literal {
+		o.unknown = c.unknown
+	}
+	for _, v := range m.parameters.check(full, o) {
+		line, col := n.placeOf(v)
+		c.problemAt(line, col, v.text, v.hint)
+	}
+	for name, t := range m.traits {
+		if v := n.child(name); t.file && v != nil {
+			c.files(v)
+		}
+	}
+}
+
+// placeOf returns where in n, which has been checked, v stands.
+func (n *node) placeOf(v violation) (line, col int) {
+	if v.onKey {
+		last := len(v.path) - 1
+		for _, m := range n.at(v.path[:last]).members {
+			if unescape(m.key) == v.path[last] {
+				return m.line, m.col
+			}
+		}
+	}
+	at := n.at(v.path)
+	return at.line, at.col
+}
+
+// unknown tells whether a text holds references, and whether it is only one.
+func (c *compiler) unknown(text string) (some, whole bool) {
+	if !hasReference(text) {
+		return false, false
+	}
+	pieces, wrong := split(text, c.names)
+	return true, len(pieces) == 1 && pieces[0].ref != nil || len(wrong) > 0
+}
+
+// files adds the file names in v that are literal.
+func (c *compiler) files(v *node) {
+	switch v.kind {
+	case listKind:
+		for _, item := range v.items {
+			c.files(item)
+		}
+	case stringKind:
+		if name := unescape(v.text); v.text != "" && !hasReference(v.text) && !slices.Contains(c.w.Files, name) {
+			c.w.Files = append(c.w.Files, name)
+		}
+	}
+}
+
+// references looks up every reference in n, for the task d or, if d is nil,
+// for the outputs. It tells whether there is any.
+func (c *compiler) references(n *node, d *draft) (some bool) {
+	switch n.kind {
+	case stringKind:
+		if !hasReference(n.text) {
+			return false
+		}
+		pieces, wrong := split(n.text, c.names)
+		for _, w := range wrong {
+			c.problem(n, w.text, w.hint)
+		}
+		for _, p := range pieces {
+			if p.ref != nil {
+				c.reference(n, p.ref, d)
+			}
+		}
+		return true
+	case listKind:
+		for _, item := range n.items {
+			some = c.references(item, d) || some
+		}
+	case mapKind:
+		for _, m := range n.members {
+			if hasReference(m.key) {
+				c.problemAt(m.line, m.col, fmt.Sprintf("the key %s holds a reference; only values can", quoted(m.key)), "write $${ for the text ${")
+			}
+			some = c.references(m.value, d) || some
+		}
+	}
+	return some
+}
+
+// reference checks what can be known of a reference, and notes what it needs.
+func (c *compiler) reference(n *node, ref *reference, d *draft) {
+	wrong := func(hint, format string, args ...any) {
+		c.problem(n, fmt.Sprintf("${%s}: ", shorten(ref.text))+fmt.Sprintf(format, args...), hint)
+	}
+	switch ref.root {
+	case taskRoot:
+		if d != nil {
+			d.References = append(d.References, ref.task)
+		}
+	case inputsRoot:
+		c.inputReference(ref, wrong)
+	case envRoot:
+		if len(ref.path) != 1 {
+			wrong("", "name one variable, as in ${env.HOME}")
+			return
+		}
+		c.needEnv(ref.path[0].key, d)
+	case runRoot:
+		c.fieldReference(ref, runFields, wrong)
+		if d == nil && len(ref.path) > 0 && ref.path[0].key == "attempt" {
+			wrong("", "outputs belong to no attempt")
+		}
+	case workflowRoot:
+		c.fieldReference(ref, workflowFields, wrong)
+	}
+}
+
+func (c *compiler) fieldReference(ref *reference, fields []string, wrong func(hint, format string, args ...any)) {
+	if len(ref.path) > 0 && !slices.Contains(fields, ref.path[0].key) {
+		wrong(suggest(ref.path[0].key, fields), "there is only %s", list(fields))
+	}
+}
+
+func (c *compiler) inputReference(ref *reference, wrong func(hint, format string, args ...any)) {
+	if len(ref.path) == 0 {
+		return
+	}
+	name := ref.path[0].key
+	in := c.inputs[name]
+	if in == nil {
+		names := sortedKeys(c.inputs)
+		hint := suggest(name, names)
+		if hint == "" && len(names) == 0 {
+			hint = "the workflow has no inputs"
+		}
+		wrong(hint, "no input is called %s", quoted(name))
+		return
+	}
+	if len(ref.path) > 1 && in.Type != "" && in.Type != "object" && in.Type != "array" {
+		wrong("", "the input %s is a %s and has nothing inside", quoted(name), in.Type)
+	}
+}
+
+// needEnv notes a variable that must come from the caller's environment.
+func (c *compiler) needEnv(name string, d *draft) {
+	if d != nil {
+		if _, own := d.Env[name]; own {
+			return
+		}
+	}
+	if _, own := c.w.Env[name]; !own {
+		c.env[name] = true
+	}
+}
+
+// setMember returns the JSON object raw with the member set: in its place if
+// it is there, else at the end.
+func setMember(raw json.RawMessage, key string, value json.RawMessage) json.RawMessage {
+	out := []byte{'{'}
+	add := func(k, v json.RawMessage) {
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		out = append(append(append(out, k...), ':'), v...)
+	}
+	set := false
+	eachMember(raw, func(k, v json.RawMessage) bool {
+		if sameString(k, key) {
+			v, set = value, true
+		}
+		add(k, v)
+		return true
+	})
+	if !set {
+		add(appendString(nil, key), value)
+	}
+	return append(out, '}')
+}
+
+// tasks returns everything that a dependency may be called.
+func (n *names) tasks() []string {
+	return slices.DeleteFunc(n.words(), func(w string) bool { return roots[w] != noRoot && !strings.Contains(w, " ") })
+}

@@ -1,0 +1,105 @@
+package protocols
+
+// draft is a task whose names have not been looked up yet.
+type draft struct {
+	*Task
+	at           *node // the task's map
+	idAt         *node // nil if there is none, as below
+	nameAt       *node
+	protocol     *node
+	method       *node
+	parameters   *node
+	dependencies []*node
+	hasPriority  bool
+}
+
+// place returns the node that a problem with the task as a whole is told at.
+func (d *draft) place() *node {
+	for _, n := range []*node{d.idAt, d.nameAt} {
+		if n != nil {
+			return n
+		}
+	}
+	return d.at
+}
+
+func taskKeys(retry *level) []key[*draft] {
+	none := func(*compiler, *draft, string, *node) {}
+	soon := func(doc string, names ...string) key[*draft] {
+		return key[*draft]{spelling{name: names[0], aliases: names[1:], state: later, doc: doc}, none}
+	}
+	return []key[*draft]{
+		{spelling{name: "name", doc: "The task's label.", schema: schemaLabel},
+			func(c *compiler, d *draft, k string, v *node) { d.nameAt = v; d.Name, _ = c.label(k, v) }},
+		{spelling{name: "id", doc: "What references and dependencies call the task; else the name.", schema: schemaLabel},
+			func(c *compiler, d *draft, k string, v *node) { d.idAt = v; d.ID, _ = c.label(k, v) }},
+		{spelling{name: "description", doc: "What the task is for.", schema: schemaText},
+			func(c *compiler, d *draft, k string, v *node) { d.Description, _ = c.text(k, v) }},
+		{spelling{name: "metadata", doc: "Anything to carry along.", schema: schemaMap},
+			func(c *compiler, d *draft, k string, v *node) { d.Metadata, _ = c.object(k, v) }},
+		{spelling{name: "tags", doc: "Words to find the task by.", schema: schemaTexts},
+			func(c *compiler, d *draft, k string, v *node) { ns, _ := c.texts(k, v); d.Tags = texted(ns) }},
+		{spelling{name: "protocol", doc: "The protocol; else the method's first part tells it.", schema: schemaText},
+			func(c *compiler, d *draft, k string, v *node) {
+				if _, ok := c.text(k, v); ok {
+					d.protocol = v
+				}
+			}},
+		{spelling{name: "method", aliases: []string{"action", "uses"}, doc: "What is done.", schema: schemaText},
+			func(c *compiler, d *draft, k string, v *node) { d.method = v }},
+		{spelling{name: "provider", doc: "The provider or MCP server that does it; else any that can.", schema: schemaText},
+			func(c *compiler, d *draft, k string, v *node) {
+				if v.kind == listKind {
+					c.problem(v, "a list of providers is not supported yet", "name one, or none for any that is fit")
+					return
+				}
+				d.Provider, _ = c.label(k, v)
+			}},
+		{spelling{name: "parameters", aliases: []string{"params", "with"}, doc: "The method's parameters.", schema: schemaMap},
+			func(c *compiler, d *draft, k string, v *node) {
+				if v.kind != mapKind {
+					c.mismatch(k, v, "a map")
+					return
+				}
+				d.parameters = v
+			}},
+		{spelling{name: "dependencies", aliases: []string{"depends", "needs", "depends_on"}, doc: "Tasks that must have ended first.", schema: schemaTexts},
+			func(c *compiler, d *draft, k string, v *node) { d.dependencies, _ = c.texts(k, v) }},
+		{spelling{name: "env", doc: "Environment variables of the task.", schema: schemaVariables},
+			func(c *compiler, d *draft, k string, v *node) { d.Env = c.environment(k, v) }},
+		{spelling{name: "priority", doc: "Ready tasks with a higher one go first.", schema: schemaPriority},
+			func(c *compiler, d *draft, k string, v *node) { d.hasPriority, d.Priority = true, c.priority(k, v) }},
+		{spelling{name: "timeout", aliases: []string{"timeout_sec"}, doc: "How long one attempt may take.", schema: schemaDuration},
+			func(c *compiler, d *draft, k string, v *node) { d.Timeout, _ = c.duration(k, v, 1) }},
+		{spelling{name: "retry", aliases: []string{"retry_config", "retry_policy"}, doc: "How a failed attempt is tried again; {} for the defaults.", inside: retry, emptyHint: "write retry: {} for the defaults"},
+			func(c *compiler, d *draft, _ string, v *node) { d.Retry = c.retry(v) }},
+		{spelling{name: "continue_on_error", aliases: []string{"allow_failure", "continue-on-error"}, doc: "The run goes on when the task fails.", schema: schemaBool},
+			func(c *compiler, d *draft, k string, v *node) { d.ContinueOnError, _ = c.boolean(k, v) }},
+		{spelling{name: "on_crash", doc: "What becomes of an attempt that had started when the machine died.", schema: `{"enum":["retry","fail","skip","ask"]}`},
+			func(c *compiler, d *draft, k string, v *node) {
+				s, _ := c.choice(k, v, string(CrashRetry), string(CrashFail), string(CrashSkip), string(CrashAsk))
+				d.OnCrash = OnCrash(s)
+			}},
+
+		soon("Whether the task runs.", "if", "when"),
+		soon("One instance of the task for each item.", "foreach", "for_each"),
+		soon("Again until a condition holds.", "repeat", "repeat_policy"),
+		soon("JSON Schema of the result.", "output_schema", "response_format"),
+		soon("Reuses an earlier result.", "cache", "memoize"),
+		soon("Tighter limits than the configuration's.", "limits"),
+		soon("What the task may cost.", "budget"),
+		soon("How long a stream may be silent.", "idle_timeout"),
+		soon("References to secrets.", "secrets"),
+	}
+}
+
+// retry reads a retry block over the defaults.
+func (c *compiler) retry(v *node) *Retry {
+	r := DefaultRetry()
+	if v.kind == numberKind {
+		c.problem(v, "retry must be a map of keys, not "+v.text, "write retry: {max_attempts: "+v.text+"}")
+		return nil
+	}
+	readMap(c, v, c.lang.retry, r)
+	return r
+}
