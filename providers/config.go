@@ -9,7 +9,6 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"gleitzeit/protocols"
@@ -93,9 +92,11 @@ func (c Config) Route(protocol, wanted string) (string, error) {
 
 // Route is Config.Route for a list that one has already.
 func Route(infos []Info, protocol, wanted string) (string, error) {
-	var fit, all []string
+	var fit, spoken []string
 	for _, info := range infos {
-		all = append(all, info.Protocol)
+		if !slices.Contains(spoken, info.Protocol) {
+			spoken = append(spoken, info.Protocol)
+		}
 		if info.Protocol != protocol {
 			if info.Name == wanted {
 				return "", protocols.Errorf(protocols.ProviderNotFound,
@@ -110,10 +111,10 @@ func Route(infos []Info, protocol, wanted string) (string, error) {
 	}
 	if len(fit) == 0 {
 		return "", protocols.Errorf(protocols.ProtocolNotFound,
-			"no provider speaks %s%s", protocol, didYouMean(protocol, all))
+			"no provider speaks %s%s", protocol, choices(protocol, spoken))
 	}
-	return "", protocols.Errorf(protocols.ProviderNotFound, "no provider %q speaks %s%s; there is %s",
-		wanted, protocol, didYouMean(wanted, fit), strings.Join(fit, ", "))
+	return "", protocols.Errorf(protocols.ProviderNotFound,
+		"no provider %q speaks %s%s", wanted, protocol, choices(wanted, fit))
 }
 
 // Variables lists the environment variables that the providers of this
@@ -174,8 +175,7 @@ func (p ProviderConfig) problems() []string {
 	kind, known := table[p.Kind]
 	if !known {
 		names := slices.Sorted(maps.Keys(table))
-		return []string{fmt.Sprintf("kind: unknown kind %q%s; there is %s",
-			p.Kind, didYouMean(p.Kind, names), strings.Join(names, ", "))}
+		return []string{fmt.Sprintf("kind: unknown kind %q%s", p.Kind, choices(p.Kind, names))}
 	}
 	var problems []string
 	for _, key := range p.keys() {

@@ -2,6 +2,7 @@ package providers
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 )
@@ -38,6 +39,11 @@ func (e *excerpt) Write(p []byte) (int, error) {
 		e.tail = append(e.tail[:0], e.tail[len(e.tail)-e.Last:]...)
 	}
 	return n, nil
+}
+
+// readFrom writes all that comes from r, until it ends in whatever way.
+func (e *excerpt) readFrom(r io.Reader) {
+	_, _ = io.Copy(e, r)
 }
 
 // Missing is the number of bytes that were not kept.

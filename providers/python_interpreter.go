@@ -121,7 +121,7 @@ func (p *python) probe(ctx context.Context, path, dir string) (executable, versi
 	var stdout bytes.Buffer
 	stderr := excerpt{Last: 4 << 10}
 	users.Go(func() { _, _ = io.Copy(&stdout, io.LimitReader(kid.Out, 64<<10)) })
-	users.Go(func() { _, _ = io.Copy(&stderr, kid.Err) })
+	users.Go(func() { stderr.readFrom(kid.Err) })
 	kid.await(ctx, pythonGrace)
 	kid.drain(&users)
 	answer := strings.Split(strings.ReplaceAll(stdout.String(), "\r", ""), "\n")

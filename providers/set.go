@@ -165,7 +165,7 @@ func (s *Set) make(name string) (Provider, error) {
 	for _, info := range s.list {
 		names = append(names, info.Name)
 	}
-	return nil, protocols.Errorf(protocols.ProviderNotFound, "no provider %q%s", name, didYouMean(name, names))
+	return nil, protocols.Errorf(protocols.ProviderNotFound, "no provider %q%s", name, choices(name, names))
 }
 
 // asError makes any error one that may cross a border.

@@ -2,19 +2,28 @@ package providers
 
 import "strings"
 
-// didYouMean returns "; did you mean x?" for the candidate nearest to word,
-// or nothing when none is near.
-func didYouMean(word string, candidates []string) string {
+// choices ends a message about an unknown word: what may have been meant, and
+// what there is.
+func choices(word string, all []string) string {
+	near, there := nearest(word, all), strings.Join(all, ", ")
+	switch {
+	case len(all) == 0:
+		return "; there is none"
+	case near == "":
+		return "; there is " + there
+	}
+	return "; did you mean " + near + "? There is " + there
+}
+
+// nearest returns the word most like the given one, "" when none is.
+func nearest(word string, all []string) string {
 	best, least := "", len(word)/3+2
-	for _, c := range candidates {
-		if d := distance(strings.ToLower(word), strings.ToLower(c)); d < least {
-			best, least = c, d
+	for _, candidate := range all {
+		if d := distance(strings.ToLower(word), strings.ToLower(candidate)); d < least {
+			best, least = candidate, d
 		}
 	}
-	if best == "" || best == word {
-		return ""
-	}
-	return "; did you mean " + best + "?"
+	return best
 }
 
 // distance is the number of bytes to add, drop or change on the way from a
