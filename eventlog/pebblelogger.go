@@ -45,6 +45,10 @@ func (p *pebbleLogger) Fatalf(format string, args ...any) {
 	p.doom.fail(e)
 }
 
+// nothingToFlush is how Pebble reports a flush of nothing, as when a store is
+// opened that was not written to; the error has no name.
+const nothingToFlush = "pebble: empty table"
+
 // listener says which of the things that happen in the background matter. A
 // flush that fails would be tried again for ever while appends come to a halt,
 // so it ends the log; so does a compaction, unless the cause is a damaged file,
@@ -53,7 +57,7 @@ func (p *pebbleLogger) listener() *pebble.EventListener {
 	return &pebble.EventListener{
 		BackgroundError: func(err error) { p.slog.Error("store: background", "error", err) },
 		FlushEnd: func(i pebble.FlushInfo) {
-			if i.Err != nil {
+			if i.Err != nil && i.Err.Error() != nothingToFlush {
 				p.doom.fail(fmt.Errorf("write a table: %w", i.Err))
 			}
 		},

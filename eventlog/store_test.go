@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -497,6 +498,17 @@ func TestDelete(t *testing.T) {
 			t.Errorf("report: %+v", r)
 		}
 	})
+}
+
+// To open a store to which nothing was written since it was last opened, Pebble
+// flushes nothing, and reports that as if it were an error.
+func TestReopenUnused(t *testing.T) {
+	fs := vfs.NewMem()
+	for range 3 {
+		if err := openOn(t, fs).Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // A stream that was written in many pieces leaves a list of them that is too
