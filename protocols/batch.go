@@ -42,7 +42,7 @@ func (c *compiler) batch(root *node, p *parts) {
 		c.problem(p.tasks, "a batch has no tasks of its own", "its one task is the template")
 	}
 	b := &Batch{Pattern: "*"}
-	c.w.Batch = b
+	c.w.Batch, c.w.Tasks = b, []*Task{}
 	switch {
 	case p.batch == nil:
 		c.problem(root, "a batch needs batch.directory", "")

@@ -85,7 +85,7 @@ func (c *compiler) unknownProtocol(d *draft) {
 		}
 	}
 	if hint == "" {
-		hint = "there are " + list(known)
+		hint = thereAre(known)
 	}
 	c.problem(at, text, hint)
 }
@@ -101,7 +101,7 @@ func (c *compiler) unknownMethod(d *draft, name string) {
 		hint = fmt.Sprintf("it is a method of %s", other)
 	}
 	if hint == "" {
-		hint = "there are " + list(own)
+		hint = thereAre(own)
 	}
 	c.problem(d.method, fmt.Sprintf("unknown method %s: %s has none of that name", quoted(name), d.Protocol), hint)
 }

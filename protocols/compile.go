@@ -103,7 +103,9 @@ func (c *compiler) tasks(root *node, p *parts) {
 	}
 	for _, item := range p.tasks.items {
 		d := &draft{Task: &Task{}, at: item}
-		readMap(c, item, c.lang.task, d)
+		if !readMap(c, item, c.lang.task, d) {
+			continue
+		}
 		if !d.hasPriority {
 			d.Priority = p.priority
 		}

@@ -25,14 +25,14 @@ func inputKeys() []key[*inputDraft] {
 			func(c *compiler, d *inputDraft, k string, v *node) { d.Type = c.inputType(k, v) }},
 		{spelling{name: "required", doc: "The run must be given a value.", schema: schemaBool},
 			func(c *compiler, d *inputDraft, k string, v *node) { d.Required, _ = c.boolean(k, v) }},
-		{spelling{name: "default", doc: "The value when none is given.", schema: `{}`},
+		{spelling{name: "default", doc: "The value when none is given.", schema: `{}`, nullable: true},
 			func(c *compiler, d *inputDraft, _ string, v *node) { d.deflt = v }},
 		{spelling{name: "description", doc: "What the input is for.", schema: schemaText},
 			func(c *compiler, d *inputDraft, k string, v *node) { d.Description, _ = c.text(k, v) }},
 		{spelling{name: "enum", doc: "The values that are allowed.", schema: `{"type":"array","minItems":1}`},
 			func(c *compiler, d *inputDraft, k string, v *node) {
 				if v.kind != listKind || len(v.items) == 0 {
-					c.mismatch(k, v, "a list of values")
+					c.mismatch(k, v, "a list of one or more values")
 					return
 				}
 				d.enum = v
@@ -102,7 +102,7 @@ func (c *compiler) inputValues(d *inputDraft) {
 	}
 	if d.deflt != nil {
 		d.Default = d.deflt.raw()
-		if text := d.misfit(d.Default); text != "" {
+		if text := d.misfit(d.Default); text != "" && d.deflt.kind != nullKind {
 			c.problem(d.deflt, "the default of "+text, "")
 		}
 	}
@@ -176,10 +176,7 @@ func (w *Workflow) unknownInput(name string) string {
 	if hint := suggest(name, w.inputNames()); hint != "" {
 		return text + " (" + hint + ")"
 	}
-	if len(w.Inputs) == 0 {
-		return text + " (the workflow has none)"
-	}
-	return text + " (there are " + list(w.inputNames()) + ")"
+	return text + " (" + thereAre(w.inputNames()) + ")"
 }
 
 // ParseInput reads an input's value as somebody types it on a command line:

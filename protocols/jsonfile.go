@@ -5,12 +5,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"strings"
 	"unicode/utf8"
 )
 
-// looksLikeJSON tells whether data is a JSON object, so that a file of any
-// name may hold one.
-func looksLikeJSON(data []byte) bool {
+// isJSON tells whether a file is to be read as JSON: its name says so, or it
+// holds a JSON object.
+func isJSON(file string, data []byte) bool {
+	if strings.EqualFold(filepath.Ext(file), ".json") {
+		return true
+	}
 	i := skipSpace(data, 0)
 	return i < len(data) && data[i] == '{' && json.Valid(data)
 }

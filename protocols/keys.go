@@ -21,6 +21,7 @@ type spelling struct {
 	// emptyHint is for a key that somebody may think does something even
 	// without a value.
 	emptyHint string
+	nullable  bool // null is a value like any other
 }
 
 // state tells whether a key does anything.
@@ -107,7 +108,7 @@ func readMap[T any](c *compiler, n *node, tab table[T], t T) bool {
 			continue
 		}
 		seen[s.name] = m
-		if m.value.kind == nullKind {
+		if m.value.kind == nullKind && !s.nullable {
 			if s.emptyHint != "" {
 				c.warn(m.line, m.col, m.key+" has no value and does nothing", s.emptyHint)
 			}

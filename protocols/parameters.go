@@ -34,9 +34,9 @@ func (c *compiler) parameters(d *draft, m *Method, n *node, complete func(json.R
 		line, col := n.placeOf(v)
 		c.problemAt(line, col, v.text, v.hint)
 	}
-	for name, t := range m.traits {
-		if v := n.child(name); t.file && v != nil {
-			c.files(v)
+	for _, mem := range n.members {
+		if m.traits[unescape(mem.key)].file {
+			c.files(mem.value)
 		}
 	}
 }

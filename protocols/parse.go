@@ -3,8 +3,6 @@ package protocols
 import (
 	"bytes"
 	"fmt"
-	"path/filepath"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -48,7 +46,7 @@ func (d *Document) parse(data []byte) *node {
 		d.problem(1, 1, fmt.Sprintf("the file holds more than %d values", maxValues), "")
 		return nil
 	}
-	if isJSON := strings.EqualFold(filepath.Ext(d.File), ".json"); isJSON || looksLikeJSON(data) {
+	if isJSON(d.File, data) {
 		return d.parseJSON(data)
 	}
 	if i := invalidUTF8(data); i >= 0 {

@@ -183,14 +183,7 @@ func lostAt(value json.RawMessage, way []step, s step) *missing {
 	switch k := kindOf(value); k {
 	case mapKind:
 		keys := rawKeys(value, most)
-		if len(keys) == 0 {
-			return &missing{text: fmt.Sprintf("no key %s%s: there are none", quoted(s.key), after)}
-		}
-		text := fmt.Sprintf("no key %s%s; there are %s", quoted(s.key), after, list(keys))
-		if len(keys) == 1 {
-			text = fmt.Sprintf("no key %s%s; there is only %s", quoted(s.key), after, quoted(keys[0]))
-		}
-		return &missing{text, keys}
+		return &missing{fmt.Sprintf("no key %s%s; %s", quoted(s.key), after, shortenTo(thereAre(keys), 200)), keys}
 	case listKind:
 		if s.isIndex {
 			return &missing{text: fmt.Sprintf("no item %d%s: the list has %s", s.index, after, plural(rawLen(value), "item"))}

@@ -230,14 +230,13 @@ func (w *checker) references(raw json.RawMessage) (some, whole bool) {
 // partly checks a text that a reference is only part of: all that is known
 // is that it will be a string.
 func (w *checker) partly(t *jsonschema.Schema, path []string) {
-	w.typeFits(t, json.RawMessage(`""`), path)
+	if !(&checker{schema: w.schema, o: w.o}).typeFits(t, json.RawMessage(`""`), path) {
+		w.violate(path, "a reference alone keeps its type", "%s must be %s, not a text with a reference in it", w.name(path), typeList(typesOf(t)))
+	}
 }
 
 func (w *checker) typeFits(t *jsonschema.Schema, raw json.RawMessage, path []string) bool {
-	types := t.Types
-	if t.Type != "" {
-		types = []string{t.Type}
-	}
+	types := typesOf(t)
 	got := kindOf(raw)
 	if len(types) == 0 || w.o.anyText && got != nullKind && t.Extra["x-text"] == true {
 		return true
@@ -255,6 +254,13 @@ func (w *checker) typeFits(t *jsonschema.Schema, raw json.RawMessage, path []str
 	}
 	w.violate(path, hint, "%s must be %s, not %s", w.name(path), typeList(types), show(raw))
 	return false
+}
+
+func typesOf(t *jsonschema.Schema) []string {
+	if t.Type != "" {
+		return []string{t.Type}
+	}
+	return t.Types
 }
 
 var kindNames = map[string]kind{"null": nullKind, "boolean": boolKind, "number": numberKind, "integer": numberKind,

@@ -6,13 +6,18 @@ import (
 )
 
 // suggest returns "did you mean x?" for the candidate that word is most
-// likely a misspelling of, "" if it is like none of them.
+// likely a misspelling or a part of, "" if it is like none of them.
 func suggest(word string, candidates []string) string {
 	const most = 1000 // candidates looked at
 	best, least := "", 1+utf8.RuneCountInString(word)/3
 	for _, c := range candidates[:min(most, len(candidates))] {
 		if d := distance(strings.ToLower(word), strings.ToLower(c), least); d <= least && d < utf8.RuneCountInString(word) && (best == "" || d < least) {
 			best, least = c, d
+		}
+	}
+	for _, c := range candidates[:min(most, len(candidates))] {
+		if best == "" && len(word) > 3 && strings.Contains(strings.ToLower(c), strings.ToLower(word)) {
+			best = c
 		}
 	}
 	if best == "" {
@@ -54,6 +59,17 @@ func abs(n int) int {
 		return -n
 	}
 	return n
+}
+
+// thereAre says what there is.
+func thereAre(words []string) string {
+	switch len(words) {
+	case 0:
+		return "there are none"
+	case 1:
+		return "there is only " + words[0]
+	}
+	return "there are " + list(words)
 }
 
 // list writes words as "a, b and c", at most twelve of them.

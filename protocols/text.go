@@ -20,8 +20,9 @@ func quoted(s string) string {
 }
 
 // shorten cuts s to what fits into a message.
-func shorten(s string) string {
-	const most = 60
+func shorten(s string) string { return shortenTo(s, 60) }
+
+func shortenTo(s string, most int) string {
 	n := 0
 	for i := range s {
 		if n++; n > most {

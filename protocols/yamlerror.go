@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -23,14 +24,38 @@ func (d *Document) yamlError(data []byte, err error) {
 		line++
 	}
 	hint := yamlHint(text)
+	if at := yamlCulprit(text, data); at >= 0 {
+		line, col := place(data, at)
+		d.problem(line, col, "YAML: "+text, hint)
+		return
+	}
 	lines := bytes.Split(data, []byte("\n"))
 	line = min(line, len(lines))
-	col := firstColumn(lines[line-1])
+	col := yamlColumn(text, lines[line-1])
+	if bytes.HasPrefix(lines[line-1], []byte("\t")) {
+		hint = "indent with spaces, not tabs"
+	}
 	if at, bare := bareReference(lines, line, strings.Contains(text, "',' or")); bare > 0 {
 		line, col = at, bare
 		hint = `quote it: "${…}"`
 	}
 	d.problem(line, col, "YAML: "+text, hint)
+}
+
+var unknownAnchor = regexp.MustCompile(`^unknown anchor '(.*)' referenced$`)
+
+// yamlCulprit finds what an error is about that comes without a line, -1 if
+// it comes with one.
+func yamlCulprit(text string, data []byte) int {
+	if m := unknownAnchor.FindStringSubmatch(text); m != nil {
+		return bytes.Index(data, []byte("*"+m[1]))
+	}
+	if strings.Contains(text, "control characters") {
+		return bytes.IndexFunc(data, func(r rune) bool {
+			return unicode.IsControl(r) && !strings.ContainsRune("\t\r\n\u0085", r) || r == '\ufffe' || r == '\uffff'
+		})
+	}
+	return -1
 }
 
 // fromParser tells whether the library counts this error's line from 0.
@@ -47,9 +72,13 @@ func fromParser(text string) bool {
 func yamlHint(text string) string {
 	switch {
 	case strings.Contains(text, "tab character"):
-		return "indent with spaces"
+		return "indent with spaces, not tabs"
 	case strings.Contains(text, "mapping values are not allowed"):
 		return `a text with ": " in it must be quoted`
+	case strings.Contains(text, "',' or"):
+		return "close the bracket, or quote the text that has , ? : [ ] { or } in it"
+	case strings.HasPrefix(text, "unknown anchor"):
+		return "quote the text if it isn't an alias"
 	case strings.Contains(text, "cannot start any token"):
 		return "quote the text"
 	case strings.Contains(text, "expected key"), strings.Contains(text, "'-' indicator"):
@@ -58,8 +87,19 @@ func yamlHint(text string) string {
 	return ""
 }
 
-func firstColumn(line []byte) int {
-	return 1 + len(line) - len(bytes.TrimLeft(line, " "))
+// yamlColumn returns where on the line the error probably is.
+func yamlColumn(text string, line []byte) int {
+	at := -1
+	switch {
+	case strings.Contains(text, "mapping values"):
+		at = bytes.LastIndex(line, []byte(": "))
+	case strings.Contains(text, "',' or"):
+		at = bytes.IndexAny(line, "[{")
+	}
+	if at < 0 {
+		at = len(line) - len(bytes.TrimLeft(line, " "))
+	}
+	return 1 + utf8.RuneCount(line[:at])
 }
 
 // bareReference looks on the line, and in a flow also on the next few, for a

@@ -1,0 +1,22 @@
+package protocols
+
+import (
+	"maps"
+	"slices"
+)
+
+// OutputReferences returns the indexes of the tasks whose values the outputs
+// use, sorted: a Scope for SubstituteOutputs need hold no others.
+func (w *Workflow) OutputReferences() []int {
+	tmpl, err := w.outputTemplate()
+	if err != nil {
+		return nil // SubstituteOutputs says so
+	}
+	used := map[int]bool{}
+	for _, p := range tmpl.parts {
+		if p.ref != nil && p.ref.root == taskRoot {
+			used[p.ref.task] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(used))
+}
