@@ -92,6 +92,7 @@ func (s *State) apply(r *Run, f Fact) {
 	case *OutputsRequested:
 		r.Outputs = true
 	case *CancelRequested:
+		s.disarm(r)
 		r.Cancel, r.CancelBy = e.Reason, e.By
 	case *WorkflowInterrupted:
 		s.release(r)
@@ -197,21 +198,35 @@ func (s *State) enqueue(r *Run, task int) {
 		return
 	}
 	if r.backlog == nil {
-		r.backlog = btree.NewG(btreeDegree, Ready.Before)
+		r.front, r.backlog = btree.NewG(btreeDegree, Ready.Before), btree.NewG(btreeDegree, Ready.Before)
 	}
 	r.backlog.ReplaceOrInsert(item)
 	s.offer(r)
 }
 
-// offer lets as many of the run's tasks queue as its max_parallel allows.
+// offer lets as many of the run's tasks queue as its max_parallel allows, and
+// those that come first.
 func (s *State) offer(r *Run) {
-	for r.backlog != nil && r.Running+r.offered < r.Plan.Workflow.MaxParallel {
-		item, ok := r.backlog.DeleteMin()
-		if !ok {
+	if r.backlog == nil {
+		return
+	}
+	for {
+		best, waits := r.backlog.Min()
+		if !waits {
 			return
 		}
-		r.offered++
-		s.group(r.Plan, item.Task).ready.ReplaceOrInsert(item)
+		last, queues := r.front.Max()
+		if r.Running+r.front.Len() >= r.Plan.Workflow.MaxParallel {
+			if !queues || !best.Before(last) {
+				return
+			}
+			r.front.Delete(last)
+			r.backlog.ReplaceOrInsert(last)
+			s.group(r.Plan, last.Task).ready.Delete(last)
+		}
+		r.backlog.Delete(best)
+		r.front.ReplaceOrInsert(best)
+		s.group(r.Plan, best.Task).ready.ReplaceOrInsert(best)
 	}
 }
 
@@ -229,11 +244,9 @@ func (s *State) unready(r *Run, task int) {
 		return
 	}
 	item := r.item(task)
-	if _, queued := s.group(r.Plan, task).ready.Delete(item); queued {
-		if r.backlog != nil {
-			r.offered--
-		}
-	} else if r.backlog != nil {
+	s.group(r.Plan, task).ready.Delete(item)
+	if r.backlog != nil {
+		r.front.Delete(item)
 		r.backlog.Delete(item)
 	}
 }

@@ -93,10 +93,11 @@ type Run struct {
 	Open    int // tasks that have not ended
 	Running int // attempts that have not reported
 
-	doomed    map[int]int          // pending tasks that can't run any more, and the task to blame
-	backlog   *btree.BTreeG[Ready] // with max_parallel: ready tasks that aren't offered yet
-	offered   int                  // ready tasks that are in a group
-	unsettled bool
+	doomed map[int]int // pending tasks that can't run any more, and the task to blame
+	// With max_parallel: the ready tasks that queue, never more than may run, and
+	// those that are held back.
+	front, backlog *btree.BTreeG[Ready]
+	unsettled      bool
 }
 
 // Task is where one task of a run stands.

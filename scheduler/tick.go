@@ -3,6 +3,7 @@ package scheduler
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"gleitzeit/protocols"
@@ -79,7 +80,10 @@ func failure(r *replay.Run) *protocols.Error {
 // failed them, and in a run that stops all that haven't started.
 func skips(r *replay.Run) []replay.Event {
 	reasons := map[string][]int{}
-	doomed := closure(r)
+	doomed := map[int]int{}
+	if r.Cancel == "" {
+		doomed = closure(r)
+	}
 	for task, blame := range doomed {
 		why := blamed(r, blame)
 		reasons[why] = append(reasons[why], task)
@@ -106,17 +110,13 @@ func skips(r *replay.Run) []replay.Event {
 // blamed says in words what a task did to its dependents.
 func blamed(r *replay.Run, task int) string {
 	t := &r.Tasks[task]
-	if t.Status == replay.TaskIsSkipped {
-		return t.Reason
+	switch {
+	case t.Status != replay.TaskIsSkipped:
+		return fmt.Sprintf("dependency %q failed", r.Plan.Task(task).ID)
+	case strings.HasPrefix(t.Reason, "dependency "):
+		return t.Reason // the same root
 	}
-	return fmt.Sprintf("dependency %q %s", r.Plan.Task(task).ID, verb(t.Status))
-}
-
-func verb(t replay.TaskStatus) string {
-	if t == replay.TaskIsCancelled {
-		return "was cancelled"
-	}
-	return "failed"
+	return fmt.Sprintf("dependency %q was skipped", r.Plan.Task(task).ID)
 }
 
 func stopReason(r *replay.Run) string {
