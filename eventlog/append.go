@@ -107,10 +107,6 @@ func (q *queue) handOver(group []*request) {
 func (l *Log) lead() {
 	group := l.queue.take()
 	defer l.queue.handOver(group)
-	defer l.answerAll(group)
-	if err := l.doom.reason(); err != nil {
-		return
-	}
 	w := &l.writer
 	w.begin()
 	for _, r := range group {
@@ -129,20 +125,6 @@ func (l *Log) lead() {
 	l.counts.commit(len(group), w.change.bytes())
 	l.last.Store(uint64(w.sums.last))
 	l.bells.ring(w.change.touched)
-}
-
-// answerAll gives an error to a group whose commit failed under a Fatal that
-// ended no more than the leader's goroutine.
-func (l *Log) answerAll(group []*request) {
-	err := l.doom.reason()
-	if err == nil {
-		return
-	}
-	for _, r := range group {
-		if r.err == nil {
-			r.first, r.err = 0, fmt.Errorf("append: the log has failed: %w", err)
-		}
-	}
 }
 
 // size returns about how many bytes the batch brings.

@@ -80,9 +80,6 @@ func (l *Log) SaveCheckpoints(save []Checkpoint, drop []string) error {
 			return fmt.Errorf("save checkpoints: stream %q at record %d, but the last one is %d", c.Stream, c.At, last)
 		}
 	}
-	if err := l.doom.reason(); err != nil {
-		return fmt.Errorf("save checkpoints: the log has failed: %w", err)
-	}
 	c := change{checkpoints: save, drop: drops{checkpoints: drop}}
 	if err := l.store.commit(&c, false); err != nil {
 		l.doom.fail(fmt.Errorf("save checkpoints: %w", err))

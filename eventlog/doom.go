@@ -16,7 +16,8 @@ type doom struct {
 	why  atomic.Pointer[error]
 }
 
-// fail says why and does not return.
+// fail says why and does not return. It ends the process from a goroutine of
+// its own, so that no deferred call runs on this one, deep inside Pebble.
 func (d *doom) fail(err error) {
 	err = fmt.Errorf("store %s: %w", d.dir, err)
 	if vfs.IsNoSpaceError(err) {
@@ -26,7 +27,8 @@ func (d *doom) fail(err error) {
 	if d.then != nil {
 		d.then(err)
 	}
-	panic(err)
+	go panic(err)
+	select {}
 }
 
 // reason returns why the log failed, nil if it is well.

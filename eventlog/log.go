@@ -29,9 +29,11 @@ type Options struct {
 	Logger *slog.Logger
 	// Fatal is called when a write can't be made durable: the disk is full
 	// or broken, and what the log holds in memory is no longer what a
-	// restart would find. It must not return; nil panics. Records that were
-	// acknowledged before are safe: the cure is to start again. It may be
-	// called from any goroutine, more than once, and must not call the log.
+	// restart would find. Records that were acknowledged before are safe:
+	// the cure is to start again. Fatal must end the process as os.Exit
+	// does; it must not return, panic or call the log, as locks are held. It
+	// may be called from any goroutine and more than once. If it is nil, or
+	// returns, the process ends in a panic.
 	Fatal func(error)
 	// Writer names the program and its version in a new store, for whoever
 	// finds that it can't read it. Empty: the main module and its version.
@@ -58,7 +60,7 @@ type Log struct {
 	bells  bells
 	counts counts
 
-	disk       *countingFS // nil in memory
+	disk       *disk // nil in memory
 	readByOpen uint64
 }
 
@@ -101,6 +103,9 @@ func (l *Log) Close() error {
 		l.life.Lock()
 		defer l.life.Unlock()
 		l.closed = true
+		if l.disk != nil {
+			l.disk.running.Store(false) // nothing more is acknowledged
+		}
 		if l.doom.reason() == nil {
 			l.err = l.store.close()
 		}

@@ -17,13 +17,14 @@ import (
 // version has written the store, if the folder holds something else, or if the
 // disk fails.
 func Open(dir string, o Options) (*Log, error) {
-	disk := &countingFS{FS: o.FS}
+	disk := &disk{FS: o.FS, doom: &doom{dir: dir, then: o.Fatal}}
 	if o.FS == nil {
 		abs, err := filepath.Abs(dir)
 		if err != nil {
 			return nil, fmt.Errorf("open store %s: %w", dir, err)
 		}
 		dir, disk.FS = abs, vfs.Default
+		disk.doom.dir = abs
 	}
 	l, err := open(dir, disk, o)
 	if err != nil {
@@ -36,7 +37,7 @@ func Open(dir string, o Options) (*Log, error) {
 	return l, nil
 }
 
-func open(dir string, disk *countingFS, o Options) (*Log, error) {
+func open(dir string, disk *disk, o Options) (*Log, error) {
 	folder, err := claimFolder(dir, disk)
 	if err != nil {
 		return nil, err
@@ -48,13 +49,12 @@ func open(dir string, disk *countingFS, o Options) (*Log, error) {
 	return l, nil
 }
 
-func openIn(f *folder, disk *countingFS, o Options) (*Log, error) {
+func openIn(f *folder, disk *disk, o Options) (*Log, error) {
 	m, found, err := readMarker(f)
 	if err != nil {
 		return nil, err
 	}
-	d := &doom{dir: f.dir, then: o.Fatal}
-	options := pebbleOptions(disk, f.lock, newPebbleLogger(o.Logger, d))
+	options := pebbleOptions(disk, f.lock, newPebbleLogger(o.Logger, disk.doom))
 	var db *pebble.DB
 	if found {
 		db, err = pebble.Open(f.dir, options)
@@ -65,11 +65,12 @@ func openIn(f *folder, disk *countingFS, o Options) (*Log, error) {
 		return nil, m.explain(err)
 	}
 	closeAll := func() error { return errors.Join(db.Close(), f.release()) }
-	l, err := newLog(&pebbleStore{db: db, reader: db, release: closeAll}, m.id, d)
+	l, err := newLog(&pebbleStore{db: db, reader: db, release: closeAll}, m.id, disk.doom)
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	l.disk, l.readByOpen = disk, disk.read.Load()
+	disk.running.Store(true)
 	return l, nil
 }
 
@@ -77,7 +78,7 @@ func openIn(f *folder, disk *countingFS, o Options) (*Log, error) {
 // last, when all else is durable: whatever a crash leaves before is no store,
 // and nobody has been told that there is one. So Pebble need not make each of
 // its steps durable.
-func makeStore(f *folder, disk *countingFS, options *pebble.Options, writer string) (marker, *pebble.DB, error) {
+func makeStore(f *folder, disk *disk, options *pebble.Options, writer string) (marker, *pebble.DB, error) {
 	m := newMarker(writer)
 	if err := beginMarker(f, m); err != nil {
 		return m, nil, err
