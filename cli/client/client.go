@@ -6,18 +6,21 @@
 // process leaves or dies, the next call takes the store over, or finds who
 // did, and is repeated: the caller sees an answer, not a change of hands.
 //
-//	 Open ──► lock free ──► holder ──Close──► drain, hand over
-//	   ▲  └─► lock held ──► guest ──┐
-//	   └──────── connection lost ◄──┘
+//	Open ──► lock free ──► holder ──Close──► drain, hand over
+//	  ▲  └─► lock held ──► guest ──┐
+//	  └──────── connection lost ◄──┘
 package client
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"path/filepath"
+	"sync"
 	"time"
 
-	"gleitzeit/eventlog"
-	"gleitzeit/replay"
+	"gleitzeit/protocols"
 	"gleitzeit/scheduler"
 )
 
@@ -44,52 +47,127 @@ type Options struct {
 	Patience time.Duration
 }
 
+// defaultPatience is Options.Patience unless told otherwise.
+const defaultPatience = 15 * time.Second
+
+// errClosed is what a closed client gives.
+var errClosed = protocols.Errorf(protocols.SystemShutdown, "the client has been closed")
+
 // Client is a way to a store. Its methods may be called from any goroutine.
 type Client struct {
 	o Options
+
+	// turn is held by whoever opens a session or closes one. It is not a
+	// mutex, for opening takes time and a caller's ctx may end meanwhile.
+	turn chan struct{}
+
+	mu      sync.Mutex
+	current *session // nil while nobody knows who holds the store
+
+	yielded   bool          // we just let somebody else have the store; under turn
+	closing   chan struct{} // closed by Close, once
+	closeOnce sync.Once
+	closeErr  error
+	working   sync.WaitGroup
 }
 
 // Open finds the way to the store. An error of the store itself (damaged, not
 // writable, held by a process that doesn't answer) is a *StoreError.
-func Open(ctx context.Context, o Options) (*Client, error) { panic("not written yet") }
+func Open(ctx context.Context, o Options) (*Client, error) {
+	if o.Memory == (o.Store != "") {
+		return nil, errors.New("open a store: either a folder or memory")
+	}
+	if !o.Memory {
+		abs, err := filepath.Abs(o.Store)
+		if err != nil {
+			return nil, fmt.Errorf("open store %s: %w", o.Store, err)
+		}
+		o.Store = abs
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Fatal == nil {
+		o.Fatal = func(err error) { panic(err) }
+	}
+	if o.Patience == 0 {
+		o.Patience = defaultPatience
+	}
+	o.Scheduler.Logger, o.Scheduler.Fatal = o.Logger, o.Fatal
+	c := &Client{o: o, turn: make(chan struct{}, 1), closing: make(chan struct{})}
+	if _, err := c.session(ctx); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
 
 // Holder tells whether this process holds the store now.
-func (c *Client) Holder() bool { panic("not written yet") }
-
-// Call calls a method of package server (server.WorkflowSubmit and so on) and
-// reads its answer into result, which may be nil. When whoever holds the store
-// dies or leaves, the call is repeated with the next one; every method bears
-// that, and a submission gets a random key if it has none. An error that the
-// method answered with is a *protocols.Error.
-func (c *Client) Call(ctx context.Context, method string, params, result any) error {
-	panic("not written yet")
+func (c *Client) Holder() bool {
+	s := c.present()
+	return s != nil && s.server != nil
 }
-
-// Follower takes what happens to a run. Its functions are called one at a
-// time; they may use the client, and whoever is slow only slows his own
-// Follow down.
-type Follower struct {
-	// From is the first place in the log that is of interest; 0: all.
-	From eventlog.Seq
-	// Watch only looks. Otherwise Follow sees to it that somebody carries the
-	// run out: it resumes the run (not explicitly: what is parked stays
-	// parked) when it begins and after each change of hands.
-	Watch bool
-	// Entry gets every fact exactly once and in order. It may be nil.
-	Entry func(replay.Entry)
-	// Progress gets signs of life, of which some may be lost. It may be nil.
-	Progress func(scheduler.Progress)
-}
-
-// Follow follows a run and returns nil once it has ended and f has had all of
-// it, or ctx's error. What id may be is said at server.RunParams.
-func (c *Client) Follow(ctx context.Context, id string, f Follower) error { panic("not written yet") }
 
 // Close ends the way to the store. A client that holds the store starts
 // nothing new, lets what runs for others come to its end (or, once ctx has
 // ended, stops it so that it will be tried again), and gives the store up:
-// a client that still waits takes it over. Closing twice is fine.
-func (c *Client) Close(ctx context.Context) error { panic("not written yet") }
+// a client that still waits takes it over. Calls that are under way end with
+// SYSTEM_SHUTDOWN, at the latest then. Closing twice is fine.
+func (c *Client) Close(ctx context.Context) error {
+	c.closeOnce.Do(func() {
+		close(c.closing)
+		c.turn <- struct{}{}
+		defer func() { <-c.turn }()
+		if s := c.present(); s != nil {
+			c.closeErr = s.close(ctx)
+		}
+		c.working.Wait()
+	})
+	return c.closeErr
+}
+
+// session returns the way to the store, which it finds if need be.
+func (c *Client) session(ctx context.Context) (*session, error) {
+	if s := c.present(); s != nil && s.alive() && !c.isClosed() {
+		return s, nil
+	}
+	select {
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+	case <-c.closing:
+		return nil, errClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if c.isClosed() {
+		return nil, errClosed
+	}
+	if s := c.present(); s != nil {
+		if s.alive() || s.revive() {
+			return s, nil
+		}
+		s.close(ctx)
+	}
+	s, err := c.open(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.current = s
+	return s, err
+}
+
+func (c *Client) present() *session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.current
+}
+
+func (c *Client) isClosed() bool {
+	select {
+	case <-c.closing:
+		return true
+	default:
+		return false
+	}
+}
 
 // StoreError says that a store can't be used: it is damaged, not writable, or
 // held by a process that doesn't answer.

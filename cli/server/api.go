@@ -198,3 +198,17 @@ type StatusResult struct {
 	Ready     int                   `json:"ready"`   // tasks that wait for a slot
 	Runs      map[replay.Status]int `json:"runs"`    // live runs by status
 }
+
+// VerifyResult is what the check of the whole store found; see
+// eventlog.Report.
+type VerifyResult struct {
+	Last        eventlog.Seq `json:"last"`
+	Streams     uint64       `json:"streams"`
+	Records     uint64       `json:"records"`
+	Deleted     uint64       `json:"deleted"`
+	Values      uint64       `json:"values"`
+	ValueBytes  uint64       `json:"value_bytes"`
+	Keys        uint64       `json:"keys"`
+	Checkpoints uint64       `json:"checkpoints"`
+	Problems    []string     `json:"problems"` // none: the store is sound
+}

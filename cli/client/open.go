@@ -1,0 +1,168 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"gleitzeit/cli/server"
+	"gleitzeit/eventlog"
+	"gleitzeit/protocols"
+)
+
+// This file finds out who holds the store, through all that may happen at that
+// moment:
+//
+//	lock free                           we hold it and serve
+//	lock held, socket answers           we are a guest
+//	lock held, nobody answers           the holder is just coming, or just
+//	                                    going: try both again, soon
+//	the same holder doesn't answer      give up when Patience has run out
+//	after a kill: a stale socket        nobody answers there; whoever gets the
+//	                                    lock clears it away
+//
+// The lock alone decides who holds the store; a socket is only where to ask.
+
+// courtesy is how long somebody to whom we just left the store has to take it.
+const courtesy = 2 * time.Second
+
+// open makes a session. Its caller has the turn.
+func (c *Client) open(ctx context.Context) (*session, error) {
+	if c.o.Memory {
+		return c.hold(eventlog.OpenMemory(eventlog.Options{Logger: c.o.Logger, Fatal: c.o.Fatal})), nil
+	}
+	ctx, stop := c.untilClosed(ctx)
+	defer stop()
+	w := wait{patience: c.o.Patience}
+	polite := c.yielded
+	c.yielded = false
+	for began := time.Now(); ; {
+		if !polite || time.Since(began) > courtesy {
+			s, err := c.tryLock(&w)
+			if s != nil || err != nil {
+				return s, err
+			}
+		}
+		s, err := c.visit(ctx, w.left())
+		if s != nil || errors.As(err, new(*StoreError)) {
+			return s, err
+		}
+		if err := w.next(ctx); err != nil {
+			return nil, c.explain(ctx, err, w.pid)
+		}
+	}
+}
+
+// untilClosed ends a context when the client is closed, too.
+func (c *Client) untilClosed(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-c.closing:
+			cancel(errClosed)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		cancel(nil)
+		<-done
+	}
+}
+
+// tryLock takes the store if nobody has it. Neither a session nor an error
+// means that somebody has.
+func (c *Client) tryLock(w *wait) (*session, error) {
+	log, err := eventlog.Open(c.o.Store, eventlog.Options{Logger: c.o.Logger, Fatal: c.o.Fatal})
+	var locked *eventlog.LockedError
+	switch {
+	case errors.As(err, &locked):
+		w.saw(locked.PID)
+		return nil, nil
+	case err != nil:
+		return nil, &StoreError{Store: c.o.Store, Err: err}
+	}
+	return c.hold(log), nil
+}
+
+// hold serves the store, which is ours.
+func (c *Client) hold(log *eventlog.Log) *session {
+	srv := server.New(log, server.Options{Dir: c.o.Store, Scheduler: c.o.Scheduler, Logger: c.o.Logger, Passive: c.o.Passive})
+	if !c.o.Memory {
+		if err := srv.Listen(); err != nil {
+			c.o.Logger.Warn("no other process can use the store now", "store", c.o.Store, "error", err)
+		}
+	}
+	s := &session{server: srv, dir: c.o.Store}
+	s.calls = server.NewConn(context.Background(), srv.Pipe(), nobody{})
+	if c.o.Passive {
+		c.working.Go(func() { c.yieldWhenWanted(s) })
+	}
+	return s
+}
+
+// yieldWhenWanted lets somebody have the store who wishes what we may not do.
+func (c *Client) yieldWhenWanted(s *session) {
+	select {
+	case <-c.closing:
+		return
+	case <-s.server.Wanted():
+	}
+	select {
+	case <-c.closing:
+		return
+	case c.turn <- struct{}{}:
+		defer func() { <-c.turn }()
+	}
+	if c.isClosed() {
+		return // Close does it
+	}
+	if err := s.close(context.Background()); err != nil {
+		c.o.Logger.Warn("give the store up", "error", err)
+	}
+	c.yielded = true
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.current = nil
+}
+
+// visit makes a session with whoever serves the store. A *StoreError says that
+// this can't work; any other error, that it didn't now.
+func (c *Client) visit(ctx context.Context, patience time.Duration) (*session, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	s := &session{dir: c.o.Store}
+	conn, hello, err := s.connect(ctx, nobody{})
+	if err != nil {
+		return nil, err
+	}
+	if hello.API != server.APIVersion {
+		hangUp(conn)
+		return nil, &StoreError{Store: c.o.Store, PID: hello.PID, Err: fmt.Errorf(
+			"store %s is held by process %d of another version of gleitzeit (%s): wait for it, or use the same version",
+			c.o.Store, hello.PID, hello.Version)}
+	}
+	s.calls = conn
+	return s, nil
+}
+
+// explain says why there is no way to the store.
+func (c *Client) explain(ctx context.Context, err error, pid int) error {
+	switch {
+	case context.Cause(ctx) == errClosed:
+		return errClosed
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, errPatience):
+		who := "another process"
+		if pid != 0 {
+			who = fmt.Sprintf("process %d", pid)
+		}
+		return &StoreError{Store: c.o.Store, PID: pid, Err: fmt.Errorf(
+			"store %s is held by %s, which has not answered for %s: is it stopped? end it, or use another --store",
+			c.o.Store, who, c.o.Patience)}
+	}
+	return protocols.Errorf(protocols.ConnectionLost, "%v", err)
+}

@@ -1,0 +1,156 @@
+//go:build unix
+
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// The door is a Unix socket in the store's folder:
+//
+//	socket        mode 0600
+//
+// A socket's path may have about a hundred bytes. If the store's is longer,
+// the socket lies in a private folder for temporary files, and a file says
+// where:
+//
+//	socket.path   /tmp/gleitzeit-2718281828/socket
+const (
+	socketName  = "socket"
+	pointerName = "socket.path"
+	buildName   = ".socket"    // where the socket is made, before anybody may see it
+	tempPrefix  = "gleitzeit-" // of the folder for a socket elsewhere
+	longestPath = 100
+)
+
+// openDoor listens. What a killed process left is cleared away first.
+func openDoor(dir string) (*door, error) {
+	clearDoor(dir)
+	if len(filepath.Join(dir, buildName, socketName)) <= longestPath {
+		if d, err := openDoorAt(dir); err == nil {
+			return d, nil
+		} // this file system may not know sockets
+	}
+	return openDoorElsewhere(dir)
+}
+
+// openDoorAt puts the socket into the store's folder. It is made in a folder
+// of its own that nobody else may enter, so that at no moment somebody else
+// may open it, and nobody finds it before it listens.
+func openDoorAt(dir string) (*door, error) {
+	build := filepath.Join(dir, buildName)
+	if err := os.Mkdir(build, 0o700); err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(build)
+	l, err := listenUnix(filepath.Join(build, socketName))
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Rename(filepath.Join(build, socketName), filepath.Join(dir, socketName)); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return &door{listener: l, remove: func() { clearDoor(dir) }}, nil
+}
+
+func openDoorElsewhere(dir string) (*door, error) {
+	home, err := os.MkdirTemp(shortTemp(), tempPrefix)
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(home, socketName)
+	l, err := listenUnix(path)
+	if err != nil {
+		return nil, errors.Join(err, os.Remove(home))
+	}
+	if err := writePointer(dir, path); err != nil {
+		l.Close()
+		return nil, errors.Join(err, os.RemoveAll(home))
+	}
+	return &door{listener: l, remove: func() { clearDoor(dir) }}, nil
+}
+
+// shortTemp is a folder for temporary files whose path leaves room.
+func shortTemp() string {
+	if temp := os.TempDir(); len(temp) <= longestPath-40 {
+		return temp
+	}
+	return "/tmp"
+}
+
+func listenUnix(path string) (net.Listener, error) {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false) // remove does that, under the name that it has then
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// writePointer says where the socket is, all at once.
+func writePointer(dir, path string) error {
+	file := filepath.Join(dir, pointerName)
+	if err := os.WriteFile(file+".new", []byte(path+"\n"), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
+}
+
+// readPointer returns where the socket lies if it isn't in the folder: in a
+// private folder of this user's, or it isn't ours.
+func readPointer(dir string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(dir, pointerName))
+	if err != nil {
+		return "", err
+	}
+	path := strings.TrimSuffix(string(b), "\n")
+	home := filepath.Dir(path)
+	if filepath.Base(path) != socketName || !strings.HasPrefix(filepath.Base(home), tempPrefix) {
+		return "", fmt.Errorf("%s names no socket of ours", pointerName)
+	}
+	st, err := os.Lstat(home)
+	if err != nil {
+		return "", err
+	}
+	owner, ok := st.Sys().(*syscall.Stat_t)
+	if !ok || !st.IsDir() || st.Mode().Perm() != 0o700 || int(owner.Uid) != os.Geteuid() {
+		return "", fmt.Errorf("%s is not private", home)
+	}
+	return path, nil
+}
+
+// clearDoor removes all that a door leaves. A socket that is gone already is
+// what we want.
+func clearDoor(dir string) {
+	os.Remove(filepath.Join(dir, socketName))
+	os.RemoveAll(filepath.Join(dir, buildName))
+	if path, err := readPointer(dir); err == nil {
+		os.Remove(path)
+		os.Remove(filepath.Dir(path))
+	}
+	os.Remove(filepath.Join(dir, pointerName))
+}
+
+func knock(ctx context.Context, dir string) (net.Conn, string, error) {
+	path := filepath.Join(dir, socketName)
+	if _, err := os.Lstat(path); err != nil {
+		if path, err = readPointer(dir); err != nil {
+			return nil, "", err
+		}
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "unix", path)
+	return conn, "", err
+}

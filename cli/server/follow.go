@@ -1,0 +1,169 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+
+	"gleitzeit/eventlog"
+	"gleitzeit/protocols"
+	"gleitzeit/replay"
+)
+
+func (s *Server) follow(ctx context.Context, c *Call, p FollowParams) (r FollowResult, err error) {
+	ref, err := s.find(p.ID)
+	if err != nil {
+		return r, err
+	}
+	f := &feed{server: s, peer: c.Peer, run: ref.number, id: ref.id, next: max(p.From, 1), codec: replay.NewCodec(s.log.Value)}
+	if f.document, err = s.document(ref, f.codec); err != nil {
+		return r, err
+	}
+	sub, start, err := c.Peer.subscribe(ctx, func(ctx context.Context, sub uint64) {
+		f.sub = sub
+		f.pump(ctx, p.Progress)
+	})
+	if err != nil {
+		return r, err
+	}
+	c.after = append(c.after, start)
+	return FollowResult{Subscription: sub, ID: ref.id}, nil
+}
+
+func (s *Server) unfollow(_ context.Context, c *Call, p UnfollowParams) (empty, error) {
+	c.Peer.unsubscribe(p.Subscription)
+	return empty{}, nil
+}
+
+// document returns the document of a run.
+func (s *Server) document(ref runRef, codec *replay.Codec) (*protocols.Workflow, error) {
+	for rec, err := range s.log.ReadStream(replay.Stream(ref.number), 1) {
+		if err != nil {
+			return nil, err
+		}
+		var first replay.WorkflowSubmitted
+		if err := json.Unmarshal(rec.Data, &first); err != nil {
+			return nil, fmt.Errorf("record %d (%s): %w", rec.Seq, rec.Type, err)
+		}
+		plan, err := codec.Plan(first.Document, first.Setup)
+		if err != nil {
+			return nil, fmt.Errorf("record %d (%s): %w", rec.Seq, rec.Type, err)
+		}
+		return plan.Workflow, nil
+	}
+	return nil, notFound(ref.id)
+}
+
+// feed brings a run's events to a peer: each once, in order, and only what is
+// durable, as fast as the peer takes it.
+type feed struct {
+	server   *Server
+	peer     *Peer
+	sub      uint64
+	run      uint64
+	id       string
+	document *protocols.Workflow
+	codec    *replay.Codec
+	next     eventlog.Seq
+}
+
+// pump brings all there is and will be, until the run has ended or ctx has.
+// When we leave, it still brings what is there.
+func (f *feed) pump(ctx context.Context, progress bool) {
+	done, err := f.passed()
+	if err == nil && !done {
+		stop := func() {}
+		if progress {
+			stop = f.startProgress(ctx)
+		}
+		done, err = f.bring(ctx, f.server.log.FollowStream(ctx, replay.Stream(f.run), f.next))
+		stop()
+	}
+	if errors.Is(context.Cause(ctx), errLeaving) && !done && err == nil {
+		ctx = context.WithoutCancel(ctx)
+		done, err = f.bring(ctx, f.server.log.ReadStream(replay.Stream(f.run), f.next))
+	}
+	switch {
+	case errors.Is(err, eventlog.ErrClosed), errors.Is(err, errUnheard):
+	case err != nil:
+		f.peer.notify(ctx, LogEnd, End{Subscription: f.sub, Error: asError(err)})
+	case done:
+		f.peer.notify(ctx, LogEnd, End{Subscription: f.sub})
+	}
+}
+
+// errUnheard says that the peer is gone.
+var errUnheard = errors.New("nobody listens any more")
+
+// unheard is the error of a notification that could not be sent.
+func unheard(err error) error {
+	if errors.Is(err, ErrTooLarge) {
+		return fmt.Errorf("an event: %w", err)
+	}
+	return errUnheard
+}
+
+// passed tells whether the run ended before the first place of interest.
+func (f *feed) passed() (bool, error) {
+	head, _, err := f.server.log.Head(replay.Stream(f.run))
+	return err == nil && replay.Ends(head) && head.Seq < f.next, err
+}
+
+// bring sends the records' events, up to the last that there can be.
+func (f *feed) bring(ctx context.Context, records iter.Seq2[eventlog.Record, error]) (done bool, err error) {
+	for rec, err := range records {
+		if err != nil {
+			return false, err
+		}
+		if rec.Type == eventlog.StreamDeleted {
+			return false, protocols.Errorf(protocols.WorkflowNotFound, "run %s has been deleted", f.id)
+		}
+		fact, _, err := f.codec.Decode(rec)
+		if err != nil {
+			return false, err
+		}
+		event := Event{Subscription: f.sub, Entry: replay.Describe(fact, f.id, f.document)}
+		if err := f.peer.notify(ctx, LogEvent, event); err != nil {
+			return false, unheard(err)
+		}
+		if f.next = rec.Seq + 1; replay.Ends(rec) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// startProgress passes signs of life on until stop, which waits for the last
+// to be out. A peer that doesn't keep up misses some.
+func (f *feed) startProgress(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var working sync.WaitGroup
+	working.Go(func() { f.progress(ctx) })
+	return func() {
+		cancel()
+		working.Wait()
+	}
+}
+
+func (f *feed) progress(ctx context.Context) {
+	select {
+	case <-f.server.born:
+	case <-ctx.Done():
+		return
+	}
+	signs, cancel := f.server.current().Watch(f.id)
+	defer cancel()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case p := <-signs:
+			if f.peer.notify(ctx, LogProgress, Progress{f.sub, p}) != nil {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,175 @@
+package server
+
+import (
+	"context"
+	"iter"
+
+	"gleitzeit/eventlog"
+	"gleitzeit/replay"
+)
+
+// This file holds what looks at one run, and the ways to look at many. None of
+// it starts anything.
+
+func (s *Server) get(_ context.Context, _ *Call, p GetParams) (*replay.RunView, error) {
+	h, _, err := s.load(p.ID)
+	if err != nil {
+		return nil, err
+	}
+	if p.Values {
+		return h.View(s.log.Value)
+	}
+	return h.View(nil)
+}
+
+func (s *Server) history(_ context.Context, _ *Call, p RunParams) (r HistoryResult, err error) {
+	h, ref, err := s.load(p.ID)
+	if err != nil {
+		return r, err
+	}
+	return HistoryResult{ID: ref.id, Entries: h.Timeline()}, nil
+}
+
+// load folds all that happened to a run.
+func (s *Server) load(id string) (*replay.History, runRef, error) {
+	ref, err := s.find(id)
+	if err != nil {
+		return nil, ref, err
+	}
+	h, err := replay.LoadHistory(s.log, ref.number)
+	if err != nil {
+		return nil, ref, err
+	}
+	if h == nil {
+		return nil, ref, notFound(id) // deleted since
+	}
+	started, err := s.started()
+	if err == nil && !started && !h.Ended() {
+		h.Run().Abandon()
+	}
+	return h, ref, err
+}
+
+// numbers gives the runs' numbers, the newest first, below before unless that
+// is 0.
+func (s *Server) numbers(before uint64) iter.Seq2[uint64, error] {
+	after := ""
+	if before > 0 {
+		after = replay.Stream(before)
+	}
+	return func(yield func(uint64, error) bool) {
+		for name, err := range s.log.Streams(replay.RunPrefix, true, after) {
+			n, ok := replay.RunOf(name)
+			if err == nil && !ok {
+				continue
+			}
+			if !yield(n, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// live calls f for every live run, in no order: inside the scheduler's loop if
+// there is one, or else on the state that the log gives. f must be quick and
+// must not keep what it sees.
+func (s *Server) live(ctx context.Context, f func(*replay.Run)) error {
+	started, err := s.started()
+	if err != nil {
+		return err
+	}
+	if started {
+		return s.current().Query(ctx, func(state *replay.State) { state.Each(f) })
+	}
+	state, err := replay.Load(s.log)
+	if err != nil {
+		return err
+	}
+	state.Each(func(r *replay.Run) {
+		r.Abandon()
+		f(r)
+	})
+	return nil
+}
+
+// summaries returns the runs of those numbers, in their order, without those
+// that have been deleted.
+func (s *Server) summaries(ctx context.Context, numbers []uint64) ([]*replay.RunView, error) {
+	views := make([]*replay.RunView, len(numbers))
+	var lively []int
+	for i, n := range numbers {
+		v, lives, err := s.endedView(n)
+		if err != nil {
+			return nil, err
+		}
+		if views[i] = v; lives {
+			lively = append(lively, i)
+		}
+	}
+	if err := s.liveViews(ctx, numbers, lively, views); err != nil {
+		return nil, err
+	}
+	all := views[:0]
+	for _, v := range views {
+		if v != nil {
+			all = append(all, v)
+		}
+	}
+	return all, nil
+}
+
+// endedView returns a run that has ended, from its last record alone, and
+// whether it lives instead. Neither: it doesn't exist.
+func (s *Server) endedView(number uint64) (v *replay.RunView, lives bool, err error) {
+	head, found, err := s.log.Head(replay.Stream(number))
+	switch {
+	case err != nil || !found || head.Type == eventlog.StreamDeleted:
+		return nil, false, err
+	case !replay.Ends(head):
+		return nil, true, nil
+	}
+	v, err = replay.EndedView(head)
+	return v, false, err
+}
+
+// liveViews fills in the views at the places which.
+func (s *Server) liveViews(ctx context.Context, numbers []uint64, which []int, views []*replay.RunView) error {
+	if len(which) == 0 {
+		return nil
+	}
+	started, err := s.started()
+	if err != nil {
+		return err
+	}
+	if !started {
+		return s.loadViews(numbers, which, views)
+	}
+	err = s.current().Query(ctx, func(state *replay.State) {
+		for _, i := range which {
+			if r := state.Run(numbers[i]); r != nil {
+				views[i] = r.Summary()
+			}
+		}
+	})
+	for _, i := range which {
+		if err == nil && views[i] == nil { // it has ended since
+			views[i], _, err = s.endedView(numbers[i])
+		}
+	}
+	return err
+}
+
+func (s *Server) loadViews(numbers []uint64, which []int, views []*replay.RunView) error {
+	codec := replay.NewCodec(s.log.Value)
+	for _, i := range which {
+		r, err := replay.LoadRun(s.log, codec, numbers[i])
+		if err != nil {
+			return err
+		}
+		if r != nil {
+			r.Abandon()
+			views[i] = r.Summary()
+		}
+	}
+	return nil
+}

@@ -1,0 +1,91 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+
+	"gleitzeit/protocols"
+)
+
+// Method is one thing that can be asked of a server.
+type Method struct {
+	Name string
+	Doc  string
+	// Params and Result are zero values of what it takes and gives.
+	Params, Result any
+	Handler        func(ctx context.Context, s *Server, c *Call) (any, error)
+}
+
+// Call is one call as its handler sees it. ctx is that of the client's
+// connection.
+type Call struct {
+	Params json.RawMessage // an object, or nothing
+	Peer   *Peer
+	after  []func() // what begins once the answer is out
+}
+
+// Methods returns the table.
+func Methods() []Method {
+	return []Method{
+		method(WorkflowSubmit, "Accepts a run; it is durable when the answer comes. The same key gives the same run.",
+			(*Server).submit),
+		method(WorkflowResume, "Takes a run on after a crash or an interruption; explicitly also out of the park. Answers decide attempts in doubt.",
+			(*Server).resume),
+		method(WorkflowResumeAll, "Takes on every unfinished run that nobody holds and that isn't parked.",
+			(*Server).resumeAll),
+		method(WorkflowInterrupt, "Lets nothing new of a run start until it is resumed; with force its attempts are stopped and will be tried again.",
+			(*Server).interrupt),
+		method(WorkflowCancel, "Asks for a run's early end and doesn't wait for it. A run that has ended gives WORKFLOW_INVALID_STATE.",
+			(*Server).cancel),
+		method(WorkflowGet, "Returns a run with its tasks.", (*Server).get),
+		method(WorkflowList, "Returns runs without their tasks, the newest first, by pages.", (*Server).list),
+		method(WorkflowHistory, "Returns all that happened to a run.", (*Server).history),
+		method(LogFollow, "Subscribes to a run's events: log/event for each, log/progress for signs of life, log/end at the end.",
+			(*Server).follow),
+		method(LogUnfollow, "Ends a subscription.", (*Server).unfollow),
+		method(SystemHello, "Says who serves the store.", (*Server).hello),
+		method(SystemStatus, "Says how the store is, and what runs.", (*Server).status),
+		method(SystemVerify, "Reads the whole store and reports every disagreement in it.", (*Server).verify),
+	}
+}
+
+// empty is what a method takes or gives that needs nothing.
+type empty struct{}
+
+// method makes a row of the table from a function with types.
+func method[P, R any](name, doc string, f func(s *Server, ctx context.Context, c *Call, p P) (R, error)) Method {
+	var params P
+	var result R
+	return Method{Name: name, Doc: doc, Params: params, Result: result,
+		Handler: func(ctx context.Context, s *Server, c *Call) (any, error) {
+			var p P
+			if err := readParams(c.Params, &p); err != nil {
+				return nil, protocols.Errorf(protocols.InvalidParams, "%s: params: %v", name, err)
+			}
+			return f(s, ctx, c, p)
+		}}
+}
+
+// readParams reads an object; what p doesn't have is an error, so that a wish
+// of a newer client is refused and not half understood.
+func readParams(raw json.RawMessage, p any) error {
+	raw = bytes.TrimSpace(raw)
+	if len(raw) == 0 || string(raw) == "null" {
+		return nil
+	}
+	if raw[0] != '{' {
+		return errors.New("not an object")
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(p); err != nil {
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("more than an object")
+	}
+	return nil
+}

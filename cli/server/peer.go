@@ -1,0 +1,77 @@
+package server
+
+import (
+	"context"
+	"sync"
+
+	"gleitzeit/protocols"
+)
+
+// maxSubscriptions is how much one client may follow at once.
+const maxSubscriptions = 4096
+
+// Peer is a client as methods know it, whatever connects it: whether it is
+// this process itself, how to tell it something, and what it follows.
+type Peer struct {
+	local  bool
+	notify func(ctx context.Context, method string, params any) error
+
+	mu    sync.Mutex
+	next  uint64
+	subs  map[uint64]context.CancelCauseFunc
+	gone  bool
+	pumps sync.WaitGroup
+}
+
+// subscribe enters a subscription. pump runs from start on, which the
+// transport calls once it has sent the number, until ctx ends, or
+// unsubscribe, or leave.
+func (p *Peer) subscribe(ctx context.Context, pump func(ctx context.Context, sub uint64)) (sub uint64, start func(), err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.gone {
+		return 0, nil, errLeaving
+	}
+	if len(p.subs) >= maxSubscriptions {
+		return 0, nil, protocols.Errorf(protocols.ResourceExhausted, "more than %d subscriptions", maxSubscriptions)
+	}
+	if p.subs == nil {
+		p.subs = map[uint64]context.CancelCauseFunc{}
+	}
+	p.next++
+	sub = p.next
+	ctx, cancel := context.WithCancelCause(ctx)
+	p.subs[sub] = cancel
+	p.pumps.Add(1)
+	return sub, func() {
+		go func() {
+			defer p.pumps.Done()
+			defer p.unsubscribe(sub)
+			pump(ctx, sub)
+		}()
+	}, nil
+}
+
+// unsubscribe ends a subscription.
+func (p *Peer) unsubscribe(sub uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if cancel := p.subs[sub]; cancel != nil {
+		cancel(nil)
+		delete(p.subs, sub)
+	}
+}
+
+// leave lets every subscription bring what there is and then ends it; no
+// further one begins.
+func (p *Peer) leave() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gone = true
+	for _, cancel := range p.subs {
+		cancel(errLeaving)
+	}
+}
+
+// wait returns when all subscriptions have ended.
+func (p *Peer) wait() { p.pumps.Wait() }

@@ -1,0 +1,166 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"gleitzeit/eventlog"
+	"gleitzeit/protocols"
+	"gleitzeit/replay"
+	"gleitzeit/scheduler"
+)
+
+// Options say how a server works. The zero value looks but can't run anything.
+type Options struct {
+	// Dir is the store's folder, "" in memory.
+	Dir string
+	// Scheduler is how things run; see scheduler.Options.
+	Scheduler scheduler.Options
+	// Logger takes what an operator should know; nil means nothing.
+	Logger *slog.Logger
+	// Passive lets nothing be run here. Somebody else's wish rings Wanted.
+	Passive bool
+}
+
+// Server answers for one store, whose lock this process holds.
+type Server struct {
+	o       Options
+	log     *eventlog.Log
+	opened  eventlog.Seq // the end of the log when we came
+	since   time.Time
+	methods map[string]Method
+
+	mu        sync.Mutex
+	scheduler *scheduler.Scheduler // nil until the first wish
+	leaving   bool                 // no wishes any more
+	closed    bool                 // no callers any more
+	door      *door                // where others come in, if they do
+	served    sync.WaitGroup       // callers and the door; added to under mu, and not once closed
+
+	born   chan struct{} // closed when there is a scheduler, under mu
+	wanted chan struct{} // see Wanted; closed under wantOnce
+	quit   chan struct{} // closed by Close, once
+
+	wantOnce  sync.Once
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// New makes the server of a store. It owns the log from then on. Nothing is
+// read, and nothing starts, before somebody asks.
+func New(log *eventlog.Log, o Options) *Server {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{o: o, log: log, opened: log.Last(), since: time.Now().UTC(), methods: map[string]Method{},
+		born: make(chan struct{}), wanted: make(chan struct{}), quit: make(chan struct{})}
+	for _, m := range Methods() {
+		s.methods[m.Name] = m
+	}
+	return s
+}
+
+// Pipe returns a connection of this process's own. After Close it is at its
+// end at once.
+func (s *Server) Pipe() net.Conn {
+	ours, theirs := net.Pipe()
+	if !s.welcome(func() { s.serve(context.Background(), ours, "", true) }) {
+		ours.Close()
+	}
+	return theirs
+}
+
+// welcome runs f in a goroutine that Close waits for, unless we are closed.
+func (s *Server) welcome(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.served.Go(f)
+	return true
+}
+
+// Wanted is closed when a passive server got a wish that it may not carry out:
+// its owner should Close it, so that whoever wished can have the store.
+func (s *Server) Wanted() <-chan struct{} { return s.wanted }
+
+// Close gives the store up. Nothing new starts; what runs is let finish, while
+// everybody may still look, until ctx ends: then it is stopped, and will be
+// tried again by whoever has the store next. Then the callers get what is left
+// for them and are sent away, and the log is closed. A second Close waits for
+// the first and returns the same.
+func (s *Server) Close(ctx context.Context) error {
+	s.closeOnce.Do(func() { s.closeErr = s.close(ctx) })
+	return s.closeErr
+}
+
+func (s *Server) close(ctx context.Context) error {
+	s.mu.Lock()
+	s.leaving = true
+	running := s.scheduler
+	s.mu.Unlock()
+	var errs []error
+	if running != nil {
+		if err := running.Drain(ctx); err != nil && ctx.Err() == nil {
+			errs = append(errs, err)
+		}
+		errs = append(errs, running.Close())
+	}
+	s.mu.Lock()
+	s.closed = true
+	if s.door != nil {
+		s.door.close()
+	}
+	s.mu.Unlock()
+	close(s.quit)
+	s.served.Wait()
+	return errors.Join(append(errs, s.log.Close())...)
+}
+
+// wish returns the scheduler, made if need be, for a peer that wants
+// something to happen.
+func (s *Server) wish(p *Peer) (*scheduler.Scheduler, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.leaving:
+		return nil, errLeaving
+	case s.o.Passive && p.local:
+		return nil, protocols.Errorf(protocols.SchedulerNotRunning, "this command only looks: it can't run anything")
+	case s.o.Passive:
+		s.wantOnce.Do(func() { close(s.wanted) })
+		return nil, errLeaving
+	case s.scheduler != nil:
+		return s.scheduler, nil
+	}
+	made, err := scheduler.New(s.log, s.o.Scheduler)
+	if err != nil {
+		return nil, err
+	}
+	s.scheduler = made
+	close(s.born)
+	return made, nil
+}
+
+// current returns the scheduler if there is one. It may be on its way out.
+func (s *Server) current() *scheduler.Scheduler {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.scheduler
+}
+
+// started tells whether this process has begun to run things. If not, nobody
+// does: whatever the log says of a run that was held is of a process that is
+// gone.
+func (s *Server) started() (bool, error) {
+	if s.current() == nil {
+		return false, nil
+	}
+	head, found, err := s.log.Head(replay.SystemStream)
+	return found && head.Seq > s.opened, err
+}

@@ -1,0 +1,47 @@
+package server
+
+import (
+	"context"
+	"os"
+
+	"gleitzeit/eventlog"
+	"gleitzeit/replay"
+	"gleitzeit/scheduler"
+)
+
+func (s *Server) hello(context.Context, *Call, HelloParams) (HelloResult, error) {
+	return HelloResult{API: APIVersion, Store: s.o.Dir, ID: s.log.ID(), PID: os.Getpid(), Version: s.o.Scheduler.Version}, nil
+}
+
+func (s *Server) status(ctx context.Context, _ *Call, _ empty) (StatusResult, error) {
+	st := s.log.Stats()
+	r := StatusResult{
+		Store: s.o.Dir, ID: s.log.ID(), Format: eventlog.Format, Last: st.Last, Records: st.Records,
+		Values: st.Values, ValueBytes: st.ValueBytes, DiskBytes: st.DiskBytes,
+		PID: os.Getpid(), Since: s.since, Version: s.o.Scheduler.Version,
+		Slots: s.o.Scheduler.Policy.Slots, Runs: map[replay.Status]int{},
+	}
+	if r.Slots == 0 {
+		r.Slots = scheduler.DefaultSlots
+	}
+	s.mu.Lock()
+	r.Scheduler, r.Leaving = s.scheduler != nil, s.leaving
+	s.mu.Unlock()
+	if r.Scheduler {
+		err := s.current().Query(ctx, func(state *replay.State) { r.Running, r.Ready = state.Running, state.ReadyTasks() })
+		if err != nil {
+			return r, err
+		}
+	}
+	err := s.live(ctx, func(run *replay.Run) {
+		status, _ := run.Status()
+		r.Runs[status]++
+	})
+	return r, err
+}
+
+func (s *Server) verify(ctx context.Context, _ *Call, _ empty) (VerifyResult, error) {
+	v, err := s.log.Verify(ctx)
+	return VerifyResult{Last: v.Last, Streams: v.Streams, Records: v.Records, Deleted: v.Deleted, Values: v.Values,
+		ValueBytes: v.ValueBytes, Keys: v.Keys, Checkpoints: v.Checkpoints, Problems: append([]string{}, v.Problems...)}, err
+}

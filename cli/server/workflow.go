@@ -1,0 +1,151 @@
+package server
+
+import (
+	"context"
+	"errors"
+
+	"gleitzeit/protocols"
+	"gleitzeit/replay"
+	"gleitzeit/scheduler"
+)
+
+// This file holds the wishes: what makes something happen.
+
+func (s *Server) submit(ctx context.Context, c *Call, p SubmitParams) (r RunResult, err error) {
+	if len(p.Document) == 0 {
+		return r, protocols.Errorf(protocols.InvalidParams, "a submission needs a document")
+	}
+	w, err := protocols.Decode(p.Document)
+	if err != nil {
+		return r, protocols.Errorf(protocols.WorkflowValidationFailed, "the document: %v", err)
+	}
+	running, err := s.wish(c.Peer)
+	if err != nil {
+		return r, err
+	}
+	r.ID, err = running.Submit(ctx, scheduler.Submission{Workflow: w, Setup: p.Setup, Inputs: p.Inputs, Env: p.Env, Files: p.Files,
+		Dir: p.Dir, Cwd: p.Cwd, Roots: p.Roots, Source: p.Source, Priority: p.Priority, Key: p.Key})
+	return r, err
+}
+
+func (s *Server) resume(ctx context.Context, c *Call, p ResumeParams) (r RunResult, err error) {
+	ref, err := s.findLive(p.ID)
+	if err != nil {
+		return r, err
+	}
+	running, err := s.wish(c.Peer)
+	if err != nil {
+		return r, err
+	}
+	answers, err := s.answers(ctx, running, ref, p.Answers)
+	if err == nil {
+		err = running.Resume(ctx, scheduler.Resume{Run: ref.number, Explicit: p.Explicit, Answers: answers})
+	}
+	return RunResult{ref.id}, s.unlessEnded(ref, err)
+}
+
+// answers turns ids of tasks into their places.
+func (s *Server) answers(ctx context.Context, running *scheduler.Scheduler, ref runRef, given map[string]protocols.OnCrash) (map[int]protocols.OnCrash, error) {
+	if len(given) == 0 {
+		return nil, nil
+	}
+	var w *protocols.Workflow
+	err := running.Query(ctx, func(state *replay.State) {
+		if r := state.Run(ref.number); r != nil {
+			w = r.Plan.Workflow
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	if w == nil {
+		return nil, notFound(ref.id)
+	}
+	places := make(map[int]protocols.OnCrash, len(given))
+	for i, t := range w.Tasks {
+		if a, ok := given[t.ID]; ok {
+			places[i] = a
+		}
+	}
+	return places, checkAnswers(ref, w, given)
+}
+
+func checkAnswers(ref runRef, w *protocols.Workflow, given map[string]protocols.OnCrash) error {
+	known := map[string]bool{}
+	for _, t := range w.Tasks {
+		known[t.ID] = true
+	}
+	for task, a := range given {
+		if !known[task] {
+			return protocols.Errorf(protocols.TaskNotFound, "run %s has no task %q", ref.id, task)
+		}
+		switch a {
+		case protocols.CrashRetry, protocols.CrashFail, protocols.CrashSkip:
+		default:
+			return protocols.Errorf(protocols.InvalidParams, "the answer for task %q must be retry, fail or skip, not %q", task, a)
+		}
+	}
+	return nil
+}
+
+func (s *Server) resumeAll(ctx context.Context, c *Call, _ empty) (r RunsResult, err error) {
+	r.IDs = []string{}
+	running, err := s.wish(c.Peer)
+	if err != nil {
+		return r, err
+	}
+	numbers, err := running.ResumeAll(ctx, false)
+	if err != nil {
+		return r, err
+	}
+	for _, n := range numbers {
+		id, found, err := s.idOf(n)
+		if err != nil {
+			return r, err
+		}
+		if found {
+			r.IDs = append(r.IDs, id)
+		}
+	}
+	return r, nil
+}
+
+func (s *Server) interrupt(ctx context.Context, c *Call, p InterruptParams) (r RunResult, err error) {
+	ref, err := s.findLive(p.ID)
+	if err != nil {
+		return r, err
+	}
+	r.ID = ref.id
+	running := s.current()
+	if running == nil {
+		return r, nil // nobody runs it
+	}
+	return r, s.unlessEnded(ref, running.Interrupt(ctx, ref.number, p.By, p.Force))
+}
+
+func (s *Server) cancel(ctx context.Context, c *Call, p CancelParams) (r RunResult, err error) {
+	ref, err := s.findLive(p.ID)
+	if err != nil {
+		return r, err
+	}
+	running := s.current()
+	if running == nil {
+		if running, err = s.wish(c.Peer); err != nil {
+			return r, err
+		}
+	}
+	return RunResult{ref.id}, s.unlessEnded(ref, running.Cancel(ctx, ref.number, p.By))
+}
+
+// unlessEnded explains a scheduler's error about a run that it didn't find: it
+// has ended since we looked.
+func (s *Server) unlessEnded(ref runRef, err error) error {
+	var e *protocols.Error
+	if !errors.As(err, &e) || e.Code != protocols.WorkflowNotFound {
+		return err
+	}
+	if _, ended := s.findLive(ref.id); ended != nil {
+		return ended
+	}
+	return err
+}
