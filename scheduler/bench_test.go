@@ -100,7 +100,7 @@ func BenchmarkThroughput(b *testing.B) {
 			var ours, theirs time.Duration
 			tasks, appends, records := 0, 0, 0
 			for b.Loop() {
-				runs := max(4000, 4*flight)
+				runs := max(4096, 8*flight)
 				log, s := newBench(b, b.TempDir(), Options{Policy: Policy{Slots: 1 << 20}})
 				began := time.Now()
 				keepInFlight(b, log, s, w, flight, runs)
@@ -146,9 +146,9 @@ func keepInFlight(b *testing.B, log *eventlog.Log, s *Scheduler, w *protocols.Wo
 			}
 		}
 	})
-	for range 8 {
+	for range flight {
 		wg.Go(func() {
-			for range runs / 8 {
+			for range runs / flight {
 				<-free
 				if _, err := s.Submit(ctx, Submission{Workflow: w, Setup: echoSetup}); err != nil {
 					b.Error(err)
