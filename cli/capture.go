@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"unicode/utf8"
+
+	"gleitzeit/protocols"
+)
+
+// Limits of the files that go with a run.
+const (
+	maxFile  = 64 << 20
+	maxFiles = 1 << 30
+)
+
+// workflowFile is a workflow file as it was read, and the folders that its
+// relative paths start from.
+type workflowFile struct {
+	name string // as given
+	data []byte
+	dir  string // absolute
+	cwd  string
+}
+
+// readWorkflow reads a workflow file; "-" is standard input.
+func readWorkflow(env *environment, name string) (*workflowFile, error) {
+	const most = 17 << 20 // Parse says what is wrong with more than 16 MiB
+	f := &workflowFile{name: name, dir: env.cwd, cwd: env.cwd}
+	var err error
+	if name == "-" {
+		f.name = "stdin"
+		f.data, err = io.ReadAll(io.LimitReader(env.stdin, most))
+	} else {
+		path := env.expand(name, env.cwd)
+		f.dir = filepath.Dir(path)
+		f.data, err = readLimited(path, most)
+	}
+	if err != nil && !errors.Is(err, errTooBig) {
+		return nil, usage(err)
+	}
+	return f, nil
+}
+
+// errTooBig is what readLimited returns besides the file's beginning.
+var errTooBig = errors.New("too big")
+
+// readLimited reads an ordinary file of at most most bytes.
+func readLimited(path string, most int64) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not an ordinary file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(data)) > most {
+		return data[:most], errTooBig
+	}
+	return data, nil
+}
+
+// find returns where the file of that relative name is: below the workflow's
+// folder, else below the working folder.
+func (f *workflowFile) find(name string) (string, fs.FileInfo, error) {
+	if filepath.IsAbs(name) {
+		info, err := os.Stat(name)
+		return name, info, err
+	}
+	for _, dir := range []string{f.dir, f.cwd} {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		info, err := os.Stat(path)
+		if err == nil || !errors.Is(err, fs.ErrNotExist) {
+			return path, info, err
+		}
+	}
+	return "", nil, fs.ErrNotExist
+}
+
+// capture reads the files that tasks name, each as a problem if it can't.
+func (f *workflowFile) capture(names []string) (map[string][]byte, protocols.Problems) {
+	var ps protocols.Problems
+	files := map[string][]byte{}
+	total := 0
+	for _, name := range names {
+		path, _, err := f.find(name)
+		var data []byte
+		if err == nil {
+			data, err = readLimited(path, maxFile)
+		}
+		total += len(data)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			ps = append(ps, f.problem(name, fmt.Sprintf("file %q does not exist", name), f.lookedIn()))
+		case errors.Is(err, errTooBig):
+			ps = append(ps, f.problem(name, fmt.Sprintf("file %q is larger than 64 MiB", name), ""))
+		case err != nil:
+			ps = append(ps, f.problem(name, err.Error(), ""))
+		case total > maxFiles:
+			return nil, append(ps, f.problem(name, "the files of the workflow are larger than 1 GiB together", ""))
+		}
+		files[name] = data
+	}
+	return files, ps
+}
+
+func (f *workflowFile) lookedIn() string {
+	if f.dir == f.cwd {
+		return "looked in " + f.dir
+	}
+	return "looked in " + f.dir + " and " + f.cwd
+}
+
+// problem makes one about a text that stands in the file, at its place there.
+func (f *workflowFile) problem(text, what, hint string) protocols.Problem {
+	p := protocols.Problem{File: f.name, Text: what, Hint: hint}
+	if i := bytes.Index(f.data, []byte(text)); text != "" && i >= 0 {
+		start := bytes.LastIndexByte(f.data[:i], '\n') + 1
+		p.Line = 1 + bytes.Count(f.data[:i], []byte("\n"))
+		p.Col = 1 + utf8.RuneCount(f.data[start:i])
+	}
+	return p
+}

@@ -1,0 +1,265 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"gleitzeit/protocols"
+	"gleitzeit/providers"
+	"gleitzeit/replay"
+	"gleitzeit/scheduler"
+)
+
+// configName is the name of a configuration file.
+const configName = "gleitzeit.yaml"
+
+// config is the effective configuration: defaults, then files, then the
+// environment, then flags, each beating those before it.
+type config struct {
+	settings
+	// origin says where each key that isn't a default came from, by its path
+	// ("slots", "providers.local").
+	origin map[string]string
+	// notices are for people: old names, and the like.
+	notices []string
+	// ollama is the address of the provider of that name, if the environment
+	// gives one.
+	ollama string
+}
+
+// settings are the keys of gleitzeit.yaml.
+type settings struct {
+	Store          string                              `yaml:"store"`
+	Backend        string                              `yaml:"backend"`
+	SQLitePath     string                              `yaml:"sqlite_path"`
+	RedisURL       string                              `yaml:"redis_url"`
+	Host           string                              `yaml:"host"`
+	Port           int                                 `yaml:"port"`
+	LogLevel       string                              `yaml:"log_level"`
+	Slots          int                                 `yaml:"slots"`
+	CrashLimit     int                                 `yaml:"crash_limit"`
+	Grace          duration                            `yaml:"grace"`
+	DefaultTimeout duration                            `yaml:"default_timeout"`
+	Roots          []string                            `yaml:"roots"`
+	Providers      map[string]providers.ProviderConfig `yaml:"providers"`
+	MCPServers     map[string]providers.MCPServer      `yaml:"mcpServers"`
+}
+
+// duration is written as a number of seconds or as Go writes it.
+type duration time.Duration
+
+// UnmarshalText reads it.
+func (d *duration) UnmarshalText(b []byte) error {
+	if n, err := strconv.ParseFloat(string(b), 64); err == nil {
+		b = []byte(strconv.FormatFloat(n, 'f', -1, 64) + "s")
+	}
+	v, err := time.ParseDuration(string(b))
+	if err != nil || v < 0 {
+		return fmt.Errorf(`%q must be a number of seconds or a duration such as "90s" or "2m"`, b)
+	}
+	*d = duration(v)
+	return nil
+}
+
+// MarshalText writes it.
+func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// defaults is the configuration when nobody said anything.
+func defaults(env *environment) settings {
+	s := settings{Backend: "pebble", Host: "127.0.0.1", Port: 8765, LogLevel: "warn", Slots: scheduler.DefaultSlots,
+		CrashLimit: scheduler.DefaultCrashLimit, Grace: duration(10 * time.Second)}
+	if folder := env.stateFolder(); folder != "" {
+		s.Store = filepath.Join(folder, "store")
+	}
+	return s
+}
+
+// loadConfig makes the effective configuration for a command about the
+// workflow in dir ("" for none). Its errors are about what a person wrote.
+func loadConfig(env *environment, g *globals, dir string) (*config, error) {
+	c := &config{settings: defaults(env), origin: map[string]string{}}
+	files, err := configFiles(env, g, dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		if err := c.readFile(env, file); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.readEnvironment(env); err != nil {
+		return nil, err
+	}
+	if err := c.readFlags(env, g); err != nil {
+		return nil, err
+	}
+	return c, c.check()
+}
+
+// configFiles lists the files that there are, the one that wins last.
+func configFiles(env *environment, g *globals, dir string) ([]string, error) {
+	if named := firstOf(g.Config, env.get("GLEITZEIT_CONFIG")); named != "" {
+		return []string{env.expand(named, env.cwd)}, nil
+	}
+	var files []string
+	near := []string{env.cwd}
+	if dir != "" {
+		near = []string{dir, env.cwd}
+	}
+	for _, folder := range near {
+		found, err := isFile(filepath.Join(folder, configName))
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			files = append(files, filepath.Join(folder, configName))
+			break
+		}
+	}
+	if folder := env.configFolder(); folder != "" {
+		own := filepath.Join(folder, configName)
+		found, err := isFile(own)
+		if err != nil {
+			return nil, err
+		}
+		if found && !slices.Contains(files, own) {
+			files = append([]string{own}, files...)
+		}
+	}
+	return files, nil
+}
+
+// isFile tells whether there is a file; that one may not look is an error.
+func isFile(path string) (bool, error) {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for the configuration: %w", err)
+	}
+	return !info.IsDir(), nil
+}
+
+// readFlags takes what was said on the command line.
+func (c *config) readFlags(env *environment, g *globals) error {
+	if g.Store != "" {
+		c.Store, c.origin["store"] = env.expand(g.Store, env.cwd), "--store"
+	}
+	if g.LogLevel != "" {
+		c.LogLevel, c.origin["log_level"] = g.LogLevel, "--log-level"
+	}
+	return nil
+}
+
+// check refuses what can't work, all of it at once.
+func (c *config) check() error {
+	var wrong []error
+	report := func(key, format string, args ...any) {
+		wrong = append(wrong, fmt.Errorf("%s%s: %s", c.where(key), key, fmt.Sprintf(format, args...)))
+	}
+	switch c.Backend {
+	case "pebble", "memory":
+	case "sqlite", "redis":
+		report("backend", "%s is not supported yet: choose pebble (durable, the default) or memory", c.Backend)
+	default:
+		report("backend", "%q must be pebble or memory", c.Backend)
+	}
+	if c.Store == "" && c.Backend == "pebble" {
+		report("store", "no home folder to keep it in: give it with --store DIR")
+	}
+	if !slices.Contains(logLevels, c.LogLevel) {
+		report("log_level", "%q must be one of %s", c.LogLevel, strings.Join(logLevels, ", "))
+	}
+	if c.Slots < 1 {
+		report("slots", "%d must be at least 1", c.Slots)
+	}
+	if c.CrashLimit < 0 {
+		report("crash_limit", "%d must be 0 (no limit) or more", c.CrashLimit)
+	}
+	if c.Port < 0 || c.Port > 65535 {
+		report("port", "%d must be 0 to 65535", c.Port)
+	}
+	if err := c.providers().Validate(); err != nil {
+		for _, text := range strings.Split(err.Error(), "\n") {
+			wrong = append(wrong, fmt.Errorf("%s%s", c.where(text), text))
+		}
+	}
+	return usage(errors.Join(wrong...))
+}
+
+// where returns the beginning of a message about a key: its place, if it came
+// from somewhere. What follows the key in the text doesn't matter.
+func (c *config) where(text string) string {
+	best := ""
+	for key := range c.origin {
+		if len(key) > len(best) && strings.HasPrefix(text, key) {
+			best = key
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return c.origin[best] + ": "
+}
+
+// providers returns the part that the providers understand, as written.
+func (c *config) providers() providers.Config {
+	return providers.Config{Providers: c.Providers, MCPServers: c.MCPServers, Roots: c.Roots}
+}
+
+// addressed returns the part that the providers understand, with the address
+// that the environment gives. It says where Ollama is in any case: whoever
+// carries the run out may live in another environment.
+func (c *config) addressed() providers.Config {
+	all := c.providers().Complete()
+	if p := all.Providers["ollama"]; p.Kind == "ollama" {
+		p.URL = firstOf(c.ollama, p.URL, ollamaDefault)
+		all.Providers["ollama"] = p
+	}
+	return all
+}
+
+// ollamaDefault is where Ollama listens unless told otherwise.
+const ollamaDefault = "http://127.0.0.1:11434"
+
+// setup returns what a run is submitted with. An address from the environment
+// doesn't change the order in which providers are preferred.
+func (c *config) setup() replay.Setup {
+	s := replay.Setup{Config: c.addressed().Canonical()}
+	for _, info := range c.providers().List() {
+		s.Providers = append(s.Providers, replay.ProviderSlots{Name: info.Name, Protocol: info.Protocol, Slots: info.Slots})
+	}
+	return s
+}
+
+// logLevels are the names of the levels, in the order of growing silence.
+var logLevels = []string{"debug", "info", "warn", "error"}
+
+// firstOf returns the first text that isn't empty.
+func firstOf(texts ...string) string {
+	for _, t := range texts {
+		if t != "" {
+			return t
+		}
+	}
+	return ""
+}
+
+// unknownKey is the problem of a key that there is not.
+func unknownKey(file string, line, col int, key string, known []string) protocols.Problem {
+	return protocols.Problem{File: file, Line: line, Col: col, Text: fmt.Sprintf("unknown key %q", key),
+		Hint: protocols.Suggest(key, known)}
+}
+
+// sortedNames returns a map's keys in order.
+func sortedNames[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

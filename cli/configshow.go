@@ -1,0 +1,169 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"gleitzeit/providers"
+)
+
+// configCmd is about the configuration.
+type configCmd struct {
+	Show configShowCmd `cmd:"" help:"Show the effective configuration and where each value came from."`
+}
+
+// configShowCmd shows it.
+type configShowCmd struct {
+	Near string `arg:"" optional:"" help:"A workflow file or folder: the configuration beside it counts." placeholder:"FILE"`
+}
+
+// Help shows how it is used.
+func (configShowCmd) Help() string {
+	return `Flags beat the environment, the environment beats gleitzeit.yaml beside the workflow
+(else in the working folder), and that beats the user's own file. Values that may be
+secret are not shown.
+
+Examples:
+
+	gleitzeit config show
+	gleitzeit config show flows/report.yaml -o json`
+}
+
+// shownSetting is a key's value and origin.
+type shownSetting struct {
+	Key    string `json:"key"`
+	Value  any    `json:"value"`
+	Origin string `json:"origin"`
+}
+
+// Run does it.
+func (c *configShowCmd) Run(s *session) error {
+	dir := ""
+	if c.Near != "" {
+		dir = s.env.expand(c.Near, s.env.cwd)
+		if info, err := os.Stat(dir); err != nil {
+			return usage(err)
+		} else if !info.IsDir() {
+			dir = filepath.Dir(dir)
+		}
+	}
+	conf, err := s.config(dir)
+	if err != nil {
+		return err
+	}
+	shown := conf.shown()
+	return s.print.show(shown, func(w io.Writer) {
+		rows := [][]string{{"KEY", "VALUE", "FROM"}}
+		for _, one := range shown {
+			rows = append(rows, []string{one.Key, line(textOfAny(one.Value), 70), one.Origin})
+		}
+		table(w, rows)
+	})
+}
+
+func textOfAny(v any) string {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	if isText(raw) {
+		return textOf(raw)
+	}
+	return string(raw)
+}
+
+// shown lists all keys, without secrets.
+func (c *config) shown() []shownSetting {
+	list := []shownSetting{}
+	add := func(key string, value any) {
+		origin := firstOf(c.origin[key], "default")
+		list = append(list, shownSetting{key, value, origin})
+	}
+	add("store", c.Store)
+	add("backend", c.Backend)
+	add("sqlite_path", c.SQLitePath)
+	add("redis_url", withoutPassword(c.RedisURL))
+	add("host", c.Host)
+	add("port", c.Port)
+	add("log_level", c.LogLevel)
+	add("slots", c.Slots)
+	add("crash_limit", c.CrashLimit)
+	add("grace", c.Grace)
+	add("default_timeout", c.DefaultTimeout)
+	add("roots", append([]string{}, c.Roots...))
+	all := c.addressed()
+	for _, name := range sortedNames(all.Providers) {
+		add("providers."+name, discreetProvider(all.Providers[name]))
+	}
+	for _, name := range sortedNames(all.MCPServers) {
+		add("mcpServers."+name, discreetServer(all.MCPServers[name]))
+	}
+	return list
+}
+
+// hidden stands for what is not shown.
+const hidden = "(not shown)"
+
+// discreetProvider is p without what may be secret.
+func discreetProvider(p providers.ProviderConfig) providers.ProviderConfig {
+	p.URL = withoutPassword(p.URL)
+	p.Headers = hiddenValues(p.Headers)
+	return p
+}
+
+// discreetServer is m without what may be secret.
+func discreetServer(m providers.MCPServer) providers.MCPServer {
+	m.Env = hiddenValues(m.Env)
+	args := make([]string, len(m.Args))
+	for i, arg := range m.Args {
+		args[i] = arg
+		name, _, found := strings.Cut(arg, "=")
+		if secret := mayBeSecret(name); found && secret {
+			args[i] = name + "=" + hidden
+		} else if i > 0 && strings.HasPrefix(m.Args[i-1], "-") && mayBeSecret(m.Args[i-1]) {
+			args[i] = hidden
+		}
+	}
+	m.Args = args
+	return m
+}
+
+// mayBeSecret tells whether a name is that of a secret.
+func mayBeSecret(name string) bool {
+	name = strings.ToLower(name)
+	for _, word := range []string{"key", "token", "secret", "pass", "auth", "credential"} {
+		if strings.Contains(name, word) {
+			return true
+		}
+	}
+	return false
+}
+
+func hiddenValues(m map[string]string) map[string]string {
+	if m == nil {
+		return nil
+	}
+	names := map[string]string{}
+	for name := range m {
+		names[name] = hidden
+	}
+	return names
+}
+
+// withoutPassword shows an address without what logs in.
+func withoutPassword(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return hidden
+	}
+	if u.User == nil {
+		return address
+	}
+	u.User = url.User("…")
+	return u.String()
+}

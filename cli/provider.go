@@ -1,0 +1,156 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"gleitzeit/protocols"
+	"gleitzeit/providers"
+)
+
+// providerCmd is about what carries tasks out.
+type providerCmd struct {
+	List  providerListCmd  `cmd:"" help:"List the providers of this configuration, the preferred ones first."`
+	Check providerCheckCmd `cmd:"" help:"Ask providers whether they could work now; MCP servers are started for it."`
+}
+
+// providerListCmd lists providers.
+type providerListCmd struct{}
+
+// Help shows how it is used.
+func (providerListCmd) Help() string {
+	return `Examples:
+
+	gleitzeit provider list
+	gleitzeit provider list -o json`
+}
+
+// Run does it.
+func (providerListCmd) Run(s *session) error {
+	c, err := s.config("")
+	if err != nil {
+		return err
+	}
+	infos := c.providers().List()
+	return s.print.show(infos, func(w io.Writer) {
+		rows := [][]string{{"NAME", "PROTOCOL", "KIND", "SLOTS"}}
+		for _, info := range infos {
+			rows = append(rows, []string{info.Name, info.Protocol, info.Kind, fmt.Sprint(info.Slots)})
+		}
+		table(w, rows)
+	})
+}
+
+// providerCheckCmd asks providers how they are.
+type providerCheckCmd struct {
+	Names   []string      `arg:"" optional:"" name:"name" help:"Which ones; without any, all."`
+	Timeout time.Duration `default:"10s" placeholder:"TIME" help:"How long to wait for each."`
+}
+
+// Help shows how it is used.
+func (providerCheckCmd) Help() string {
+	return `The exit code is 8 if any of them could not work.
+
+Examples:
+
+	gleitzeit provider check
+	gleitzeit provider check ollama`
+}
+
+// checked is what one provider answered.
+type checked struct {
+	Name      string `json:"name"`
+	Protocol  string `json:"protocol"`
+	Kind      string `json:"kind"`
+	Status    string `json:"status"`
+	Message   string `json:"message,omitempty"`
+	LatencyMS int64  `json:"latency_ms"`
+	Details   any    `json:"details,omitempty"`
+}
+
+// Run does it.
+func (c *providerCheckCmd) Run(s *session) error {
+	conf, err := s.config("")
+	if err != nil {
+		return err
+	}
+	infos, err := choose(conf.providers().List(), c.Names)
+	if err != nil {
+		return err
+	}
+	set, err := providers.Open(conf.addressed(), providers.Options{Env: s.env.get})
+	if err != nil {
+		return err
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	results := checkAll(ctx, set, infos, c.Timeout)
+	closing := set.Close()
+	code := exitOK
+	rows := [][]string{{"NAME", "PROTOCOL", "STATUS", "TIME", ""}}
+	for _, r := range results {
+		if r.Status == "unhealthy" {
+			code = exitUnreachable
+		}
+		rows = append(rows, []string{r.Name, r.Protocol, s.print.outInk.health(r.Status),
+			short(time.Duration(r.LatencyMS) * time.Millisecond), line(r.Message, 120)})
+	}
+	err = s.print.show(results, func(w io.Writer) { table(w, rows) })
+	return errors.Join(err, closing, silently(code))
+}
+
+// health colours the word for a provider's state.
+func (i ink) health(status string) string {
+	switch status {
+	case "healthy":
+		return i.green(status)
+	case "unhealthy":
+		return i.red(status)
+	}
+	return i.yellow(status)
+}
+
+// choose returns the providers of those names.
+func choose(infos []providers.Info, names []string) ([]providers.Info, error) {
+	if len(names) == 0 {
+		return infos, nil
+	}
+	known := map[string]providers.Info{}
+	for _, info := range infos {
+		known[info.Name] = info
+	}
+	var chosen []providers.Info
+	for _, name := range names {
+		info, there := known[name]
+		if !there {
+			failure := fmt.Errorf("there is no provider %q", name)
+			if hint := protocols.Suggest(name, sortedNames(known)); hint != "" {
+				failure = fmt.Errorf("%w (%s)", failure, hint)
+			}
+			return nil, &exit{exitNotFound, failure}
+		}
+		chosen = append(chosen, info)
+	}
+	return chosen, nil
+}
+
+// checkAll asks all of them at once.
+func checkAll(ctx context.Context, set *providers.Set, infos []providers.Info, patience time.Duration) []checked {
+	results := make([]checked, len(infos))
+	var asking sync.WaitGroup
+	for i, info := range infos {
+		asking.Go(func() {
+			ctx, enough := context.WithTimeout(ctx, patience)
+			defer enough()
+			began := time.Now()
+			h := set.Check(ctx, info.Name)
+			results[i] = checked{info.Name, info.Protocol, info.Kind, h.Status, h.Message, time.Since(began).Milliseconds(), h.Details}
+		})
+	}
+	asking.Wait()
+	return results
+}

@@ -1,0 +1,200 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"gleitzeit/cli/client"
+	"gleitzeit/cli/server"
+	"gleitzeit/eventlog"
+	"gleitzeit/replay"
+)
+
+// runCmd runs a workflow file.
+type runCmd struct {
+	File       string         `arg:"" help:"The workflow file, YAML or JSON; - is standard input."`
+	Input      []string       `short:"i" sep:"none" placeholder:"NAME=VALUE" help:"A value for one of the workflow's inputs."`
+	InputsJSON string         `name:"inputs-json" placeholder:"FILE" help:"A file with a JSON object of inputs; - is standard input."`
+	Priority   string         `enum:"low,normal,high,urgent" default:"normal" help:"Which of several runs goes first: low, normal, high or urgent."`
+	Grace      *time.Duration `placeholder:"TIME" help:"How long running tasks may go on after Ctrl-C (default: 10s)."`
+}
+
+// Help shows how it is used.
+func (runCmd) Help() string {
+	return `The result goes to standard output: the workflow's outputs, or without any the
+results of the tasks that no other waits for. Everything else goes to standard error.
+
+Ctrl-C lets nothing new start and running tasks end; a second one stops them.
+Either way the run can be resumed.
+
+Examples:
+
+	gleitzeit run hello.yaml
+	gleitzeit run report.yaml -i topic=whales -i pages=3
+	gleitzeit run report.yaml --inputs-json inputs.json -o json | jq .outputs
+
+Exit codes: 0 completed, 2 the file is wrong, 3 failed, 4 cancelled, 5 timed out,
+6 it waits for a person, 130 interrupted.`
+}
+
+// Run does it.
+func (r *runCmd) Run(s *session) error {
+	submission, c, err := s.submission(r.File, wishes{r.Input, r.InputsJSON, r.Priority})
+	if err != nil {
+		return err
+	}
+	c.setGrace(r.Grace)
+	return s.carry(c, func(ctx context.Context, store *client.Client) (errand, error) {
+		var started server.RunResult
+		if err := store.Call(ctx, server.WorkflowSubmit, submission, &started); err != nil {
+			return errand{}, err
+		}
+		return errand{ids: []string{started.ID}}, nil
+	})
+}
+
+// setGrace takes the flag of run and resume.
+func (c *config) setGrace(grace *time.Duration) {
+	if grace != nil {
+		c.Grace, c.origin["grace"] = duration(*grace), "--grace"
+	}
+}
+
+// errand is which runs are to be followed, and from where in the log on.
+type errand struct {
+	ids  []string
+	from map[string]eventlog.Seq
+	many bool // show what became of them as a list
+}
+
+// carry opens the store, has begin say which runs it is about, sees them
+// through, and prints what became of them.
+func (s *session) carry(c *config, begin func(context.Context, *client.Client) (errand, error)) error {
+	wishes, stop := signals()
+	defer stop()
+	var store *client.Client
+	err := unlessAsked(wishes, func(ctx context.Context) (err error) {
+		store, err = client.Open(ctx, s.options(c, false))
+		return openError(err)
+	})
+	if err != nil {
+		return err
+	}
+	var e errand
+	err = unlessAsked(wishes, func(ctx context.Context) (err error) {
+		e, err = begin(ctx, store)
+		return err
+	})
+	if err == nil {
+		err = s.seeThrough(store, c, e, wishes)
+	}
+	if closing := s.leaveStore(store, wishes); err == nil && !errors.Is(closing, errAsked) {
+		err = closing
+	}
+	return err
+}
+
+// unlessAsked does something that ends early if we are asked to leave.
+func unlessAsked(wishes <-chan os.Signal, do func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(background())
+	defer cancel(nil)
+	go func() {
+		select {
+		case <-wishes:
+			cancel(errAsked)
+		case <-ctx.Done():
+		}
+	}()
+	err := do(ctx)
+	if err != nil && errors.Is(context.Cause(ctx), errAsked) {
+		return errAsked
+	}
+	return err
+}
+
+// seeThrough follows the runs to their ends and prints what became of them.
+func (s *session) seeThrough(store *client.Client, c *config, e errand, wishes <-chan os.Signal) error {
+	f := &following{s: s, store: store, grace: time.Duration(c.Grace)}
+	for _, id := range e.ids {
+		v, err := getRun(background(), store, id, false)
+		if err != nil {
+			return err
+		}
+		f.tracks = append(f.tracks, newTrack(v))
+	}
+	f.view = s.view(f.tracks)
+	followed := f.follow(e.from, wishes)
+	if followed != nil && !errors.Is(followed, errAsked) {
+		return followed
+	}
+	views, err := s.views(store, e.ids)
+	if err != nil {
+		return err
+	}
+	if followed != nil {
+		s.sayHowToResume(views)
+		return followed
+	}
+	return s.printAll(views, e.many)
+}
+
+func (s *session) views(store *client.Client, ids []string) ([]*replay.RunView, error) {
+	var views []*replay.RunView
+	for _, id := range ids {
+		v, err := getRun(background(), store, id, true)
+		if err != nil {
+			return nil, err
+		}
+		views = append(views, v)
+	}
+	return views, nil
+}
+
+// printAll prints what became of the runs and returns the worst of it.
+func (s *session) printAll(views []*replay.RunView, many bool) error {
+	code := exitOK
+	for _, v := range views {
+		code = worse(code, exitOfStatus(v.Status))
+		if !many {
+			if err := s.result(v); err != nil {
+				return err
+			}
+		}
+	}
+	if many {
+		if err := s.results(views); err != nil {
+			return err
+		}
+	}
+	return silently(code)
+}
+
+// sayHowToResume tells how to go on with what was interrupted.
+func (s *session) sayHowToResume(views []*replay.RunView) {
+	for _, v := range views {
+		if !v.Status.Ended() {
+			s.print.insist("%s is interrupted. To go on: gleitzeit%s resume %s", v.ID, s.storeFlag(), v.ID)
+		}
+	}
+}
+
+// storeFlag repeats --store in a command that we print.
+func (s *session) storeFlag() string {
+	if s.Store == "" {
+		return ""
+	}
+	return fmt.Sprintf(" --store %s", s.Store)
+}
+
+// leaveStore closes the store. What runs here for others may come to its end
+// unless we are asked to leave.
+func (s *session) leaveStore(store *client.Client, wishes <-chan os.Signal) error {
+	patient := time.AfterFunc(time.Second, func() {
+		s.print.say("Tasks of other runs still run here; waiting for them. Ctrl-C leaves them to be tried again.")
+	})
+	defer patient.Stop()
+	return unlessAsked(wishes, store.Close)
+}

@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	"gleitzeit/cli/client"
+	"gleitzeit/providers"
+	"gleitzeit/scheduler"
+)
+
+// This file opens the way to the store.
+
+// use opens the way to the store, does something with it and closes it. What
+// only looks never carries anything out.
+func (s *session) use(ctx context.Context, c *config, looks bool, do func(*client.Client) error) error {
+	store, err := client.Open(ctx, s.options(c, looks))
+	if err != nil {
+		return openError(err)
+	}
+	err = do(store)
+	// What runs here for others may come to its end, unless somebody is in a hurry.
+	if closing := store.Close(ctx); err == nil && closing != nil && !errors.Is(closing, context.Canceled) {
+		err = fmt.Errorf("close the store: %w", closing)
+	}
+	return err
+}
+
+// look is use for commands that only look and need no workflow.
+func (s *session) look(do func(context.Context, *client.Client) error) error {
+	c, err := s.config("")
+	if err != nil {
+		return err
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	return s.use(ctx, c, true, func(store *client.Client) error { return do(ctx, store) })
+}
+
+func openError(err error) error {
+	var broken *client.StoreError
+	if errors.As(err, &broken) {
+		return &exit{exitStore, err}
+	}
+	return err
+}
+
+func (s *session) options(c *config, looks bool) client.Options {
+	logger := slog.New(slog.NewTextHandler(s.env.stderr, &slog.HandlerOptions{Level: level(c.LogLevel)}))
+	o := client.Options{
+		Store: c.Store, Memory: c.Backend == "memory", Logger: logger, Fatal: s.fatal(c), Passive: looks,
+		Scheduler: scheduler.Options{
+			Policy:  scheduler.Policy{Slots: c.Slots, CrashLimit: c.CrashLimit},
+			Open:    s.openProviders,
+			Version: readVersion().Version,
+			Grace:   time.Duration(c.Grace),
+		},
+	}
+	if o.Memory {
+		o.Store = ""
+	}
+	return o
+}
+
+// openProviders opens the providers of a run's setup.
+func (s *session) openProviders(setup []byte) (scheduler.Providers, error) {
+	var c providers.Config
+	if err := json.Unmarshal(setup, &c); err != nil {
+		return nil, fmt.Errorf("read the setup of the run: %w", err)
+	}
+	return providers.Open(c, providers.Options{Env: s.env.get})
+}
+
+// fatal ends the process when the store can't be written any more. Nothing
+// that was acknowledged is lost.
+func (s *session) fatal(c *config) func(error) {
+	return func(err error) {
+		p := s.print
+		p.insist("\n%s %v", p.errInk.bold(p.errInk.red("gleitzeit: the store can't be written any more:")), err)
+		p.insist("Everything that was acknowledged is safe in %s.", c.Store)
+		p.insist("See that the disk has room and is in order, then go on with: gleitzeit resume")
+		os.Exit(exitStore)
+	}
+}
+
+func level(name string) slog.Level {
+	var l slog.Level
+	if l.UnmarshalText([]byte(strings.ToUpper(name))) != nil {
+		return slog.LevelWarn
+	}
+	return l
+}

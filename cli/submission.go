@@ -1,0 +1,170 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"strconv"
+	"strings"
+
+	"gleitzeit/cli/server"
+	"gleitzeit/protocols"
+	"gleitzeit/providers"
+)
+
+// This file makes of a workflow file what a run is submitted with. Whatever
+// is wrong is told before anything starts.
+
+// wishes are what the command line adds to the file.
+type wishes struct {
+	inputs     []string // "name=value"
+	inputsJSON string   // a file with a JSON object, "-" for standard input
+	priority   string
+}
+
+// submission reads, checks and completes the workflow file. Warnings are told
+// at once; the error holds every problem.
+func (s *session) submission(name string, w wishes) (*server.SubmitParams, *config, error) {
+	f, err := readWorkflow(s.env, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	registry := protocols.NewRegistry()
+	document, _ := protocols.Parse(f.name, f.data)
+	workflow, problems := registry.Compile(document)
+	if err := s.tell(problems); err != nil {
+		return nil, nil, err
+	}
+	c, err := s.config(f.dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	workflow, problems = f.expand(registry, workflow)
+	if err := s.tell(problems); err != nil {
+		return nil, nil, err
+	}
+	files, problems := f.capture(workflow.Files)
+	problems = append(problems, unroutable(f, c.providers(), workflow)...)
+	inputs, err := s.inputs(workflow, w)
+	if err := s.tell(problems); err != nil {
+		return nil, nil, err
+	}
+	if err != nil {
+		return nil, nil, usage(err)
+	}
+	p := &server.SubmitParams{
+		Setup: c.setup(), Inputs: inputs, Env: s.env.values(workflow.EnvRefs), Files: files,
+		Dir: f.dir, Cwd: f.cwd, Roots: c.Roots, Source: name,
+	}
+	if err := json.Unmarshal([]byte(strconv.Quote(w.priority)), &p.Priority); err != nil {
+		return nil, nil, usage(err)
+	}
+	limitAttempts(workflow, c.DefaultTimeout)
+	p.Document = workflow.Encode()
+	return p, c, nil
+}
+
+// tell shows the warnings and returns the errors.
+func (s *session) tell(ps protocols.Problems) error {
+	for _, p := range ps.Warnings() {
+		s.print.say("%s", s.print.errInk.yellow(clean(p.Error())))
+	}
+	return ps.Err()
+}
+
+// expand makes the tasks of a batch; anything else is returned as it is.
+func (f *workflowFile) expand(r *protocols.Registry, w *protocols.Workflow) (*protocols.Workflow, protocols.Problems) {
+	if w.Batch == nil {
+		return w, nil
+	}
+	paths, problems := f.matches(w.Batch)
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	expanded, problems := w.Expand(r, paths)
+	for i := range problems {
+		if problems[i].Line == 0 {
+			problems[i] = f.problem(w.Batch.Directory, problems[i].Text, problems[i].Hint)
+		}
+	}
+	return expanded, problems
+}
+
+// unroutable finds the tasks that no configured provider would take.
+func unroutable(f *workflowFile, c providers.Config, w *protocols.Workflow) (ps protocols.Problems) {
+	infos := c.List()
+	for _, t := range w.Tasks {
+		if _, err := providers.Route(infos, t.Protocol, t.Provider); err != nil {
+			ps = append(ps, f.problem(t.Provider, fmt.Sprintf("task %q: %v", t.ID, err), "see: gleitzeit provider list"))
+		}
+	}
+	return ps
+}
+
+// inputs collects the values of the workflow's inputs; those given one by one
+// beat those of the file.
+func (s *session) inputs(workflow *protocols.Workflow, w wishes) (map[string]json.RawMessage, error) {
+	given := map[string]json.RawMessage{}
+	if w.inputsJSON != "" {
+		if err := s.readInputs(w.inputsJSON, &given); err != nil {
+			return nil, err
+		}
+	}
+	for _, text := range w.inputs {
+		name, value, found := strings.Cut(text, "=")
+		if !found {
+			return nil, fmt.Errorf("input %q: write it as name=value", text)
+		}
+		parsed, failure := workflow.ParseInput(name, value)
+		if failure != nil {
+			return nil, failure
+		}
+		given[name] = parsed
+	}
+	values, failure := workflow.CheckInputs(given)
+	if failure != nil {
+		return nil, failure
+	}
+	return values, nil
+}
+
+func (s *session) readInputs(name string, to *map[string]json.RawMessage) error {
+	var data []byte
+	var err error
+	if name == "-" {
+		data, err = io.ReadAll(io.LimitReader(s.env.stdin, maxFile))
+	} else {
+		data, err = os.ReadFile(s.env.expand(name, s.env.cwd))
+	}
+	if err != nil {
+		return fmt.Errorf("read the inputs: %w", err)
+	}
+	more := map[string]json.RawMessage{}
+	if err := json.Unmarshal(data, &more); err != nil {
+		return fmt.Errorf("%s: the inputs must be a JSON object: %w", name, err)
+	}
+	maps.Copy(*to, more)
+	return nil
+}
+
+// values returns the variables that are set among those named.
+func (e *environment) values(names []string) map[string]string {
+	values := map[string]string{}
+	for _, name := range names {
+		if value, set := e.lookup(name); set {
+			values[name] = value
+		}
+	}
+	return values
+}
+
+// limitAttempts gives every task without a timeout the configured one.
+func limitAttempts(w *protocols.Workflow, timeout duration) {
+	for _, t := range w.Tasks {
+		if t.Timeout == 0 {
+			t.Timeout = protocols.Duration(timeout)
+		}
+	}
+}

@@ -1,0 +1,136 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"gleitzeit/cli/client"
+	"gleitzeit/cli/server"
+	"gleitzeit/eventlog"
+	"gleitzeit/replay"
+)
+
+// systemCmd is about the store and whoever holds it.
+type systemCmd struct {
+	Status systemStatusCmd `cmd:"" help:"Show the store, who holds it, and what runs."`
+	Verify systemVerifyCmd `cmd:"" help:"Read the whole store and check that nothing in it is missing or was changed."`
+}
+
+// systemStatusCmd shows the store.
+type systemStatusCmd struct{}
+
+// Help shows how it is used.
+func (systemStatusCmd) Help() string {
+	return `Examples:
+
+	gleitzeit system status
+	gleitzeit system status -o json | jq .running`
+}
+
+// Run does it.
+func (systemStatusCmd) Run(s *session) error {
+	return s.look(func(ctx context.Context, store *client.Client) error {
+		var v server.StatusResult
+		if err := store.Call(ctx, server.SystemStatus, struct{}{}, &v); err != nil {
+			return err
+		}
+		return s.print.show(v, func(w io.Writer) { writeSystem(w, v, store.Holder()) })
+	})
+}
+
+func writeSystem(w io.Writer, v server.StatusResult, ours bool) {
+	holder := "nobody"
+	if !ours {
+		holder = fmt.Sprintf("process %d since %s", v.PID, v.Since.Local().Format(time.DateTime))
+		if v.Leaving {
+			holder += ", about to leave"
+		}
+	}
+	var runs []replay.Status
+	for status := range v.Runs {
+		runs = append(runs, status)
+	}
+	slices.Sort(runs)
+	live := ""
+	for _, status := range runs {
+		live += fmt.Sprintf("%d %s  ", v.Runs[status], status)
+	}
+	table(w, [][]string{
+		{"store", firstOf(v.Store, "in memory")},
+		{"held by", holder},
+		{"records", fmt.Sprintf("%d, the last is %d", v.Records, v.Last)},
+		{"values", fmt.Sprintf("%d, %s", v.Values, bytesOf(int64(v.ValueBytes)))},
+		{"on disk", bytesOf(v.DiskBytes)},
+		{"running", fmt.Sprintf("%d of %s, %d ready", v.Running, plural(v.Slots, "slot"), v.Ready)},
+		{"live runs", firstOf(live, "none")},
+	})
+}
+
+// bytesOf writes a size for people.
+func bytesOf(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	size, units := float64(n), []string{"KiB", "MiB", "GiB", "TiB"}
+	for i := 0; ; i++ {
+		if size /= unit; size < unit || i == len(units)-1 {
+			return fmt.Sprintf("%.1f %s", size, units[i])
+		}
+	}
+}
+
+// systemVerifyCmd checks the store.
+type systemVerifyCmd struct{}
+
+// Help shows how it is used.
+func (systemVerifyCmd) Help() string {
+	return `With any problem the exit code is 10.
+
+Examples:
+
+	gleitzeit system verify
+	gleitzeit system verify --store /backup/gleitzeit -o json`
+}
+
+// report is what verify found.
+type report struct {
+	Sound       bool     `json:"sound"`
+	Last        uint64   `json:"last"`
+	Streams     uint64   `json:"streams"`
+	Records     uint64   `json:"records"`
+	Deleted     uint64   `json:"deleted"`
+	Values      uint64   `json:"values"`
+	ValueBytes  uint64   `json:"value_bytes"`
+	Keys        uint64   `json:"keys"`
+	Checkpoints uint64   `json:"checkpoints"`
+	Problems    []string `json:"problems"`
+}
+
+// Run does it.
+func (systemVerifyCmd) Run(s *session) error {
+	return s.look(func(ctx context.Context, store *client.Client) error {
+		var v eventlog.Report
+		if err := store.Call(ctx, server.SystemVerify, struct{}{}, &v); err != nil {
+			return err
+		}
+		r := report{len(v.Problems) == 0, uint64(v.Last), v.Streams, v.Records, v.Deleted, v.Values, v.ValueBytes, v.Keys,
+			v.Checkpoints, append([]string{}, v.Problems...)}
+		err := s.print.show(r, func(w io.Writer) {
+			for _, problem := range r.Problems {
+				fmt.Fprintln(w, problem)
+			}
+			if r.Sound {
+				fmt.Fprintf(w, "sound: %s in %s, %s (%s), checked up to %d\n", plural(int(r.Records), "record"),
+					plural(int(r.Streams), "stream"), plural(int(r.Values), "value"), bytesOf(int64(r.ValueBytes)), r.Last)
+			}
+		})
+		if err == nil && !r.Sound {
+			err = &exit{exitStore, fmt.Errorf("the store is damaged: %s", plural(len(r.Problems), "problem"))}
+		}
+		return err
+	})
+}
