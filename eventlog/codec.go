@@ -21,8 +21,9 @@ const bodyHeader = len(Hash{}) + 1 + 8
 var errCut = errors.New("it ends too early")
 
 // appendBody adds r's body to dst, the sum in its place: the SHA-256 of the
-// stream's sum before, and of all that follows the sum in the body.
-func appendBody(dst []byte, before Hash, r *Record) ([]byte, Hash) {
+// stream's sum before, and of all that follows the sum in the body. claimed
+// says which of r.Keys the record takes; it may be shorter than r.Keys.
+func appendBody(dst []byte, before Hash, r *Record, claimed []bool) ([]byte, Hash) {
 	at := len(dst)
 	dst = append(dst, before[:]...)
 	dst = append(dst, recordVersion)
@@ -38,8 +39,12 @@ func appendBody(dst []byte, before Hash, r *Record) ([]byte, Hash) {
 		dst = append(dst, r.Refs[i][:]...)
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(r.Keys)))
-	for _, k := range r.Keys {
-		dst = appendString(dst, k)
+	for i, k := range r.Keys {
+		head := uint64(len(k)) << 1
+		if i < len(claimed) && claimed[i] {
+			head |= 1
+		}
+		dst = append(binary.AppendUvarint(dst, head), k...)
 	}
 	sum := Hash(sha256.Sum256(dst[at:]))
 	copy(dst[at:], sum[:])
@@ -65,8 +70,9 @@ func sumBody(before Hash, body []byte) Hash {
 // decoder turns bodies into records. It keeps the strings that come again and
 // again, so one decoder serves one reader.
 type decoder struct {
-	stream string
-	types  map[string]string
+	stream  string
+	types   map[string]string
+	claimed []bool // which of the last record's keys it took
 }
 
 // record reads the body of the record at seq. The record shares no memory
@@ -100,7 +106,7 @@ func (d *decoder) decode(body []byte) (r Record, err error) {
 	r.Type = d.typeName(in.bytes(MaxName))
 	r.Data = append([]byte(nil), in.bytes(math.MaxInt32)...)
 	r.Refs = in.hashes()
-	r.Keys = in.strings()
+	r.Keys = d.keys(&in)
 	if in.err == nil && len(in.rest) > 0 {
 		in.fail(fmt.Errorf("%d bytes follow its end", len(in.rest)))
 	}
@@ -108,6 +114,25 @@ func (d *decoder) decode(body []byte) (r Record, err error) {
 		return Record{}, in.err
 	}
 	return r, nil
+}
+
+// keys reads the keys of a record, and which of them it took.
+func (d *decoder) keys(in *input) []string {
+	d.claimed = d.claimed[:0]
+	n := in.uvarint()
+	if n > uint64(len(in.rest)) { // a key takes two bytes at least
+		in.fail(errCut)
+	}
+	if n == 0 || in.err != nil {
+		return nil
+	}
+	keys := make([]string, n)
+	for i := range keys {
+		head := in.uvarint()
+		keys[i] = string(in.take(head>>1, MaxName))
+		d.claimed = append(d.claimed, head&1 == 1)
+	}
+	return keys
 }
 
 func (d *decoder) streamName(b []byte) string {
@@ -163,8 +188,9 @@ func (in *input) varint() int64 {
 }
 
 // bytes reads a length and that many bytes, which stay part of the input.
-func (in *input) bytes(limit int) []byte {
-	n := in.uvarint()
+func (in *input) bytes(limit int) []byte { return in.take(in.uvarint(), limit) }
+
+func (in *input) take(n uint64, limit int) []byte {
 	if n > uint64(limit) {
 		in.fail(fmt.Errorf("it has a field of %d bytes", n))
 	}
@@ -192,21 +218,6 @@ func (in *input) hashes() []Hash {
 		in.rest = in.rest[copy(hs[i][:], in.rest):]
 	}
 	return hs
-}
-
-func (in *input) strings() []string {
-	n := in.uvarint()
-	if n > uint64(len(in.rest)) { // a string takes a byte at least
-		in.fail(errCut)
-	}
-	if n == 0 || in.err != nil {
-		return nil
-	}
-	ss := make([]string, n)
-	for i := range ss {
-		ss[i] = string(in.bytes(MaxName))
-	}
-	return ss
 }
 
 func appendString(dst []byte, s string) []byte {

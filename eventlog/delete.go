@@ -94,14 +94,14 @@ func (d *deletion) collect() error {
 			if err != nil {
 				return err
 			}
-			if err := d.record(r); err != nil {
+			if err := d.record(r, dec.claimed); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-func (d *deletion) record(r Record) error {
+func (d *deletion) record(r Record, claimed []bool) error {
 	if r.Type == StreamDeleted {
 		d.marks++
 		earlier, err := readCovers(d.writer.store, r)
@@ -115,12 +115,8 @@ func (d *deletion) record(r Record) error {
 	for _, h := range r.Refs {
 		d.refs[h] = struct{}{}
 	}
-	for _, k := range r.Keys {
-		c, ok, err := d.writer.store.claim(k)
-		if err != nil {
-			return err
-		}
-		if ok && c.seq == r.Seq {
+	for i, k := range r.Keys {
+		if claimed[i] {
 			d.claims = append(d.claims, k)
 		}
 	}

@@ -82,6 +82,13 @@ func newLog(s store, id string, d *doom) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the store's totals: %w", err)
 	}
+	last, err := s.last()
+	if err != nil {
+		return nil, fmt.Errorf("look for the last record: %w", err)
+	}
+	if last != sums.last {
+		return nil, fmt.Errorf("the totals end at record %d, but the last one is %d: the store is damaged", sums.last, last)
+	}
 	l := &Log{store: s, id: id, doom: d, ended: make(chan struct{})}
 	l.last.Store(uint64(sums.last))
 	l.writer = newWriter(s, sums)

@@ -106,6 +106,12 @@ func (m *memoryStore) totals() (totals, error) {
 	return m.sums, nil
 }
 
+func (m *memoryStore) last() (Seq, error) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return Seq(len(m.bodies)), nil
+}
+
 func (m *memoryStore) records(from, to Seq, p *page) error {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -132,6 +138,7 @@ func (m *memoryStore) stream(name string, from, to Seq, p *page) error {
 			return &recordError{s.seqs[i], errMissing}
 		}
 		p.add(s.seqs[i], body)
+		p.rows[len(p.rows)-1].mark = s.marked && i == 0
 	}
 	return nil
 }
@@ -147,7 +154,7 @@ func (m *memoryStore) head(name string, to Seq) (row, error) {
 	if i == 0 {
 		return row{}, nil
 	}
-	return row{s.seqs[i-1], m.bodies[s.seqs[i-1]-1]}, nil
+	return row{seq: s.seqs[i-1], body: m.bodies[s.seqs[i-1]-1]}, nil
 }
 
 func (m *memoryStore) streams(l listing) ([]string, error) {

@@ -137,6 +137,19 @@ func (s *pebbleStore) totals() (totals, error) {
 	return parseTotals(val)
 }
 
+func (s *pebbleStore) last() (q Seq, err error) {
+	it, err := s.reader.NewIter(&pebble.IterOptions{LowerBound: []byte{tagRecord}, UpperBound: []byte{tagRecord + 1}})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	if !it.Last() {
+		return 0, it.Error()
+	}
+	q, _, err = splitPlace(it.Key()[1:])
+	return q, err
+}
+
 // scan calls row for each key from lower on and before upper until it returns
 // false or an error. Both slices are row's only during the call.
 func (s *pebbleStore) scan(lower, upper []byte, row func(key, val []byte) (bool, error)) (err error) {

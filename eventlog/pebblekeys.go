@@ -82,15 +82,15 @@ func appendEntry(dst []byte, t touch) []byte {
 }
 
 // parseEntry reads a stream entry, which must begin with record first.
-func parseEntry(first Seq, val []byte) (spans, error) {
+func parseEntry(first Seq, val []byte) (mark bool, s spans, err error) {
 	if len(val) == 0 || val[0] > entryMark {
-		return nil, errSpans
+		return false, nil, errSpans
 	}
-	s, err := parseSpans(val[1:])
+	s, err = parseSpans(val[1:])
 	if err == nil && (len(s) == 0 || s[0].first != first) {
 		err = errSpans
 	}
-	return s, err
+	return val[0] == entryMark, s, err
 }
 
 // appendPlace makes the fixed part of claims and checkpoints: a Seq.

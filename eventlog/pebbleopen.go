@@ -85,11 +85,18 @@ func makeStore(f *folder, disk *disk, options *pebble.Options, writer string) (m
 	}
 	disk.making.Store(true)
 	db, err := pebble.Open(f.dir, options)
-	disk.making.Store(false)
 	if err != nil {
 		return m, nil, err
 	}
-	if err := finishMarker(f); err != nil {
+	// The first write-ahead log is in Pebble's oldest format, in which damage
+	// can't be told from an unfinished write; Flush begins a new one.
+	disk.running.Store(true)
+	err = db.Flush()
+	disk.making.Store(false)
+	if err == nil {
+		err = finishMarker(f)
+	}
+	if err != nil {
 		return m, nil, errors.Join(err, db.Close())
 	}
 	return m, db, nil

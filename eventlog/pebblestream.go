@@ -25,7 +25,7 @@ func (s *pebbleStore) stream(name string, from, to Seq, p *page) (err error) {
 		ok = entries.First()
 	}
 	for ; ok && !p.full(); ok = entries.Next() {
-		first, list, err := readEntry(entries)
+		first, mark, list, err := readEntry(entries)
 		if err != nil || first > to {
 			return err
 		}
@@ -39,26 +39,27 @@ func (s *pebbleStore) stream(name string, from, to Seq, p *page) (err error) {
 			if err := records.read(q, p); err != nil {
 				return err
 			}
+			p.rows[len(p.rows)-1].mark = mark
 		}
 	}
 	return entries.Error()
 }
 
 // readEntry reads the stream entry where the iterator stands.
-func readEntry(it *pebble.Iterator) (Seq, spans, error) {
+func readEntry(it *pebble.Iterator) (first Seq, mark bool, list spans, err error) {
 	name, first, err := splitStreamKey(it.Key())
 	if err != nil {
-		return 0, nil, err
+		return 0, false, nil, err
 	}
 	val, err := it.ValueAndErr()
 	if err != nil {
-		return 0, nil, err
+		return 0, false, nil, err
 	}
-	list, err := parseEntry(first, val)
+	mark, list, err = parseEntry(first, val)
 	if err != nil {
-		return 0, nil, fmt.Errorf("entry %d of stream %q: %w", first, name, err)
+		return 0, false, nil, fmt.Errorf("entry %d of stream %q: %w", first, name, err)
 	}
-	return first, list, nil
+	return first, mark, list, nil
 }
 
 // recordReader reads records of one stream in ascending order.
@@ -126,7 +127,7 @@ func (s *pebbleStore) head(name string, to Seq) (row, error) {
 	case !ok:
 		return row{}, &recordError{q, errMissing}
 	}
-	return row{q, body}, nil
+	return row{seq: q, body: body}, nil
 }
 
 // headSeq returns the last record of a stream up to to, 0 if there is none.
@@ -139,7 +140,7 @@ func (s *pebbleStore) headSeq(name string, to Seq) (last Seq, err error) {
 	if !it.SeekLT(appendStreamKey(nil, name, to+1)) {
 		return 0, it.Error()
 	}
-	_, list, err := readEntry(it)
+	_, _, list, err := readEntry(it)
 	if err != nil {
 		return 0, err
 	}

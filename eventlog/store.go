@@ -27,9 +27,12 @@ type store interface {
 	commit(c *change, sync bool) error
 
 	totals() (totals, error)
+	// last returns the last record that there is, 0 if there is none.
+	last() (Seq, error)
 	// records adds records from..to in order until the page is full.
 	records(from, to Seq, p *page) error
-	// stream does so for the records of one stream.
+	// stream does so for the records of one stream, and says which of them
+	// is listed as the mark of a deletion.
 	stream(name string, from, to Seq, p *page) error
 	// head returns the last record of a stream up to to, or no body.
 	head(name string, to Seq) (row, error)
@@ -113,6 +116,7 @@ type drops struct {
 type row struct {
 	seq  Seq
 	body []byte
+	mark bool // only stream sets it
 }
 
 // touch says which records of a change belong to a stream.
@@ -169,5 +173,5 @@ func (p *page) full() bool { return len(p.rows) >= pageRows || len(p.buf) >= pag
 func (p *page) add(seq Seq, body []byte) {
 	at := len(p.buf)
 	p.buf = append(p.buf, body...)
-	p.rows = append(p.rows, row{seq, p.buf[at:len(p.buf):len(p.buf)]})
+	p.rows = append(p.rows, row{seq: seq, body: p.buf[at:len(p.buf):len(p.buf)]})
 }

@@ -16,6 +16,7 @@ type writer struct {
 	known   recent[Hash, struct{}] // values that are in the store or the change
 	touched []*head                // streams with records in the change
 	keys    map[string]bool        // the change's keys; true: claimed
+	taken   []bool                 // memory for claim
 }
 
 // head is the end of a stream.
@@ -197,8 +198,8 @@ func (w *writer) addRecord(r *Record) {
 	w.sums.records++
 	r.Seq = w.sums.last
 	at := len(w.arena)
-	w.arena, h.sum = appendBody(w.arena, h.sum, r)
-	w.change.records = append(w.change.records, row{r.Seq, w.arena[at:len(w.arena):len(w.arena)]})
+	w.arena, h.sum = appendBody(w.arena, h.sum, r, w.claim(r))
+	w.change.records = append(w.change.records, row{seq: r.Seq, body: w.arena[at:len(w.arena):len(w.arena)]})
 	if len(h.fresh) == 0 {
 		w.touched = append(w.touched, h)
 	}
@@ -206,12 +207,20 @@ func (w *writer) addRecord(r *Record) {
 	for _, ref := range r.Refs {
 		w.change.uses = append(w.change.uses, use{ref, r.Stream})
 	}
+}
+
+// claim takes those of r's keys that are free and says which.
+func (w *writer) claim(r *Record) []bool {
+	w.taken = w.taken[:0]
 	for _, k := range r.Keys {
-		if !w.keys[k] {
+		free := !w.keys[k]
+		if free {
 			w.keys[k] = true
 			w.change.claims = append(w.change.claims, claim{k, r.Stream, r.Seq})
 		}
+		w.taken = append(w.taken, free)
 	}
+	return w.taken
 }
 
 // bytes returns how many bytes the change adds.
