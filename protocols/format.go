@@ -35,7 +35,8 @@ func Format(file string, data []byte) ([]byte, Problems) {
 	if isJSON(file, renamed) {
 		return indented(renamed), nil
 	}
-	for _, step := range []func([]byte) []byte{unixLines, trimLines, oneEnd} {
+	trim := func(data []byte) []byte { return trimLines(data, d.root) }
+	for _, step := range []func([]byte) []byte{unixLines, trim, oneEnd} {
 		if next := step(renamed); sameMeaning(file, renamed, next, lang) {
 			renamed = next
 		}
@@ -205,13 +206,45 @@ func canonical(b []byte, n *node, l *level, lang *language) []byte {
 // unixLines ends every line with a line feed alone.
 func unixLines(data []byte) []byte { return bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")) }
 
-// trimLines takes spaces from the ends of lines.
-func trimLines(data []byte) []byte {
+// trimLines takes spaces from the ends of all lines but those of texts.
+func trimLines(data []byte, root *node) []byte {
 	lines := strings.Split(string(data), "\n")
+	text := textLines(root, len(lines))
 	for i, line := range lines {
-		lines[i] = strings.TrimRight(line, " \t")
+		if !text[i+1] {
+			lines[i] = strings.TrimRight(line, " \t")
+		}
 	}
 	return []byte(strings.Join(lines, "\n"))
+}
+
+// textLines tells of each of a file's lines, from 1, whether it may belong to
+// a text of several lines: it stands after the line on which a text begins,
+// and before the next value.
+func textLines(root *node, lines int) []bool {
+	starts, texts := make([]bool, lines+1), make([]bool, lines+1)
+	seen := map[*node]bool{}
+	var visit func(n *node)
+	visit = func(n *node) {
+		if seen[n] || n.line > lines {
+			return
+		}
+		seen[n], starts[n.line] = true, true
+		texts[n.line] = texts[n.line] || n.kind == stringKind
+		for _, item := range n.items {
+			visit(item)
+		}
+		for _, m := range n.members {
+			starts[min(m.line, lines)] = true
+			visit(m.value)
+		}
+	}
+	visit(root)
+	within := make([]bool, lines+1)
+	for line := 2; line <= lines; line++ {
+		within[line] = !starts[line] && (texts[line-1] || within[line-1])
+	}
+	return within
 }
 
 // oneEnd ends the file with one line feed.

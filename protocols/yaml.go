@@ -61,6 +61,7 @@ type anchor struct {
 // value returns the tree of y. It stops adding once the tree costs too much.
 func (r *yamlReader) value(y *yaml.Node, depth int) *node {
 	n := &node{line: y.Line, col: y.Column}
+	before := r.cost
 	if r.cost += 1 + len(y.Value); r.cost > maxDocument {
 		return n
 	}
@@ -77,7 +78,6 @@ func (r *yamlReader) value(y *yaml.Node, depth int) *node {
 	}
 	a := &anchor{node: n, within: true}
 	r.anchors[y] = a
-	before := r.cost
 	r.fill(n, y, depth)
 	a.cost, a.within = r.cost-before, false
 	return n

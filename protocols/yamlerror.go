@@ -30,7 +30,9 @@ func (d *Document) yamlError(data []byte, err error) {
 		return
 	}
 	lines := bytes.Split(data, []byte("\n"))
-	line = min(line, len(lines))
+	for line = min(line, len(lines)); line > 1 && len(bytes.TrimSpace(lines[line-1])) == 0; {
+		line--
+	}
 	col := yamlColumn(text, lines[line-1])
 	if bytes.HasPrefix(lines[line-1], []byte("\t")) {
 		hint = "indent with spaces, not tabs"
@@ -79,7 +81,7 @@ func yamlHint(text string) string {
 		return "close the bracket, or quote the text that has , ? : [ ] { or } in it"
 	case strings.HasPrefix(text, "unknown anchor"):
 		return "quote the text if it isn't an alias"
-	case strings.Contains(text, "cannot start any token"):
+	case strings.Contains(text, "cannot start any token"), strings.Contains(text, "alphabetic"):
 		return "quote the text"
 	case strings.Contains(text, "expected key"), strings.Contains(text, "'-' indicator"):
 		return "check the indentation"
