@@ -52,17 +52,18 @@ func (s *State) apply(r *Run, f Fact) {
 		s.Running++
 		s.group(r.Plan, e.Task).Running++
 	case *TaskCompleted:
-		t := s.reported(r, e.Task)
+		t := s.leave(r, e.Task)
 		t.Result, t.Error = e.Result.kept(), nil
+		if t.Wait != nil && t.Wait.Kind == WaitSignal {
+			r.took(t.Wait.Signal)
+		}
 		s.ended(r, e.Task, TaskIsCompleted, f.At, e.Duration)
 	case *TaskRetrying:
 		t := s.reported(r, e.Task)
 		t.Status, t.Error, t.Due, t.Duration = TaskWaitsToRetry, e.Error, e.At, time.Duration(e.Duration)
-		if r.Held {
-			s.timers.ReplaceOrInsert(Timer{t.Due, r.Number, e.Task})
-		}
+		s.alarm(r, e.Task)
 	case *TaskDue:
-		s.timers.Delete(Timer{r.Tasks[e.Task].Due, r.Number, e.Task})
+		s.unalarm(r, e.Task)
 		s.ready(r, e.Task)
 	case *TaskFailed:
 		s.leave(r, e.Task).Error = e.Error
@@ -87,6 +88,13 @@ func (s *State) apply(r *Run, f Fact) {
 		if e.Action == protocols.CrashRetry {
 			s.ready(r, e.Task)
 		}
+	case *TaskWaiting:
+		t := s.reported(r, e.Task)
+		t.Status, t.Wait, t.Due = TaskWaits, &e.Wait, e.Wait.Until
+		s.alarm(r, e.Task)
+	case *SignalReceived:
+		r.Signals = append(r.Signals, Signal{e.Name, e.Data.kept()})
+	case *ApprovalDecided: // what follows from it is said by events of their own
 	case *TaskAnswered:
 		s.ready(r, e.Task)
 	case *OutputsRequested:
@@ -100,6 +108,12 @@ func (s *State) apply(r *Run, f Fact) {
 	case *WorkflowParked:
 		s.release(r)
 		r.Parked = e
+	case *WorkflowPaused:
+		s.rest(r)
+		r.Paused, r.PausedAt = true, f.At
+	case *WorkflowUnpaused:
+		r.Paused, r.Deadline = false, e.Deadline
+		s.index(r)
 	case *WorkflowResumed:
 		s.resumed(r, f, e)
 	case *WorkflowEnded:
@@ -171,7 +185,7 @@ func (s *State) use(p *Plan) *Plan {
 
 // arm sets the timer of a held run's deadline.
 func (s *State) arm(r *Run) {
-	if r.Held && !r.Deadline.IsZero() && r.Cancel == "" {
+	if r.Active() && !r.Deadline.IsZero() && r.Cancel == "" {
 		s.timers.ReplaceOrInsert(Timer{r.Deadline, r.Number, -1})
 	}
 }
@@ -183,10 +197,29 @@ func (s *State) disarm(r *Run) {
 	}
 }
 
+// alarm sets the timer of a task that waits for a moment.
+func (s *State) alarm(r *Run, task int) {
+	if t := &r.Tasks[task]; r.Active() && t.timed() {
+		s.timers.ReplaceOrInsert(Timer{t.Due, r.Number, task})
+	}
+}
+
+// unalarm takes it away.
+func (s *State) unalarm(r *Run, task int) {
+	if t := &r.Tasks[task]; t.timed() {
+		s.timers.Delete(Timer{t.Due, r.Number, task})
+	}
+}
+
+// timed tells whether a timer ends what the task waits for.
+func (t *Task) timed() bool {
+	return (t.Status == TaskWaitsToRetry || t.Status == TaskWaits) && !t.Due.IsZero()
+}
+
 // ready makes a task ready and, if somebody holds the run, lets it queue.
 func (s *State) ready(r *Run, task int) {
 	r.Tasks[task].Status = TaskReady
-	if r.Held {
+	if r.Active() {
 		s.enqueue(r, task)
 	}
 }
@@ -277,8 +310,8 @@ func (s *State) leave(r *Run, task int) *Task {
 		return s.reported(r, task)
 	case TaskReady:
 		s.unready(r, task)
-	case TaskWaitsToRetry:
-		s.timers.Delete(Timer{t.Due, r.Number, task})
+	case TaskWaitsToRetry, TaskWaits:
+		s.unalarm(r, task)
 	}
 	return t
 }
@@ -310,21 +343,22 @@ func (r *Run) isDoomed(task int) bool {
 	return doomed
 }
 
-// release takes a run from whoever held it: nothing of it queues any more.
+// release takes a run from whoever held it.
 func (s *State) release(r *Run) {
-	if !r.Held {
+	s.rest(r)
+	r.Held = false
+}
+
+// rest takes everything of an active run out of the queues and timers.
+func (s *State) rest(r *Run) {
+	if !r.Active() {
 		return
 	}
 	s.disarm(r)
 	for i := range r.Tasks {
-		switch r.Tasks[i].Status {
-		case TaskReady:
-			s.unready(r, i)
-		case TaskWaitsToRetry:
-			s.timers.Delete(Timer{r.Tasks[i].Due, r.Number, i})
-		}
+		s.unready(r, i)
+		s.unalarm(r, i)
 	}
-	r.Held = false
 }
 
 // resumed lets a run go on where it stood.
@@ -344,15 +378,17 @@ func (s *State) resumed(r *Run, f Fact, e *WorkflowResumed) {
 	s.arm(r)
 }
 
-// index lets everything of a held run queue that should.
+// index lets everything of an active run queue that should.
 func (s *State) index(r *Run) {
+	if !r.Active() {
+		return
+	}
+	s.arm(r)
 	for i := range r.Tasks {
-		switch t := &r.Tasks[i]; t.Status {
-		case TaskReady:
+		if r.Tasks[i].Status == TaskReady {
 			s.enqueue(r, i)
-		case TaskWaitsToRetry:
-			s.timers.ReplaceOrInsert(Timer{t.Due, r.Number, i})
 		}
+		s.alarm(r, i)
 	}
 }
 

@@ -32,6 +32,9 @@ type savedRun struct {
 	CancelBy    string             `json:"cancel_by,omitempty"`
 	Parked      *WorkflowParked    `json:"parked,omitempty"`
 	Interrupted bool               `json:"interrupted,omitempty"`
+	Paused      bool               `json:"paused,omitempty"`
+	PausedAt    time.Time          `json:"paused_at,omitzero"`
+	Signals     []Signal           `json:"signals,omitempty"`
 	Outputs     bool               `json:"outputs,omitempty"`
 	FailedTask  int                `json:"failed_task"`
 	Tasks       []savedTask        `json:"tasks"`
@@ -49,6 +52,7 @@ type savedTask struct {
 	Result    Value            `json:"r,omitzero"`
 	Error     *protocols.Error `json:"x,omitempty"`
 	Reason    string           `json:"w,omitempty"`
+	Wait      *Wait            `json:"v,omitempty"`
 }
 
 // encodeRun writes a live run for its stream's checkpoint.
@@ -56,12 +60,12 @@ func encodeRun(r *Run) ([]byte, error) {
 	s := savedRun{
 		Submitted: r.Submitted, At: r.At, Last: r.Last, Deadline: r.Deadline,
 		Held: r.Held, HeldAt: r.heldAt, Doubt: r.Doubt, Cancel: r.Cancel, CancelBy: r.CancelBy,
-		Parked: r.Parked, Interrupted: r.Interrupted, Outputs: r.Outputs, FailedTask: r.FailedTask,
+		Parked: r.Parked, Interrupted: r.Interrupted, Paused: r.Paused, PausedAt: r.PausedAt, Signals: r.Signals, Outputs: r.Outputs, FailedTask: r.FailedTask,
 		Tasks: make([]savedTask, len(r.Tasks)),
 	}
 	for i, t := range r.Tasks {
 		s.Tasks[i] = savedTask{t.Status, t.Attempts, t.Lost, t.Uncounted, t.Started, t.Ended, t.Due,
-			t.Duration, t.Result, t.Error, t.Reason}
+			t.Duration, t.Result, t.Error, t.Reason, t.Wait}
 	}
 	return marshal(s)
 }
@@ -86,12 +90,12 @@ func (s *State) restoreRun(c *Codec, cp eventlog.Checkpoint) error {
 	r := &Run{
 		Number: number, Plan: s.use(plan), Submitted: v.Submitted, At: v.At, Seq: cp.At, Last: v.Last,
 		Deadline: v.Deadline, Held: v.Held, heldAt: v.HeldAt, Doubt: v.Doubt, Cancel: v.Cancel,
-		CancelBy: v.CancelBy, Parked: v.Parked, Interrupted: v.Interrupted, Outputs: v.Outputs,
+		CancelBy: v.CancelBy, Parked: v.Parked, Interrupted: v.Interrupted, Paused: v.Paused, PausedAt: v.PausedAt, Signals: v.Signals, Outputs: v.Outputs,
 		FailedTask: v.FailedTask, Tasks: make([]Task, len(v.Tasks)),
 	}
 	for i, t := range v.Tasks {
 		r.Tasks[i] = Task{t.Status, t.Attempts, t.Lost, t.Uncounted, t.Started, t.Ended, t.Due,
-			t.Duration, t.Result, t.Error, t.Reason, 0}
+			t.Duration, t.Result, t.Error, t.Reason, t.Wait, 0}
 	}
 	s.adopt(r)
 	return nil
@@ -128,10 +132,7 @@ func (s *State) adopt(r *Run) {
 			r.doom(i)
 		}
 	}
-	if r.Held {
-		s.index(r)
-		s.arm(r)
-	}
+	s.index(r)
 	s.note(r)
 }
 

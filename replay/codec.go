@@ -26,6 +26,11 @@ var table = map[string]func() Event{
 	"task.interrupted":           func() Event { return new(TaskInterrupted) },
 	"task.in_doubt":              func() Event { return new(TaskInDoubt) },
 	"task.answered":              func() Event { return new(TaskAnswered) },
+	"task.waiting":               func() Event { return new(TaskWaiting) },
+	"signal.received":            func() Event { return new(SignalReceived) },
+	"approval.decided":           func() Event { return new(ApprovalDecided) },
+	"workflow.paused":            func() Event { return new(WorkflowPaused) },
+	"workflow.unpaused":          func() Event { return new(WorkflowUnpaused) },
 	"workflow.outputs_requested": func() Event { return new(OutputsRequested) },
 	"workflow.cancel_requested":  func() Event { return new(CancelRequested) },
 	"workflow.interrupted":       func() Event { return new(WorkflowInterrupted) },
@@ -51,6 +56,8 @@ func Encode(f Fact, b *eventlog.Batch) error {
 		e.put(b, &r)
 	case *TaskCompleted:
 		e.Result.put(b, &r)
+	case *SignalReceived:
+		e.Data.put(b, &r)
 	case *WorkflowEnded:
 		e.Outputs.put(b, &r)
 	}

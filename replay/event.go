@@ -125,6 +125,68 @@ type TaskAnswered struct {
 	Action protocols.OnCrash `json:"action"` // retry; a failure or a skip is an event of its own
 }
 
+// TaskWaiting: an attempt has given its slot back and waits for something that
+// comes from outside or with time.
+type TaskWaiting struct {
+	Task    int  `json:"task"`
+	Attempt int  `json:"attempt"`
+	Wait    Wait `json:"wait"`
+}
+
+// Wait is what a task of wait/v1 waits for.
+type Wait struct {
+	Kind WaitKind `json:"kind"`
+	// Until is when a timer fires, or when waiting for a signal or an approval
+	// is given up; zero means never.
+	Until time.Time `json:"until,omitzero"`
+	// Signal is the name of the signal.
+	Signal string `json:"signal,omitempty"`
+	// Message is what an approver is shown.
+	Message string `json:"message,omitempty"`
+	// Default is what becomes of an approval that nobody gave in time:
+	// approve, reject, or "" for a timeout.
+	Default string `json:"default,omitempty"`
+}
+
+// WaitKind says what a task waits for.
+type WaitKind string
+
+// The kinds of waiting.
+const (
+	WaitTimer    WaitKind = "timer"
+	WaitSignal   WaitKind = "signal"
+	WaitApproval WaitKind = "approval"
+)
+
+// SignalReceived: somebody sent the run a signal. A task that waits for it
+// takes it at once; else it is kept for the first that will.
+type SignalReceived struct {
+	Name string `json:"name"`
+	Data Value  `json:"data,omitzero"`
+	By   string `json:"by,omitempty"`
+}
+
+// ApprovalDecided: a person decided what a task asked for. The task's end is
+// an event of its own.
+type ApprovalDecided struct {
+	Task     int    `json:"task"`
+	Approved bool   `json:"approved"`
+	Comment  string `json:"comment,omitempty"`
+	By       string `json:"by,omitempty"`
+}
+
+// WorkflowPaused: a person wants nothing new of the run to start.
+type WorkflowPaused struct {
+	By string `json:"by,omitempty"`
+}
+
+// WorkflowUnpaused: the run goes on. Deadline is the new one: the time of the
+// pause does not count.
+type WorkflowUnpaused struct {
+	By       string    `json:"by,omitempty"`
+	Deadline time.Time `json:"deadline,omitzero"`
+}
+
 // OutputsRequested: all tasks have ended well enough, and the run's outputs
 // are being made.
 type OutputsRequested struct{}
@@ -192,6 +254,11 @@ func (*TaskCancelled) Type() string       { return "task.cancelled" }
 func (*TaskInterrupted) Type() string     { return "task.interrupted" }
 func (*TaskInDoubt) Type() string         { return "task.in_doubt" }
 func (*TaskAnswered) Type() string        { return "task.answered" }
+func (*TaskWaiting) Type() string         { return "task.waiting" }
+func (*SignalReceived) Type() string      { return "signal.received" }
+func (*ApprovalDecided) Type() string     { return "approval.decided" }
+func (*WorkflowPaused) Type() string      { return "workflow.paused" }
+func (*WorkflowUnpaused) Type() string    { return "workflow.unpaused" }
 func (*OutputsRequested) Type() string    { return "workflow.outputs_requested" }
 func (*CancelRequested) Type() string     { return "workflow.cancel_requested" }
 func (*WorkflowInterrupted) Type() string { return "workflow.interrupted" }

@@ -49,9 +49,11 @@ func NewPlan(doc eventlog.Hash, w *protocols.Workflow, setupHash eventlog.Hash, 
 			}
 			p.dependents[d] = append(p.dependents[d], int32(i))
 		}
-		n := setup.route(t.Protocol, t.Provider)
-		if n < 0 {
-			return nil, noProvider(t)
+		n := builtIn
+		if t.Protocol != WaitProtocol {
+			if n = setup.route(t.Protocol, t.Provider); n < 0 {
+				return nil, noProvider(t)
+			}
 		}
 		p.provider[i] = n
 	}
@@ -90,8 +92,22 @@ func (p *ProviderSlots) named(name string) bool {
 	return false
 }
 
+// WaitProtocol is the protocol whose tasks wait, without any provider.
+const WaitProtocol = "wait/v1"
+
+// builtIn is the place of the provider that we are ourselves.
+const builtIn = -1
+
+// ourselves does what needs no provider: it starts waits.
+var ourselves = ProviderSlots{Name: "gleitzeit", Slots: 1 << 30}
+
 // Provider returns the provider of a task.
-func (p *Plan) Provider(task int) *ProviderSlots { return &p.Setup.Providers[p.provider[task]] }
+func (p *Plan) Provider(task int) *ProviderSlots {
+	if p.provider[task] == builtIn {
+		return &ourselves
+	}
+	return &p.Setup.Providers[p.provider[task]]
+}
 
 // Task returns a task of the document.
 func (p *Plan) Task(i int) *protocols.Task { return p.Workflow.Tasks[i] }

@@ -34,7 +34,7 @@ func (c *recount) run(s *State, r *Run) error {
 	if r.Submitted.Key != "" {
 		c.keys++
 	}
-	if r.Held && !r.Deadline.IsZero() && r.Cancel == "" {
+	if r.Active() && !r.Deadline.IsZero() && r.Cancel == "" {
 		c.timers[Timer{r.Deadline, r.Number, -1}] = true
 	}
 	doomed := map[int]bool{}
@@ -51,11 +51,11 @@ func (c *recount) run(s *State, r *Run) error {
 				c.groups[s.group(r.Plan, i)]++
 			}
 		case TaskReady:
-			if r.Held {
+			if r.Active() {
 				c.ready[r.item(i)] = true
 			}
-		case TaskWaitsToRetry:
-			if r.Held {
+		case TaskWaitsToRetry, TaskWaits:
+			if r.Active() && t.timed() {
 				c.timers[Timer{t.Due, r.Number, i}] = true
 			}
 		case TaskPending:

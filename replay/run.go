@@ -17,6 +17,7 @@ const (
 	Pending   Status = "pending"
 	Running   Status = "running"
 	Waiting   Status = "waiting"
+	Paused    Status = "paused"
 	Parked    Status = "parked"
 	Completed Status = "completed"
 	Failed    Status = "failed"
@@ -38,6 +39,7 @@ const (
 	TaskReady
 	TaskRunning
 	TaskWaitsToRetry
+	TaskWaits    // for a time, a signal or an approval
 	TaskDoubtful // an attempt is in doubt and somebody has to say what becomes of it
 	TaskIsCompleted
 	TaskIsFailed
@@ -45,7 +47,7 @@ const (
 	TaskIsCancelled
 )
 
-var taskStatusNames = [...]string{"pending", "ready", "running", "retrying", "in_doubt",
+var taskStatusNames = [...]string{"pending", "ready", "running", "retrying", "waiting", "in_doubt",
 	"completed", "failed", "skipped", "cancelled"}
 
 // String returns the name that people and the wire see.
@@ -86,8 +88,11 @@ type Run struct {
 	CancelBy    string
 	Parked      *WorkflowParked
 	Interrupted bool
-	Outputs     bool // outputs have been requested
-	FailedTask  int  // the first task whose failure is the run's, or -1
+	Paused      bool
+	PausedAt    time.Time
+	Signals     []Signal // received and not taken yet, oldest first
+	Outputs     bool     // outputs have been requested
+	FailedTask  int      // the first task whose failure is the run's, or -1
 	Tasks       []Task
 
 	Open    int // tasks that have not ended
@@ -113,8 +118,49 @@ type Task struct {
 	Result    Value
 	Error     *protocols.Error
 	Reason    string // why it was skipped
+	Wait      *Wait  // what it waits for
 
 	waiting int // dependencies that have not ended
+}
+
+// Signal is a signal that nobody has taken yet.
+type Signal struct {
+	Name string `json:"name"`
+	Data Value  `json:"data,omitzero"`
+}
+
+// Active tells whether tasks may start: somebody runs it, and nobody has
+// paused it.
+func (r *Run) Active() bool { return r.Held && !r.Paused }
+
+// Pending returns the first signal of that name which nobody has taken.
+func (r *Run) Pending(name string) (Signal, bool) {
+	for _, s := range r.Signals {
+		if s.Name == name {
+			return s, true
+		}
+	}
+	return Signal{}, false
+}
+
+// took takes the first signal of that name out.
+func (r *Run) took(name string) {
+	for i, s := range r.Signals {
+		if s.Name == name {
+			r.Signals = append(r.Signals[:i:i], r.Signals[i+1:]...)
+			return
+		}
+	}
+}
+
+// Waiter returns the task that waits for the signal, or -1.
+func (r *Run) Waiter(signal string) int {
+	for i := range r.Tasks {
+		if t := &r.Tasks[i]; t.Status == TaskWaits && t.Wait.Kind == WaitSignal && t.Wait.Signal == signal {
+			return i
+		}
+	}
+	return -1
 }
 
 // ID returns the run's readable id.

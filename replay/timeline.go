@@ -70,6 +70,25 @@ func Describe(f Fact, id string, w *protocols.Workflow) Entry {
 	case *TaskInDoubt:
 		of(v.Task, v.Attempt)
 		e.Text = fmt.Sprintf("in doubt: the process died while attempt %d ran; on_crash: %s", v.Attempt, v.Action)
+	case *TaskWaiting:
+		of(v.Task, v.Attempt)
+		e.Text = "waits for " + v.Wait.describe()
+	case *SignalReceived:
+		e.Text = fmt.Sprintf("signal %q received%s", v.Name, by(v.By))
+	case *ApprovalDecided:
+		of(v.Task, 0)
+		e.Text = "rejected"
+		if v.Approved {
+			e.Text = "approved"
+		}
+		e.Text += by(v.By)
+		if v.Comment != "" {
+			e.Text += ": " + v.Comment
+		}
+	case *WorkflowPaused:
+		e.Text = "paused" + by(v.By)
+	case *WorkflowUnpaused:
+		e.Text = "unpaused" + by(v.By)
 	case *TaskAnswered:
 		of(v.Task, 0)
 		e.Text = "a person decided: " + string(v.Action)
@@ -80,9 +99,7 @@ func Describe(f Fact, id string, w *protocols.Workflow) Entry {
 		if v.Reason == RunTimeout {
 			e.Text = "the run's timeout has passed"
 		}
-		if v.By != "" {
-			e.Text += " by " + v.By
-		}
+		e.Text += by(v.By)
 	case *WorkflowInterrupted:
 		e.Text = "interrupted: nothing new starts until it is resumed"
 	case *WorkflowResumed:
@@ -99,6 +116,34 @@ func Describe(f Fact, id string, w *protocols.Workflow) Entry {
 		}
 	}
 	return e
+}
+
+// by names who did something, if that is known.
+func by(who string) string {
+	if who == "" {
+		return ""
+	}
+	return " by " + who
+}
+
+// describe says in words what is waited for.
+func (w *Wait) describe() string {
+	var text string
+	switch w.Kind {
+	case WaitTimer:
+		return "the time " + w.Until.Format(time.RFC3339)
+	case WaitSignal:
+		text = fmt.Sprintf("the signal %q", w.Signal)
+	case WaitApproval:
+		text = "an approval"
+		if w.Message != "" {
+			text += fmt.Sprintf(" (%s)", w.Message)
+		}
+	}
+	if !w.Until.IsZero() {
+		text += ", until " + w.Until.Format(time.RFC3339)
+	}
+	return text
 }
 
 func explain(e *protocols.Error) string {

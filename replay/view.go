@@ -16,7 +16,8 @@ type RunView struct {
 	Number      uint64           `json:"number"`
 	Name        string           `json:"name"`
 	Status      Status           `json:"status"`
-	Reason      string           `json:"reason,omitempty"` // what it waits for, or why it was parked or cancelled
+	WaitsFor    string           `json:"waits_for,omitempty"` // timer, signal, approval, answer, process, retry: the kind of Reason
+	Reason      string           `json:"reason,omitempty"`    // what it waits for, or why it was parked or cancelled
 	Source      string           `json:"source,omitempty"`
 	Description string           `json:"description,omitempty"`
 	Tags        []string         `json:"tags,omitempty"`
@@ -96,6 +97,7 @@ func (h *History) View(get func(eventlog.Hash) ([]byte, error)) (*RunView, error
 	v := viewRun(h.run)
 	if h.end != nil {
 		v.Status, v.Error, v.Ended, v.Reason = h.end.Status, h.end.Error, h.endAt, ""
+		v.WaitsFor = ""
 		v.DurationMS = h.endAt.Sub(h.run.At).Milliseconds()
 		var err error
 		if v.Outputs, _, err = show(h.end.Outputs, get); err != nil {
@@ -119,7 +121,7 @@ func viewRun(r *Run) *RunView {
 	w := r.Plan.Workflow
 	v := &RunView{ID: r.ID(), Number: r.Number, Name: w.Name, Source: r.Submitted.Source, Description: w.Description,
 		Tags: w.Tags, Metadata: w.Metadata, Submitted: r.At, Counts: r.Counts(), DurationMS: r.Last.Sub(r.At).Milliseconds()}
-	v.Status, v.Reason = r.Status()
+	v.Status, v.WaitsFor, v.Reason = r.Stand()
 	return v
 }
 
@@ -135,49 +137,80 @@ func EndedView(rec eventlog.Record) (*RunView, error) {
 }
 
 // Status says where a live run stands, and what it waits for if it waits.
-func (r *Run) Status() (Status, string) {
-	switch {
-	case r.Parked != nil:
-		return Parked, r.Parked.Reason + "; to try again: gleitzeit resume " + r.ID()
-	case r.Cancel != "" && !r.Doubt:
-		return Running, "it is being cancelled"
-	case r.Interrupted && r.Running == 0:
-		return Waiting, "it was interrupted; to go on: gleitzeit resume " + r.ID()
-	case !r.Held && !r.Interrupted:
-		return Waiting, "the process that ran it is gone; to go on: gleitzeit resume " + r.ID()
-	case r.Running > 0 || r.Outputs:
-		return Running, ""
-	}
-	return r.waiting()
+func (r *Run) Status() (status Status, reason string) {
+	status, _, reason = r.Stand()
+	return status, reason
 }
 
-// waiting names what a held run without a running attempt waits for.
-func (r *Run) waiting() (Status, string) {
-	var due *Task
-	var dueID, doubtful string
+// Stand is Status with the kind of what the run waits for: see
+// RunView.WaitsFor.
+func (r *Run) Stand() (status Status, kind, reason string) {
+	goOn := "; to go on: gleitzeit resume " + r.ID()
+	switch {
+	case r.Parked != nil:
+		return Parked, "", r.Parked.Reason + "; to try again: gleitzeit resume " + r.ID()
+	case r.Cancel != "" && !r.Doubt:
+		return Running, "", "it is being cancelled"
+	case r.Paused:
+		return Paused, "", "it was paused; to go on: gleitzeit workflow unpause " + r.ID()
+	case r.Interrupted && r.Running == 0:
+		return Waiting, "process", "it was interrupted" + goOn
+	case r.Running > 0 && !r.Doubt && (r.Held || r.Interrupted), r.Outputs && r.Held:
+		return Running, "", ""
+	}
+	status, kind, reason = r.waiting()
+	if !r.Held && (status != Waiting || kind == "timer" || kind == "retry") {
+		return Waiting, "process", "the process that ran it is gone" + goOn
+	}
+	return status, kind, reason
+}
+
+// waiting names what a run without a running attempt waits for: the nearest
+// moment first, then what a person has to do.
+func (r *Run) waiting() (status Status, kind, reason string) {
+	best := -1
 	for i := range r.Tasks {
-		switch t := &r.Tasks[i]; t.Status {
-		case TaskReady:
+		switch r.Tasks[i].Status {
+		case TaskReady, TaskRunning:
 			if r.Open == len(r.Tasks) {
-				return Pending, ""
+				return Pending, "", ""
 			}
-			return Running, ""
-		case TaskWaitsToRetry:
-			if due == nil || t.Due.Before(due.Due) {
-				due, dueID = t, r.Plan.Task(i).ID
+			return Running, "", ""
+		case TaskWaitsToRetry, TaskWaits, TaskDoubtful:
+			if best < 0 || r.sooner(i, best) {
+				best = i
 			}
-		case TaskDoubtful:
-			doubtful = r.Plan.Task(i).ID
 		}
 	}
-	switch {
-	case due != nil:
-		return Waiting, fmt.Sprintf("the retry of %q at %s", dueID, due.Due.Format(time.RFC3339))
-	case doubtful != "":
-		return Waiting, fmt.Sprintf("an answer about %q, whose attempt is in doubt: gleitzeit resume %s --retry, --fail or --skip %q",
-			doubtful, r.ID(), doubtful)
+	if best < 0 {
+		return Running, "", ""
 	}
-	return Running, ""
+	kind, reason = r.waitOf(best)
+	return Waiting, kind, reason
+}
+
+// sooner tells whether a task waits for an earlier moment than another; one
+// without a moment comes last.
+func (r *Run) sooner(a, b int) bool {
+	x, y := r.Tasks[a].Due, r.Tasks[b].Due
+	return !x.IsZero() && (y.IsZero() || x.Before(y))
+}
+
+// waitOf says what one task waits for.
+func (r *Run) waitOf(task int) (kind, reason string) {
+	t, id := &r.Tasks[task], r.Plan.Task(task).ID
+	switch {
+	case t.Status == TaskWaitsToRetry:
+		return "retry", fmt.Sprintf("the retry of %q at %s", id, t.Due.Format(time.RFC3339))
+	case t.Status == TaskDoubtful:
+		return "answer", fmt.Sprintf("an answer about %q, whose attempt is in doubt: gleitzeit resume %s --retry, --fail or --skip %q",
+			id, r.ID(), id)
+	case t.Wait.Kind == WaitSignal:
+		return "signal", fmt.Sprintf("%s: gleitzeit signal %s %q --data JSON", t.Wait.describe(), r.ID(), t.Wait.Signal)
+	case t.Wait.Kind == WaitApproval:
+		return "approval", fmt.Sprintf("%s for %q: gleitzeit approve %s %q", t.Wait.describe(), id, r.ID(), id)
+	}
+	return "timer", t.Wait.describe() + fmt.Sprintf(" (%q)", id)
 }
 
 func viewTask(r *Run, i int, get func(eventlog.Hash) ([]byte, error)) (TaskView, error) {
@@ -194,6 +227,9 @@ func viewTask(r *Run, i int, get func(eventlog.Hash) ([]byte, error)) (TaskView,
 		v.Dependencies = append(v.Dependencies, r.Plan.Task(n).ID)
 	}
 	var err error
+	if t.Status == TaskWaits {
+		v.Reason = t.Wait.describe()
+	}
 	v.Result, v.Preview, err = show(t.Result, get)
 	return v, err
 }

@@ -1,6 +1,8 @@
 package scheduler
 
 import (
+	"time"
+
 	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
 	"gleitzeit/replay"
@@ -60,6 +62,45 @@ type Finish struct {
 	Jitter      float64 // in [0,1), drawn by the worker
 }
 
+// Await is what a started task of wait/v1 turned out to wait for.
+type Await struct {
+	Run     uint64
+	Task    int
+	Attempt int
+	Wait    replay.Wait
+	// For is how long it waits at most, when Wait.Until doesn't say it.
+	For time.Duration
+}
+
+// Signal sends a run a signal.
+type Signal struct {
+	Run  uint64
+	Name string
+	Data replay.Value
+	By   string
+}
+
+// Approve decides what a task of a run asked for.
+type Approve struct {
+	Run      uint64
+	Task     int // -1: the one task that asks
+	Approved bool
+	Comment  string
+	By       string
+}
+
+// Pause lets nothing new of a run start until a person unpauses it.
+type Pause struct {
+	Run uint64
+	By  string
+}
+
+// Unpause takes that back.
+type Unpause struct {
+	Run uint64
+	By  string
+}
+
 // Outputs is the outcome of the evaluation of a run's outputs.
 type Outputs struct {
 	Run   uint64
@@ -74,3 +115,8 @@ func (Interrupt) command() {}
 func (Cancel) command()    {}
 func (Finish) command()    {}
 func (Outputs) command()   {}
+func (Await) command()     {}
+func (Signal) command()    {}
+func (Approve) command()   {}
+func (Pause) command()     {}
+func (Unpause) command()   {}

@@ -57,7 +57,7 @@ func (c *core) run(t *testing.T, d *datadriven.TestData) string {
 		c.setPolicy(t, d)
 		return ""
 	case "workflow":
-		return c.define(d)
+		return c.define(t, d)
 	case "start":
 		return c.do(Start{PID: 1})
 	case "submit":
@@ -83,6 +83,18 @@ func (c *core) run(t *testing.T, d *datadriven.TestData) string {
 		return c.do(Interrupt{Run: c.number(t, d)})
 	case "resume":
 		return c.resume(t, d)
+	case "await":
+		return c.await(t, d)
+	case "signal":
+		var data string
+		d.MaybeScanArgs(t, "data", &data)
+		return c.do(Signal{Run: c.number(t, d), Name: d.CmdArgs[1].Key, Data: replay.NewValue(json.RawMessage(data)), By: "anna"})
+	case "approve", "reject":
+		return c.approve(t, d)
+	case "pause":
+		return c.do(Pause{Run: c.number(t, d), By: "anna"})
+	case "unpause":
+		return c.do(Unpause{Run: c.number(t, d), By: "anna"})
 	case "crash":
 		return c.crash(t)
 	case "close":
@@ -180,14 +192,14 @@ func (c *core) setPolicy(t *testing.T, d *datadriven.TestData) {
 	}
 }
 
-func (c *core) define(d *datadriven.TestData) string {
+func (c *core) define(t *testing.T, d *datadriven.TestData) string {
 	doc, problems := protocols.Parse("w.yaml", []byte(d.Input))
 	if len(problems.Errors()) > 0 {
-		return problems.Error() + "\n"
+		d.Fatalf(t, "%v", problems)
 	}
 	w, problems := protocols.NewRegistry().Compile(doc)
 	if len(problems.Errors()) > 0 {
-		return problems.Error() + "\n"
+		d.Fatalf(t, "%v", problems)
 	}
 	c.docs[w.Name] = w
 	return ""
@@ -299,6 +311,34 @@ func (c *core) resume(t *testing.T, d *datadriven.TestData) string {
 		}
 	}
 	return c.do(r)
+}
+
+// await is what a worker sends when it knows what the task waits for.
+func (c *core) await(t *testing.T, d *datadriven.TestData) string {
+	run := c.number(t, d)
+	task := c.task(t, run, d.CmdArgs[1].Key)
+	h, err := replay.LoadHistory(c.log, run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p waitParams
+	if err := json.Unmarshal(h.Run().Plan.Task(task).Parameters, &p); err != nil {
+		t.Fatal(err)
+	}
+	cmd, err := p.command(job{run: run, plan: h.Run().Plan, task: task, attempt: c.attempt(run, task)})
+	if err != nil {
+		return "error: " + err.Error() + "\n"
+	}
+	return c.do(cmd)
+}
+
+func (c *core) approve(t *testing.T, d *datadriven.TestData) string {
+	cmd := Approve{Run: c.number(t, d), Task: -1, Approved: d.Cmd == "approve", By: "anna"}
+	d.MaybeScanArgs(t, "comment", &cmd.Comment)
+	if len(d.CmdArgs) > 1 && len(d.CmdArgs[1].Vals) == 0 {
+		cmd.Task = c.task(t, cmd.Run, d.CmdArgs[1].Key)
+	}
+	return c.do(cmd)
 }
 
 // crash forgets the state, as a dead process does, and starts again from the

@@ -32,6 +32,16 @@ func Decide(s *replay.State, p Policy, now time.Time, c Command) ([]replay.Fact,
 		return decideSubmit(s, now, c)
 	case Finish:
 		return decideFinish(s, now, c), nil
+	case Await:
+		return decideAwait(s, now, c), nil
+	case Signal:
+		return decideSignal(s, now, c)
+	case Approve:
+		return decideApprove(s, now, c)
+	case Pause:
+		return decidePause(s, now, c)
+	case Unpause:
+		return decideUnpause(s, now, c)
 	case Outputs:
 		return decideOutputs(s, now, c), nil
 	case Resume:
@@ -105,14 +115,15 @@ func runID(w *protocols.Workflow, number uint64) string {
 // attempt that is no longer the current one, changes nothing.
 func decideFinish(s *replay.State, now time.Time, c Finish) []replay.Fact {
 	r := s.Run(c.Run)
-	if r == nil || r.Doubt {
+	if !current(r, c.Task, c.Attempt) {
 		return nil
 	}
-	t := &r.Tasks[c.Task]
-	if t.Status != replay.TaskRunning || t.Attempts != c.Attempt {
-		return nil
-	}
-	return facts(c.Run, now, outcome(r, t, now, c))
+	return facts(c.Run, now, outcome(r, &r.Tasks[c.Task], now, c))
+}
+
+// current tells whether the attempt is the one that runs now.
+func current(r *replay.Run, task, attempt int) bool {
+	return r != nil && !r.Doubt && r.Tasks[task].Status == replay.TaskRunning && r.Tasks[task].Attempts == attempt
 }
 
 func outcome(r *replay.Run, t *replay.Task, now time.Time, c Finish) replay.Event {
@@ -233,9 +244,10 @@ func decideResume(s *replay.State, p Policy, now time.Time, c Resume) ([]replay.
 	return facts(c.Run, now, events...), nil
 }
 
-// extended is the deadline moved by the time that nobody ran the run.
+// extended is the deadline moved by the time that nobody ran the run. Of a
+// paused run the end of the pause sees to that.
 func extended(r *replay.Run, now time.Time) time.Time {
-	if r.Deadline.IsZero() {
+	if r.Deadline.IsZero() || r.Paused {
 		return r.Deadline
 	}
 	return r.Deadline.Add(now.Sub(r.Last))

@@ -147,6 +147,32 @@ func (s *Scheduler) Cancel(ctx context.Context, run uint64, by string) error {
 	return err
 }
 
+// Signal sends a run a signal, with any JSON as data. A task that waits for it
+// takes it; else it is kept for the first that will.
+func (s *Scheduler) Signal(ctx context.Context, c Signal) error {
+	_, err := s.ask(ctx, request{command: c})
+	return err
+}
+
+// Approve decides what a task of a run asked for.
+func (s *Scheduler) Approve(ctx context.Context, c Approve) error {
+	_, err := s.ask(ctx, request{command: c})
+	return err
+}
+
+// Pause lets nothing new of a run start until it is unpaused; what runs is
+// let finish. Pausing twice is fine.
+func (s *Scheduler) Pause(ctx context.Context, run uint64, by string) error {
+	_, err := s.ask(ctx, request{command: Pause{Run: run, By: by}})
+	return err
+}
+
+// Unpause lets a paused run go on.
+func (s *Scheduler) Unpause(ctx context.Context, run uint64, by string) error {
+	_, err := s.ask(ctx, request{command: Unpause{Run: run, By: by}})
+	return err
+}
+
 // Query runs f inside the loop, where it sees only what is durable. f must be
 // quick and must not keep or change what it sees.
 func (s *Scheduler) Query(ctx context.Context, f func(*replay.State)) error {

@@ -16,7 +16,7 @@ import (
 // from what has happened, and then what may start.
 func Tick(s *replay.State, p Policy, now time.Time) []replay.Fact {
 	if t, ok := s.NextTimer(); ok && !t.At.After(now) {
-		return facts(t.Run, now, elapsed(t))
+		return facts(t.Run, now, elapsed(s.Run(t.Run), t, now)...)
 	}
 	if r := s.NextUnsettled(); r != nil {
 		return facts(r.Number, now, settle(r)...)
@@ -38,11 +38,15 @@ func Wake(s *replay.State) (time.Time, bool) {
 	return t.At, ok
 }
 
-func elapsed(t replay.Timer) replay.Event {
-	if t.Task < 0 {
-		return &replay.CancelRequested{Reason: replay.RunTimeout}
+// elapsed says what a timer brings.
+func elapsed(r *replay.Run, t replay.Timer, now time.Time) []replay.Event {
+	switch {
+	case t.Task < 0:
+		return []replay.Event{&replay.CancelRequested{Reason: replay.RunTimeout}}
+	case r.Tasks[t.Task].Status == replay.TaskWaits:
+		return waitedLong(r, t.Task, now)
 	}
-	return &replay.TaskDue{Task: t.Task}
+	return []replay.Event{&replay.TaskDue{Task: t.Task}}
 }
 
 // settle says what follows for a run that needs a decision.
@@ -88,6 +92,10 @@ func skips(r *replay.Run) []replay.Event {
 		why := blamed(r, blame)
 		reasons[why] = append(reasons[why], task)
 	}
+	var events []replay.Event
+	if r.Cancel != "" {
+		events = cancelWaits(r, doomed)
+	}
 	if r.Stopping() {
 		why := stopReason(r)
 		for i := range r.Tasks {
@@ -96,14 +104,27 @@ func skips(r *replay.Run) []replay.Event {
 			}
 		}
 	}
-	events := make([]replay.Event, 0, len(reasons))
+	var skipped []*replay.TaskSkipped
 	for why, tasks := range reasons {
 		slices.Sort(tasks)
-		events = append(events, &replay.TaskSkipped{Tasks: tasks, Reason: why})
+		skipped = append(skipped, &replay.TaskSkipped{Tasks: tasks, Reason: why})
 	}
-	slices.SortFunc(events, func(a, b replay.Event) int {
-		return a.(*replay.TaskSkipped).Tasks[0] - b.(*replay.TaskSkipped).Tasks[0]
-	})
+	slices.SortFunc(skipped, func(a, b *replay.TaskSkipped) int { return a.Tasks[0] - b.Tasks[0] })
+	for _, e := range skipped {
+		events = append(events, e)
+	}
+	return events
+}
+
+// cancelWaits ends the tasks of a cancelled run that had started and wait; it
+// adds them to those that are done with.
+func cancelWaits(r *replay.Run, done map[int]int) (events []replay.Event) {
+	for i := range r.Tasks {
+		if t := &r.Tasks[i]; t.Status == replay.TaskWaits {
+			done[i] = i
+			events = append(events, &replay.TaskCancelled{Task: i, Attempt: t.Attempts})
+		}
+	}
 	return events
 }
 

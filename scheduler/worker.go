@@ -91,11 +91,22 @@ func (s *Scheduler) work(ctx context.Context, j job) {
 		ctx, cancel = context.WithTimeout(ctx, d)
 		defer cancel()
 	}
+	if j.plan.Task(j.task).Protocol == replay.WaitProtocol {
+		if err := s.await(ctx, j); err != nil {
+			report(nil, err)
+			return
+		}
+		once.Do(s.working.Done)
+		return
+	}
 	watched := context.AfterFunc(ctx, func() { s.giveUp(ctx, j, report) })
 	result, err := s.call(ctx, j)
 	watched()
 	report(result, err)
 }
+
+// left takes a worker whose attempt has reported out of the loop's books.
+func (s *Scheduler) left(j job) { delete(s.workers, attempt{j.run, j.task}) }
 
 // giveUp reports an attempt whose provider doesn't obey. Its goroutine is left
 // behind: nobody can end it.
@@ -116,11 +127,9 @@ func (s *Scheduler) call(ctx context.Context, j job) (result json.RawMessage, er
 		return nil, err
 	}
 	task := j.plan.Task(j.task)
-	filled := &protocols.Substituted{Parameters: task.Parameters}
-	if !task.Literal {
-		if filled, err = s.fill(j, c); err != nil {
-			return nil, err
-		}
+	filled, err := s.parameters(j, c)
+	if err != nil {
+		return nil, err
 	}
 	set, err := s.sets.get(j.plan.SetupHash, j.plan.Setup.Config)
 	if err != nil {
@@ -141,6 +150,14 @@ func (s *Scheduler) context(v replay.Value) (c replay.Context, err error) {
 		return c, err
 	}
 	return c, json.Unmarshal(raw, &c)
+}
+
+// parameters are the task's, filled in.
+func (s *Scheduler) parameters(j job, c replay.Context) (*protocols.Substituted, error) {
+	if task := j.plan.Task(j.task); task.Literal {
+		return &protocols.Substituted{Parameters: task.Parameters}, nil
+	}
+	return s.fill(j, c)
 }
 
 // fill resolves the references in the task's parameters and checks the result.
@@ -211,8 +228,7 @@ func (s *Scheduler) report(ctx context.Context, j job, took time.Duration, resul
 	default:
 		f.Error = failed(ctx, err)
 	}
-	done := func() { delete(s.workers, attempt{j.run, j.task}) }
-	s.send(context.Background(), request{command: f, act: done})
+	s.send(context.Background(), request{command: f, act: func() { s.left(j) }})
 }
 
 // failed gives an error its code: why the call was stopped if it was, or what

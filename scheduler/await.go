@@ -1,0 +1,81 @@
+package scheduler
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"gleitzeit/protocols"
+	"gleitzeit/replay"
+)
+
+// waitParams are the parameters of wait/v1, as protocols/specs/wait.json has
+// them.
+type waitParams struct {
+	Seconds  float64            `json:"seconds"`
+	Duration protocols.Duration `json:"duration"`
+	Until    string             `json:"until"`
+	Name     string             `json:"name"`
+	Timeout  protocols.Duration `json:"timeout"`
+	Message  string             `json:"message"`
+	Default  string             `json:"default"`
+}
+
+// await finds out what a task of wait/v1 waits for, and lets the loop know.
+func (s *Scheduler) await(ctx context.Context, j job) error {
+	c, err := s.context(j.context)
+	if err != nil {
+		return err
+	}
+	filled, err := s.parameters(j, c)
+	if err != nil {
+		return err
+	}
+	var p waitParams
+	if err := json.Unmarshal(filled.Parameters, &p); err != nil {
+		return protocols.Errorf(protocols.TaskParameterError, "%v", err)
+	}
+	cmd, err := p.command(j)
+	if err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	return s.send(context.Background(), request{command: cmd, act: func() { s.left(j) }})
+}
+
+// command makes the wish to wait of the parameters.
+func (p waitParams) command(j job) (Await, error) {
+	cmd := Await{Run: j.run, Task: j.task, Attempt: j.attempt}
+	task := j.plan.Task(j.task)
+	switch task.Method {
+	case "wait/timer":
+		cmd.Wait.Kind = replay.WaitTimer
+		cmd.For = max(time.Duration(p.Duration), time.Duration(p.Seconds*float64(time.Second)), 1)
+		if p.Until != "" {
+			at, err := time.Parse(time.RFC3339, p.Until)
+			if err != nil {
+				return cmd, protocols.Errorf(protocols.TaskParameterError, "until: %q is not a time such as 2026-12-24T18:00:00Z", p.Until)
+			}
+			cmd.Wait.Until = at.UTC()
+		}
+	case "wait/signal":
+		cmd.Wait.Kind, cmd.Wait.Signal = replay.WaitSignal, p.Name
+		cmd.For = limit(p.Timeout, task.Timeout)
+	case "wait/approval":
+		cmd.Wait.Kind, cmd.Wait.Message, cmd.Wait.Default = replay.WaitApproval, p.Message, p.Default
+		cmd.For = limit(p.Timeout, task.Timeout)
+	default:
+		return cmd, protocols.Errorf(protocols.MethodNotFound, "wait/v1 has no method %q", task.Method)
+	}
+	return cmd, nil
+}
+
+// limit is how long to wait at most: the parameter, or else the task's timeout.
+func limit(own, task protocols.Duration) time.Duration {
+	if own > 0 {
+		return time.Duration(own)
+	}
+	return time.Duration(task)
+}
