@@ -20,16 +20,19 @@ const maxTries = 1000
 // dies or leaves, the call is repeated with the next one; every method bears
 // that, and server.SubmitParams get a random key if they have none. An error
 // that the method answered with is a *protocols.Error.
+//
+// A run that was interrupted through this client, by its full id, is not
+// resumed by this client's Follow any more, until it is resumed by a call.
 func (c *Client) Call(ctx context.Context, method string, params, result any) error {
 	params = withKey(params)
+	c.remember(params)
 	var w wait
 	for try := 0; try < maxTries; try++ {
 		s, err := c.session(ctx)
 		if err != nil {
 			return err
 		}
-		conn := s.conn()
-		err = call(ctx, conn, method, params, result)
+		conn, err := s.call(ctx, method, params, result)
 		switch {
 		case err == errLost:
 		case isLeaving(err) && !c.isClosed():
@@ -65,6 +68,25 @@ func withKey(params any) any {
 		return withKey(*p)
 	}
 	return params
+}
+
+// remember notes which runs this client wants to rest.
+func (c *Client) remember(params any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch p := params.(type) {
+	case server.InterruptParams:
+		c.resting[p.ID] = true
+	case server.ResumeParams:
+		delete(c.resting, p.ID)
+	}
+}
+
+// rests tells whether this client wants the run to rest.
+func (c *Client) rests(id string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.resting[id]
 }
 
 // isLeaving tells whether the error means: ask whoever holds the store next.

@@ -62,7 +62,8 @@ type Client struct {
 	turn chan struct{}
 
 	mu      sync.Mutex
-	current *session // nil while nobody knows who holds the store
+	current *session        // nil while nobody knows who holds the store
+	resting map[string]bool // runs that this client had interrupted
 
 	yielded   bool          // we just let somebody else have the store; under turn
 	closing   chan struct{} // closed by Close, once
@@ -94,7 +95,7 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 		o.Patience = defaultPatience
 	}
 	o.Scheduler.Logger, o.Scheduler.Fatal = o.Logger, o.Fatal
-	c := &Client{o: o, turn: make(chan struct{}, 1), closing: make(chan struct{})}
+	c := &Client{o: o, turn: make(chan struct{}, 1), closing: make(chan struct{}), resting: map[string]bool{}}
 	if _, err := c.session(ctx); err != nil {
 		return nil, err
 	}

@@ -23,8 +23,8 @@ type Follower struct {
 	From eventlog.Seq
 	// Watch only looks. Otherwise Follow sees to it that somebody carries the
 	// run out: it resumes the run when it begins and after each change of
-	// hands, but not explicitly: what is parked stays parked. Whoever has had
-	// a run interrupted goes on with Watch, or he would resume it.
+	// hands, unless this client had it interrupted, and not explicitly: what
+	// is parked stays parked.
 	Watch bool
 	// Entry gets every fact exactly once and in order. It may be nil.
 	Entry func(replay.Entry)
@@ -35,7 +35,7 @@ type Follower struct {
 // Follow follows a run and returns nil once it has ended and f has had all of
 // it, or ctx's error. What id may be is said at server.RunParams.
 func (c *Client) Follow(ctx context.Context, id string, f Follower) error {
-	w := &watching{f: f, id: id, next: f.From}
+	w := &watching{client: c, f: f, id: id, next: f.From}
 	var pauses wait
 	for try := 0; try < maxTries; try++ {
 		s, err := c.session(ctx)
@@ -59,9 +59,10 @@ func (c *Client) Follow(ctx context.Context, id string, f Follower) error {
 
 // watching is what a Follow has come to.
 type watching struct {
-	f    Follower
-	id   string
-	next eventlog.Seq
+	client *Client
+	f      Follower
+	id     string
+	next   eventlog.Seq
 
 	mu   sync.Mutex
 	live *listener // nil: nobody may call f any more
@@ -95,7 +96,7 @@ func (w *watching) over(ctx context.Context, s *session) error {
 
 // resume sees to it that the run goes on with the process at the other end.
 func (w *watching) resume(ctx context.Context, conn *server.Conn) error {
-	if w.f.Watch {
+	if w.f.Watch || w.client.rests(w.id) {
 		return nil
 	}
 	err := call(ctx, conn, server.WorkflowResume, server.ResumeParams{ID: w.id}, nil)

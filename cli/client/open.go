@@ -95,7 +95,7 @@ func (c *Client) hold(log *eventlog.Log) *session {
 			c.o.Logger.Warn("no other process can use the store now", "store", c.o.Store, "error", err)
 		}
 	}
-	s := &session{server: srv, dir: c.o.Store}
+	s := newSession(c.o.Store, srv)
 	s.calls = server.NewConn(context.Background(), srv.Pipe(), nobody{})
 	if c.o.Passive {
 		c.working.Go(func() { c.yieldWhenWanted(s) })
@@ -133,7 +133,7 @@ func (c *Client) yieldWhenWanted(s *session) {
 func (c *Client) visit(ctx context.Context, patience time.Duration) (*session, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	s := &session{dir: c.o.Store}
+	s := newSession(c.o.Store, nil)
 	conn, hello, err := s.connect(ctx, nobody{})
 	if err != nil {
 		return nil, err

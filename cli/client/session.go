@@ -17,9 +17,18 @@ import (
 type session struct {
 	server *server.Server
 	dir    string
+	room   chan struct{} // of maxCalls
 
 	mu    sync.Mutex
 	calls *server.Conn // for calls; what is followed has connections of its own
+}
+
+// maxCalls bounds the calls under way: a server refuses more than a few of them
+// from one connection. The others wait here.
+const maxCalls = 256
+
+func newSession(dir string, srv *server.Server) *session {
+	return &session{server: srv, dir: dir, room: make(chan struct{}, maxCalls)}
 }
 
 // errLost says that the connection broke before the answer came: nobody knows
@@ -77,6 +86,19 @@ func (s *session) revive() bool {
 	defer s.mu.Unlock()
 	s.calls = server.NewConn(context.Background(), s.server.Pipe(), nobody{})
 	return true
+}
+
+// call makes a call over the connection for calls, which it returns, once
+// there is room.
+func (s *session) call(ctx context.Context, method string, params, result any) (*server.Conn, error) {
+	conn := s.conn()
+	select {
+	case s.room <- struct{}{}:
+		defer func() { <-s.room }()
+	case <-ctx.Done():
+		return conn, ctx.Err()
+	}
+	return conn, call(ctx, conn, method, params, result)
 }
 
 // close ends the session, and gives the store up if we hold it.

@@ -36,7 +36,7 @@ const (
 
 // SubmitParams are all that a run needs from outside.
 type SubmitParams struct {
-	Document json.RawMessage            `json:"document"` // protocols.Workflow, compiled and expanded
+	Document json.RawMessage            `json:"document,omitempty"` // protocols.Workflow, compiled and expanded
 	Setup    replay.Setup               `json:"setup"`
 	Inputs   map[string]json.RawMessage `json:"inputs,omitempty"`
 	Env      map[string]string          `json:"env,omitempty"`   // the variables that the document names

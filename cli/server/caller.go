@@ -19,6 +19,9 @@ import (
 // call waits for would never be read.
 const maxCalls = 1024
 
+// greeting is how long a connection has to prove itself, if it has to.
+const greeting = 10 * time.Second
+
 // parting is how long a connection has, when we leave, to take its last
 // answers and events.
 const parting = time.Second
@@ -31,7 +34,8 @@ type caller struct {
 	conn   *Conn
 	// token is what the client has to prove itself with, "" once it has or
 	// when the transport has seen to it. Only the read loop touches it.
-	token string
+	token  string
+	proven chan struct{} // closed when it has proved itself
 
 	mu      sync.Mutex
 	calls   int
@@ -41,7 +45,7 @@ type caller struct {
 
 // serve talks to a client until it goes or we leave.
 func (s *Server) serve(ctx context.Context, rwc io.ReadWriteCloser, token string, local bool) {
-	c := &caller{server: s, peer: &Peer{local: local}, token: token}
+	c := &caller{server: s, peer: &Peer{local: local}, token: token, proven: make(chan struct{})}
 	c.peer.notify = func(ctx context.Context, method string, params any) error {
 		return c.conn.Notify(ctx, method, params)
 	}
@@ -52,16 +56,31 @@ func (s *Server) serve(ctx context.Context, rwc io.ReadWriteCloser, token string
 	ready := make(chan struct{})
 	c.conn = newConn(ctx, st, jsonrpc2.Handler(awaiting{ready, c}))
 	close(ready)
-	select {
-	case <-c.conn.Ended():
-	case <-s.quit:
-		c.part()
+	if token == "" || c.awaitProof() {
+		select {
+		case <-c.conn.Ended():
+		case <-s.quit:
+		}
 	}
+	c.part()
 	c.conn.Close()
 	<-c.conn.Ended()
-	c.part()
 	c.working.Wait()
 	c.peer.wait()
+}
+
+// awaitProof tells whether the client proves himself in time.
+func (c *caller) awaitProof() bool {
+	limit := time.NewTimer(greeting)
+	defer limit.Stop()
+	select {
+	case <-c.proven:
+		return true
+	case <-limit.C:
+	case <-c.conn.Ended():
+	case <-c.server.quit:
+	}
+	return false
 }
 
 // awaiting holds the first message until its caller knows its connection.
@@ -193,5 +212,6 @@ func (c *caller) prove(req *jsonrpc2.Request) bool {
 		return false
 	}
 	c.token, c.conn.stream.limit = "", MaxFrame
+	close(c.proven)
 	return true
 }

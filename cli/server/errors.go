@@ -26,6 +26,11 @@ func asError(err error) *protocols.Error {
 	return protocols.Errorf(protocols.InternalError, "%v", err)
 }
 
+func isCode(err error, code protocols.Code) bool {
+	var e *protocols.Error
+	return errors.As(err, &e) && e.Code == code
+}
+
 // toWire makes an error one of JSON-RPC's.
 func toWire(err error) *jsonrpc2.Error {
 	e := asError(err)

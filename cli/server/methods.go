@@ -36,7 +36,7 @@ func Methods() []Method {
 			(*Server).resume),
 		method(WorkflowResumeAll, "Takes on every unfinished run that nobody holds and that isn't parked.",
 			(*Server).resumeAll),
-		method(WorkflowInterrupt, "Lets nothing new of a run start until it is resumed; with force its attempts are stopped and will be tried again.",
+		method(WorkflowInterrupt, "Lets nothing new of a run start until it is resumed; with force its attempts are stopped and will be tried again. A run that nobody runs is fine.",
 			(*Server).interrupt),
 		method(WorkflowCancel, "Asks for a run's early end and doesn't wait for it. A run that has ended gives WORKFLOW_INVALID_STATE.",
 			(*Server).cancel),

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 
 	"gleitzeit/protocols"
 	"gleitzeit/replay"
@@ -110,17 +109,23 @@ func (s *Server) resumeAll(ctx context.Context, c *Call, _ empty) (r RunsResult,
 	return r, nil
 }
 
-func (s *Server) interrupt(ctx context.Context, c *Call, p InterruptParams) (r RunResult, err error) {
-	ref, err := s.findLive(p.ID)
+// interrupt is fine with a run that nobody runs, or not any more: nothing new
+// of it starts.
+func (s *Server) interrupt(ctx context.Context, _ *Call, p InterruptParams) (r RunResult, err error) {
+	ref, err := s.find(p.ID)
 	if err != nil {
 		return r, err
 	}
 	r.ID = ref.id
 	running := s.current()
-	if running == nil {
-		return r, nil // nobody runs it
+	if running == nil || replay.Ends(ref.head) {
+		return r, nil
 	}
-	return r, s.unlessEnded(ref, running.Interrupt(ctx, ref.number, p.By, p.Force))
+	err = s.unlessEnded(ref, running.Interrupt(ctx, ref.number, p.By, p.Force))
+	if isCode(err, protocols.WorkflowInvalidState) {
+		return r, nil
+	}
+	return r, err
 }
 
 func (s *Server) cancel(ctx context.Context, c *Call, p CancelParams) (r RunResult, err error) {
@@ -140,8 +145,7 @@ func (s *Server) cancel(ctx context.Context, c *Call, p CancelParams) (r RunResu
 // unlessEnded explains a scheduler's error about a run that it didn't find: it
 // has ended since we looked.
 func (s *Server) unlessEnded(ref runRef, err error) error {
-	var e *protocols.Error
-	if !errors.As(err, &e) || e.Code != protocols.WorkflowNotFound {
+	if !isCode(err, protocols.WorkflowNotFound) {
 		return err
 	}
 	if _, ended := s.findLive(ref.id); ended != nil {
