@@ -34,7 +34,10 @@ type Workflow struct {
 	MaxParallel int `json:"max_parallel,omitempty"`
 	// ErrorStrategy is what a failed task does to the others.
 	ErrorStrategy ErrorStrategy `json:"error_strategy,omitempty"`
-	// Tasks in the order of the file; indexes into it are used everywhere.
+	// Budget bounds what the run may cost.
+	Budget *Budget `json:"budget,omitempty"`
+	// Tasks in the order of the file, then those of on_success, on_failure and
+	// finally; indexes into it are used everywhere.
 	Tasks []*Task `json:"tasks"`
 	// Outputs in the order of the file; they may hold references.
 	Outputs []Output `json:"outputs,omitempty"`
@@ -93,6 +96,81 @@ type Task struct {
 	Retry           *Retry            `json:"retry,omitempty"`   // nil: one attempt
 	ContinueOnError bool              `json:"continue_on_error,omitempty"`
 	OnCrash         OnCrash           `json:"on_crash,omitempty"`
+	// If decides whether the task runs, once its dependencies have ended.
+	// nil means success().
+	If *Expression `json:"if,omitempty"`
+	// Foreach makes one instance of the task per item.
+	Foreach *Foreach `json:"foreach,omitempty"`
+	// Repeat runs the task again until its condition holds.
+	Repeat *Repeat `json:"repeat,omitempty"`
+	// Hook says at which end of the run the task runs; "" for an ordinary one.
+	Hook Hook `json:"hook,omitempty"`
+	// Cache lets an earlier result of the same call stand for this one.
+	Cache *Cache `json:"cache,omitempty"`
+	// Budget bounds what the task may cost.
+	Budget *Budget `json:"budget,omitempty"`
+}
+
+// Expression is a condition of the small expression language.
+type Expression struct {
+	Text string `json:"text"` // without ${ and }
+	// Status tells that it calls success(), failure(), always() or
+	// cancelled(): then it is asked also when a dependency has failed.
+	Status bool `json:"status,omitempty"`
+	// References are the indexes of the tasks that it looks at, sorted.
+	References []int `json:"references,omitempty"`
+}
+
+// Foreach makes one instance of a task per item (language.md, "Keys").
+type Foreach struct {
+	// Items is a list or a map, or a string that is one whole ${…}.
+	Items json.RawMessage `json:"items"`
+	// References are the indexes of the tasks that Items looks at, sorted.
+	References []int `json:"references,omitempty"`
+	// As is the name under which parameters see the item; "item" unless said
+	// otherwise.
+	As string `json:"as"`
+	// Key names each item; a text with references to the item, or "".
+	Key string `json:"key,omitempty"`
+	// MaxParallel bounds the running instances, zero means no bound.
+	MaxParallel int `json:"max_parallel,omitempty"`
+	// FailFast starts no further instance once one has failed, and fails the
+	// task. Else failed items are null in the result.
+	FailFast bool `json:"fail_fast"`
+	// Collect is what of each instance's result goes into the task's: a path
+	// such as "text", "" for all of it.
+	Collect string `json:"collect,omitempty"`
+}
+
+// Repeat runs a task again until a condition on its result holds.
+type Repeat struct {
+	Until         Expression `json:"until"` // sees the task's own latest result under its id
+	MaxIterations int        `json:"max_iterations"`
+	Interval      Duration   `json:"interval,omitempty"`
+}
+
+// Hook says at which end of a run a task runs.
+type Hook string
+
+// The hooks, in the order in which they run: one of the first two, then the
+// third.
+const (
+	OnSuccess Hook = "on_success"
+	OnFailure Hook = "on_failure"
+	Finally   Hook = "finally"
+)
+
+// Cache lets an earlier result of the same call stand for a new one.
+type Cache struct {
+	TTL Duration `json:"ttl"`           // how long a result stands; 24 h unless said otherwise
+	Key string   `json:"key,omitempty"` // a text with references, instead of the parameters
+}
+
+// Budget bounds what a run or a task may cost.
+type Budget struct {
+	Tokens   int64   `json:"tokens,omitempty"` // zero: no bound
+	USD      float64 `json:"usd,omitempty"`    // zero: no bound
+	OnExceed string  `json:"on_exceed"`        // fail or pause
 }
 
 // Retry says how often and when a failed attempt is tried again

@@ -19,6 +19,25 @@ type Scope struct {
 	// the task's own env come before it.
 	Env map[string]string
 	Run RunValue
+	// Item is the foreach item that the parameters are filled in for; nil
+	// outside of a foreach.
+	Item *ItemValue
+	// Status is what the status functions of expressions answer.
+	Status StatusValue
+}
+
+// ItemValue is what ${item} and ${item_index} see.
+type ItemValue struct {
+	Value json.RawMessage
+	Index int
+	Key   string
+}
+
+// StatusValue is what success(), failure() and cancelled() answer.
+type StatusValue struct {
+	Success   bool // all direct dependencies ended well
+	Failure   bool // some ancestor failed
+	Cancelled bool // the run is being cancelled
 }
 
 // TaskValue is what a reference may see of an ended task.
