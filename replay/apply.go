@@ -47,10 +47,10 @@ func (s *State) apply(r *Run, f Fact) {
 	case *TaskStarted:
 		t := &r.Tasks[e.Task]
 		s.unready(r, e.Task)
-		t.Status, t.Attempts, t.Started, t.Due = TaskRunning, e.Attempt, f.At, time.Time{}
-		r.Running++
+		t.Attempts, t.Started, t.Due = e.Attempt, f.At, time.Time{}
+		r.set(e.Task, TaskRunning)
 		s.Running++
-		s.group(r.Plan, e.Task).Running++
+		s.group(r.Plan, r.Def(e.Task)).Running++
 	case *TaskCompleted:
 		t := s.leave(r, e.Task)
 		t.Result, t.Error = e.Result.kept(), nil
@@ -60,7 +60,8 @@ func (s *State) apply(r *Run, f Fact) {
 		s.ended(r, e.Task, TaskIsCompleted, f.At, e.Duration)
 	case *TaskRetrying:
 		t := s.reported(r, e.Task)
-		t.Status, t.Error, t.Due, t.Duration = TaskWaitsToRetry, e.Error, e.At, time.Duration(e.Duration)
+		t.Error, t.Due, t.Duration = e.Error, e.At, time.Duration(e.Duration)
+		r.set(e.Task, TaskWaitsToRetry)
 		s.alarm(r, e.Task)
 	case *TaskDue:
 		s.unalarm(r, e.Task)
@@ -84,24 +85,39 @@ func (s *State) apply(r *Run, f Fact) {
 		t := s.reported(r, e.Task)
 		t.Uncounted++
 		t.Lost++
-		t.Status = TaskDoubtful
+		r.set(e.Task, TaskDoubtful)
 		if e.Action == protocols.CrashRetry {
 			s.ready(r, e.Task)
 		}
 	case *TaskWaiting:
 		t := s.reported(r, e.Task)
-		t.Status, t.Wait, t.Due = TaskWaits, &e.Wait, e.Wait.Until
+		t.Wait, t.Due = &e.Wait, e.Wait.Until
+		r.set(e.Task, TaskWaits)
 		s.alarm(r, e.Task)
 	case *SignalReceived:
 		r.Signals = append(r.Signals, Signal{e.Name, e.Data.kept()})
 	case *ApprovalDecided: // what follows from it is said by events of their own
 	case *TaskAnswered:
 		s.ready(r, e.Task)
-	case *OutputsRequested:
-		r.Outputs = true
+	case *EvaluationRequested:
+		r.evaluates(e)
+	case *ConditionMet:
+		s.start(r, e.Task)
+	case *TaskExpanded:
+		s.expanded(r, e)
+	case *TaskIterated:
+		t := s.reported(r, e.Task)
+		t.Result, t.Error, t.Iteration, t.Duration = e.Result.kept(), nil, e.Iteration, time.Duration(e.Duration)
+	case *TaskRepeating:
+		t := &r.Tasks[e.Task]
+		t.Earlier, t.Due = t.Attempts-t.Uncounted, e.At
+		r.set(e.Task, TaskWaitsToRetry)
+		s.alarm(r, e.Task)
+	case *HooksStarted:
+		s.hooks(r, e.Hook)
 	case *CancelRequested:
 		s.disarm(r)
-		r.Cancel, r.CancelBy = e.Reason, e.By
+		r.Cancel, r.CancelBy, r.cancelHook = e.Reason, e.By, r.Hook
 	case *WorkflowInterrupted:
 		s.release(r)
 		r.Interrupted = true
@@ -142,7 +158,7 @@ func (s *State) freeSlots(r *Run) {
 	for i := range r.Tasks {
 		if r.Tasks[i].Status == TaskRunning {
 			s.Running--
-			s.group(r.Plan, i).Running--
+			s.group(r.Plan, r.Def(i)).Running--
 		}
 	}
 }
@@ -152,7 +168,7 @@ func (s *State) submitted(f Fact, e *WorkflowSubmitted) {
 	r := &Run{
 		Number: e.Number, Plan: plan, Submitted: e.kept(), At: f.At, Seq: f.Seq, Last: f.At,
 		Deadline: e.Deadline, Held: true, heldAt: f.Seq, FailedTask: -1,
-		Tasks: make([]Task, len(plan.Workflow.Tasks)), Open: len(plan.Workflow.Tasks),
+		Tasks: make([]Task, len(plan.Workflow.Tasks)),
 	}
 	s.runs[r.Number] = r
 	if e.Key != "" {
@@ -160,14 +176,66 @@ func (s *State) submitted(f Fact, e *WorkflowSubmitted) {
 	}
 	for i, t := range plan.Workflow.Tasks {
 		r.Tasks[i].waiting = len(t.Dependencies)
+		r.count(i, 1)
 	}
 	s.arm(r)
 	for i := range r.Tasks {
-		if r.Tasks[i].waiting == 0 {
-			s.ready(r, i)
-		}
+		s.letGo(r, i)
 	}
 	s.note(r)
+}
+
+// hooks lets the tasks of a hook take part.
+func (s *State) hooks(r *Run, h protocols.Hook) {
+	r.Hook = h
+	for i, t := range r.Plan.Workflow.Tasks {
+		if t.Hook == h {
+			r.count(i, 1)
+		}
+	}
+	for i, t := range r.Plan.Workflow.Tasks {
+		if t.Hook == h {
+			s.letGo(r, i)
+		}
+	}
+}
+
+// letGo lets a pending task go on that waits for no other task.
+func (s *State) letGo(r *Run, task int) {
+	t := &r.Tasks[task]
+	if t.Status != TaskPending || t.waiting > 0 || !r.begun(r.Task(task).Hook) || r.isDoomed(task) {
+		return
+	}
+	if r.Task(task).If != nil {
+		r.ask(task, AskCondition)
+		return
+	}
+	if !r.Stopping() {
+		s.start(r, task)
+	}
+}
+
+// start makes a task ready, or has its items found out first.
+func (s *State) start(r *Run, task int) {
+	if r.Task(task).Foreach != nil && r.Tasks[task].Of == 0 {
+		r.set(task, TaskPending)
+		r.ask(task, AskItems)
+		return
+	}
+	s.ready(r, task)
+}
+
+// evaluates notes that a worker finds something out.
+func (r *Run) evaluates(e *EvaluationRequested) {
+	if e.What == AskOutputs {
+		r.Outputs = true
+	}
+	for _, i := range e.Tasks {
+		delete(r.undecided, i)
+		r.count(i, -1)
+		r.Tasks[i].Status, r.Tasks[i].Asked = TaskEvaluates, e.What
+		r.count(i, 1)
+	}
 }
 
 // use counts one more run of the plan and returns the one that all of them
@@ -218,7 +286,10 @@ func (t *Task) timed() bool {
 
 // ready makes a task ready and, if somebody holds the run, lets it queue.
 func (s *State) ready(r *Run, task int) {
-	r.Tasks[task].Status = TaskReady
+	r.set(task, TaskReady)
+	if r.Failing(task) {
+		r.ask(r.Def(task), noMoreItems)
+	}
 	if r.Active() {
 		s.enqueue(r, task)
 	}
@@ -227,7 +298,7 @@ func (s *State) ready(r *Run, task int) {
 func (s *State) enqueue(r *Run, task int) {
 	item := r.item(task)
 	if r.Plan.Workflow.MaxParallel == 0 {
-		s.group(r.Plan, task).ready.ReplaceOrInsert(item)
+		s.group(r.Plan, r.Def(task)).ready.ReplaceOrInsert(item)
 		return
 	}
 	if r.backlog == nil {
@@ -255,16 +326,16 @@ func (s *State) offer(r *Run) {
 			}
 			r.front.Delete(last)
 			r.backlog.ReplaceOrInsert(last)
-			s.group(r.Plan, last.Task).ready.Delete(last)
+			s.group(r.Plan, r.Def(last.Task)).ready.Delete(last)
 		}
 		r.backlog.Delete(best)
 		r.front.ReplaceOrInsert(best)
-		s.group(r.Plan, best.Task).ready.ReplaceOrInsert(best)
+		s.group(r.Plan, r.Def(best.Task)).ready.ReplaceOrInsert(best)
 	}
 }
 
 func (r *Run) item(task int) Ready {
-	p := r.Plan.Workflow.Tasks[task].Priority
+	p := r.Task(task).Priority
 	if p == protocols.Normal {
 		p = r.Submitted.Priority
 	}
@@ -277,7 +348,7 @@ func (s *State) unready(r *Run, task int) {
 		return
 	}
 	item := r.item(task)
-	s.group(r.Plan, task).ready.Delete(item)
+	s.group(r.Plan, r.Def(task)).ready.Delete(item)
 	if r.backlog != nil {
 		r.front.Delete(item)
 		r.backlog.Delete(item)
@@ -290,13 +361,12 @@ func (s *State) reported(r *Run, task int) *Task {
 	if t.Status != TaskRunning {
 		return t
 	}
-	t.Status = TaskPending
-	r.Running--
+	r.set(task, TaskPending)
 	if r.Doubt {
 		r.Doubt = r.Running > 0
 	} else {
 		s.Running--
-		s.group(r.Plan, task).Running--
+		s.group(r.Plan, r.Def(task)).Running--
 	}
 	s.offer(r)
 	return t
@@ -319,22 +389,26 @@ func (s *State) leave(r *Run, task int) *Task {
 // ended ends a task and lets those that wait for it know.
 func (s *State) ended(r *Run, task int, status TaskStatus, at time.Time, d protocols.Duration) {
 	t := &r.Tasks[task]
-	t.Status, t.Ended, t.Duration, t.Due = status, at, time.Duration(d), time.Time{}
-	r.Open--
+	t.Ended, t.Duration, t.Due = at, time.Duration(d), time.Time{}
+	r.set(task, status)
 	delete(r.doomed, task)
-	good := r.good(task)
-	if !good {
+	delete(r.undecided, task)
+	if t.Of > 0 {
+		s.itemEnded(r, t.Of-1, task)
+		return
+	}
+	if t.Each != nil {
+		r.forgetItems(t.Each)
+	}
+	if !r.Good(task) {
 		if status == TaskIsFailed && r.FailedTask < 0 {
 			r.FailedTask = task
 		}
 		r.doom(task)
 	}
 	for _, d := range r.Plan.dependents[task] {
-		w := &r.Tasks[d]
-		w.waiting--
-		if good && w.waiting == 0 && w.Status == TaskPending && !r.isDoomed(int(d)) && !r.Stopping() {
-			s.ready(r, int(d))
-		}
+		r.Tasks[d].waiting--
+		s.letGo(r, int(d))
 	}
 }
 

@@ -35,6 +35,9 @@ type savedRun struct {
 	Paused      bool               `json:"paused,omitempty"`
 	PausedAt    time.Time          `json:"paused_at,omitzero"`
 	Signals     []Signal           `json:"signals,omitempty"`
+	CancelHook  protocols.Hook     `json:"cancel_hook,omitempty"`
+	Hook        protocols.Hook     `json:"hook,omitempty"`
+	Undecided   map[int]Question   `json:"undecided,omitempty"`
 	Outputs     bool               `json:"outputs,omitempty"`
 	FailedTask  int                `json:"failed_task"`
 	Tasks       []savedTask        `json:"tasks"`
@@ -53,6 +56,20 @@ type savedTask struct {
 	Error     *protocols.Error `json:"x,omitempty"`
 	Reason    string           `json:"w,omitempty"`
 	Wait      *Wait            `json:"v,omitempty"`
+	Each      *savedEach       `json:"i,omitempty"`
+	Of        int              `json:"o,omitempty"`
+	Asked     Question         `json:"q,omitempty"`
+	Iteration int              `json:"n,omitempty"`
+	Earlier   int              `json:"p,omitempty"`
+}
+
+type savedEach struct {
+	First  int     `json:"f"`
+	Count  int     `json:"c"`
+	Size   int     `json:"s"`
+	Items  []Value `json:"i"`
+	Failed int     `json:"x"`
+	Next   int     `json:"n"`
 }
 
 // encodeRun writes a live run for its stream's checkpoint.
@@ -60,14 +77,34 @@ func encodeRun(r *Run) ([]byte, error) {
 	s := savedRun{
 		Submitted: r.Submitted, At: r.At, Last: r.Last, Deadline: r.Deadline,
 		Held: r.Held, HeldAt: r.heldAt, Doubt: r.Doubt, Cancel: r.Cancel, CancelBy: r.CancelBy,
-		Parked: r.Parked, Interrupted: r.Interrupted, Paused: r.Paused, PausedAt: r.PausedAt, Signals: r.Signals, Outputs: r.Outputs, FailedTask: r.FailedTask,
+		Parked: r.Parked, Interrupted: r.Interrupted, Paused: r.Paused, PausedAt: r.PausedAt, Signals: r.Signals,
+		CancelHook: r.cancelHook, Hook: r.Hook, Undecided: r.undecided, Outputs: r.Outputs, FailedTask: r.FailedTask,
 		Tasks: make([]savedTask, len(r.Tasks)),
 	}
 	for i, t := range r.Tasks {
-		s.Tasks[i] = savedTask{t.Status, t.Attempts, t.Lost, t.Uncounted, t.Started, t.Ended, t.Due,
-			t.Duration, t.Result, t.Error, t.Reason, t.Wait}
+		s.Tasks[i] = saveTask(&t)
 	}
 	return marshal(s)
+}
+
+func saveTask(t *Task) savedTask {
+	s := savedTask{Status: t.Status, Attempts: t.Attempts, Lost: t.Lost, Uncounted: t.Uncounted, Started: t.Started,
+		Ended: t.Ended, Due: t.Due, Duration: t.Duration, Result: t.Result, Error: t.Error, Reason: t.Reason, Wait: t.Wait,
+		Of: t.Of, Asked: t.Asked, Iteration: t.Iteration, Earlier: t.Earlier}
+	if e := t.Each; e != nil {
+		s.Each = &savedEach{e.First, e.Count, e.Size, e.Items, e.Failed, e.next}
+	}
+	return s
+}
+
+func (s *savedTask) restore() Task {
+	t := Task{Status: s.Status, Attempts: s.Attempts, Lost: s.Lost, Uncounted: s.Uncounted, Started: s.Started,
+		Ended: s.Ended, Due: s.Due, Duration: s.Duration, Result: s.Result, Error: s.Error, Reason: s.Reason, Wait: s.Wait,
+		Of: s.Of, Asked: s.Asked, Iteration: s.Iteration, Earlier: s.Earlier}
+	if e := s.Each; e != nil {
+		t.Each = &Each{First: e.First, Count: e.Count, Size: e.Size, Items: e.Items, Failed: e.Failed, next: e.Next}
+	}
+	return t
 }
 
 // restoreRun puts a run from its checkpoint into the state.
@@ -84,18 +121,18 @@ func (s *State) restoreRun(c *Codec, cp eventlog.Checkpoint) error {
 	if err != nil {
 		return fmt.Errorf("checkpoint of %s: %w", cp.Stream, err)
 	}
-	if len(v.Tasks) != len(plan.Workflow.Tasks) {
+	if len(v.Tasks) < len(plan.Workflow.Tasks) {
 		return fmt.Errorf("checkpoint of %s: %d tasks, its document has %d", cp.Stream, len(v.Tasks), len(plan.Workflow.Tasks))
 	}
 	r := &Run{
 		Number: number, Plan: s.use(plan), Submitted: v.Submitted, At: v.At, Seq: cp.At, Last: v.Last,
 		Deadline: v.Deadline, Held: v.Held, heldAt: v.HeldAt, Doubt: v.Doubt, Cancel: v.Cancel,
-		CancelBy: v.CancelBy, Parked: v.Parked, Interrupted: v.Interrupted, Paused: v.Paused, PausedAt: v.PausedAt, Signals: v.Signals, Outputs: v.Outputs,
+		CancelBy: v.CancelBy, Parked: v.Parked, Interrupted: v.Interrupted, Paused: v.Paused, PausedAt: v.PausedAt, Signals: v.Signals,
+		cancelHook: v.CancelHook, Hook: v.Hook, undecided: v.Undecided, Outputs: v.Outputs,
 		FailedTask: v.FailedTask, Tasks: make([]Task, len(v.Tasks)),
 	}
 	for i, t := range v.Tasks {
-		r.Tasks[i] = Task{t.Status, t.Attempts, t.Lost, t.Uncounted, t.Started, t.Ended, t.Due,
-			t.Duration, t.Result, t.Error, t.Reason, t.Wait, 0}
+		r.Tasks[i] = t.restore()
 	}
 	s.adopt(r)
 	return nil
@@ -109,26 +146,10 @@ func (s *State) adopt(r *Run) {
 		s.keys[r.Submitted.Key] = r.Number
 	}
 	for i := range r.Tasks {
-		t := &r.Tasks[i]
-		for _, d := range r.Plan.Workflow.Tasks[i].Dependencies {
-			if !r.Tasks[d].Status.Ended() {
-				t.waiting++
-			}
-		}
-		if t.Status.Ended() {
-			continue
-		}
-		r.Open++
-		if t.Status == TaskRunning {
-			r.Running++
-			if !r.Doubt {
-				s.Running++
-				s.group(r.Plan, i).Running++
-			}
-		}
+		s.adoptTask(r, i)
 	}
-	for i := range r.Tasks {
-		if t := r.Tasks[i].Status; t.Ended() && !r.good(i) {
+	for i := range r.Plan.Workflow.Tasks {
+		if t := r.Tasks[i].Status; t.Ended() && !r.Good(i) {
 			r.doom(i)
 		}
 	}
@@ -144,4 +165,28 @@ func (s *State) restoreSystem(cp eventlog.Checkpoint) error {
 	}
 	s.Seq, s.Time, s.NextRun, s.Life = cp.At, v.Time, v.NextRun, v.Life
 	return nil
+}
+
+// adoptTask counts a restored task and what holds it.
+func (s *State) adoptTask(r *Run, i int) {
+	t := &r.Tasks[i]
+	r.count(i, 1)
+	if t.Status == TaskRunning && !r.Doubt {
+		s.Running++
+		s.group(r.Plan, r.Def(i)).Running++
+	}
+	if t.Of > 0 {
+		if e := r.Tasks[t.Of-1].Each; !t.Status.Ended() {
+			e.left++
+			if i-e.First < e.next {
+				e.live++
+			}
+		}
+		return
+	}
+	for _, d := range r.Task(i).Dependencies {
+		if !r.Tasks[d].Status.Ended() {
+			t.waiting++
+		}
+	}
 }

@@ -14,32 +14,37 @@ import (
 // table says which struct each name on disk is read into. An old version of
 // an event stays a row for ever: one that lifts it to today's struct.
 var table = map[string]func() Event{
-	"system.started":             func() Event { return new(SystemStarted) },
-	"workflow.submitted":         func() Event { return new(WorkflowSubmitted) },
-	"task.started":               func() Event { return new(TaskStarted) },
-	"task.completed":             func() Event { return new(TaskCompleted) },
-	"task.retrying":              func() Event { return new(TaskRetrying) },
-	"task.due":                   func() Event { return new(TaskDue) },
-	"task.failed":                func() Event { return new(TaskFailed) },
-	"task.skipped":               func() Event { return new(TaskSkipped) },
-	"task.cancelled":             func() Event { return new(TaskCancelled) },
-	"task.interrupted":           func() Event { return new(TaskInterrupted) },
-	"task.in_doubt":              func() Event { return new(TaskInDoubt) },
-	"task.answered":              func() Event { return new(TaskAnswered) },
-	"task.waiting":               func() Event { return new(TaskWaiting) },
-	"signal.received":            func() Event { return new(SignalReceived) },
-	"approval.decided":           func() Event { return new(ApprovalDecided) },
-	"workflow.paused":            func() Event { return new(WorkflowPaused) },
-	"workflow.unpaused":          func() Event { return new(WorkflowUnpaused) },
-	"workflow.outputs_requested": func() Event { return new(OutputsRequested) },
-	"workflow.cancel_requested":  func() Event { return new(CancelRequested) },
-	"workflow.interrupted":       func() Event { return new(WorkflowInterrupted) },
-	"workflow.resumed":           func() Event { return new(WorkflowResumed) },
-	"workflow.parked":            func() Event { return new(WorkflowParked) },
-	"workflow.completed":         func() Event { return new(WorkflowEnded) },
-	"workflow.failed":            func() Event { return new(WorkflowEnded) },
-	"workflow.cancelled":         func() Event { return new(WorkflowEnded) },
-	"workflow.timed_out":         func() Event { return new(WorkflowEnded) },
+	"system.started":            func() Event { return new(SystemStarted) },
+	"workflow.submitted":        func() Event { return new(WorkflowSubmitted) },
+	"task.started":              func() Event { return new(TaskStarted) },
+	"task.completed":            func() Event { return new(TaskCompleted) },
+	"task.retrying":             func() Event { return new(TaskRetrying) },
+	"task.due":                  func() Event { return new(TaskDue) },
+	"task.failed":               func() Event { return new(TaskFailed) },
+	"task.skipped":              func() Event { return new(TaskSkipped) },
+	"task.cancelled":            func() Event { return new(TaskCancelled) },
+	"task.interrupted":          func() Event { return new(TaskInterrupted) },
+	"task.in_doubt":             func() Event { return new(TaskInDoubt) },
+	"task.answered":             func() Event { return new(TaskAnswered) },
+	"task.waiting":              func() Event { return new(TaskWaiting) },
+	"signal.received":           func() Event { return new(SignalReceived) },
+	"approval.decided":          func() Event { return new(ApprovalDecided) },
+	"workflow.paused":           func() Event { return new(WorkflowPaused) },
+	"workflow.unpaused":         func() Event { return new(WorkflowUnpaused) },
+	"evaluation.requested":      func() Event { return new(EvaluationRequested) },
+	"task.condition_met":        func() Event { return new(ConditionMet) },
+	"task.expanded":             func() Event { return new(TaskExpanded) },
+	"task.iterated":             func() Event { return new(TaskIterated) },
+	"task.repeating":            func() Event { return new(TaskRepeating) },
+	"workflow.hooks_started":    func() Event { return new(HooksStarted) },
+	"workflow.cancel_requested": func() Event { return new(CancelRequested) },
+	"workflow.interrupted":      func() Event { return new(WorkflowInterrupted) },
+	"workflow.resumed":          func() Event { return new(WorkflowResumed) },
+	"workflow.parked":           func() Event { return new(WorkflowParked) },
+	"workflow.completed":        func() Event { return new(WorkflowEnded) },
+	"workflow.failed":           func() Event { return new(WorkflowEnded) },
+	"workflow.cancelled":        func() Event { return new(WorkflowEnded) },
+	"workflow.timed_out":        func() Event { return new(WorkflowEnded) },
 }
 
 // Types returns the names of all events, sorted.
@@ -56,6 +61,12 @@ func Encode(f Fact, b *eventlog.Batch) error {
 		e.put(b, &r)
 	case *TaskCompleted:
 		e.Result.put(b, &r)
+	case *TaskIterated:
+		e.Result.put(b, &r)
+	case *TaskExpanded:
+		for _, v := range e.Items {
+			v.put(b, &r)
+		}
 	case *SignalReceived:
 		e.Data.put(b, &r)
 	case *WorkflowEnded:
@@ -104,6 +115,9 @@ func (e *WorkflowSubmitted) kept() *WorkflowSubmitted {
 // Bring gives a new submission its plan and the values that go into the log
 // with it: document, setup and files.
 func (e *WorkflowSubmitted) Bring(p *Plan, values ...[]byte) { e.plan, e.values = p, values }
+
+// Plan returns the plan that the event was read or made with.
+func (e *WorkflowSubmitted) Plan() *Plan { return e.plan }
 
 // Codec reads facts from records. It is not for use by several goroutines.
 type Codec struct {

@@ -187,9 +187,73 @@ type WorkflowUnpaused struct {
 	Deadline time.Time `json:"deadline,omitzero"`
 }
 
-// OutputsRequested: all tasks have ended well enough, and the run's outputs
-// are being made.
-type OutputsRequested struct{}
+// EvaluationRequested: something that has to be found out before it goes on
+// is being found out, by a worker that loads the values (design.md, rule 7).
+// What is found is an event of its own, so that it is never looked at again.
+type EvaluationRequested struct {
+	What  Question `json:"what"`
+	Tasks []int    `json:"tasks,omitempty"` // none for the run's outputs
+}
+
+// Question is what an evaluation finds out.
+type Question string
+
+// The questions.
+const (
+	AskOutputs   Question = "outputs" // the run's result
+	AskCondition Question = "if"      // whether a task runs
+	AskItems     Question = "items"   // what a foreach goes over
+	AskCollect   Question = "collect" // a foreach's result
+	AskUntil     Question = "until"   // whether a repeat is done
+
+	// noMoreItems is not asked but decided: a failed item stops the others.
+	noMoreItems Question = "no_more_items"
+)
+
+// ConditionMet: a task's condition holds, it may run. (One that doesn't hold
+// skips its task.)
+type ConditionMet struct {
+	Task int `json:"task"`
+}
+
+// TaskExpanded: a foreach has its items, and one instance of the task for
+// each. The instances are tasks of the run after all others; they count up
+// from First.
+type TaskExpanded struct {
+	Task  int     `json:"task"`
+	First int     `json:"first"`
+	Count int     `json:"count"`
+	Size  int     `json:"size"`             // items in a chunk
+	Items []Value `json:"chunks,omitempty"` // lists of Item, Size in each
+}
+
+// Item is one item of a foreach, in a chunk of TaskExpanded.
+type Item struct {
+	Value json.RawMessage `json:"value"`
+	Key   string          `json:"key,omitempty"`
+}
+
+// TaskIterated: an attempt of a task with repeat succeeded; whether that was
+// the last iteration is asked next.
+type TaskIterated struct {
+	Task      int                `json:"task"`
+	Attempt   int                `json:"attempt"`
+	Iteration int                `json:"iteration"` // from 1
+	Result    Value              `json:"result"`
+	Duration  protocols.Duration `json:"duration"`
+}
+
+// TaskRepeating: the task runs again, at At.
+type TaskRepeating struct {
+	Task      int       `json:"task"`
+	Iteration int       `json:"iteration"` // the one to come
+	At        time.Time `json:"at"`
+}
+
+// HooksStarted: the tasks before have all ended, and those of a hook begin.
+type HooksStarted struct {
+	Hook protocols.Hook `json:"hook"`
+}
 
 // CancelRequested: the run is to end. Nothing new starts, what runs is told
 // to stop, and the run ends when the last attempt has reported.
@@ -259,7 +323,12 @@ func (*SignalReceived) Type() string      { return "signal.received" }
 func (*ApprovalDecided) Type() string     { return "approval.decided" }
 func (*WorkflowPaused) Type() string      { return "workflow.paused" }
 func (*WorkflowUnpaused) Type() string    { return "workflow.unpaused" }
-func (*OutputsRequested) Type() string    { return "workflow.outputs_requested" }
+func (*EvaluationRequested) Type() string { return "evaluation.requested" }
+func (*ConditionMet) Type() string        { return "task.condition_met" }
+func (*TaskExpanded) Type() string        { return "task.expanded" }
+func (*TaskIterated) Type() string        { return "task.iterated" }
+func (*TaskRepeating) Type() string       { return "task.repeating" }
+func (*HooksStarted) Type() string        { return "workflow.hooks_started" }
 func (*CancelRequested) Type() string     { return "workflow.cancel_requested" }
 func (*WorkflowInterrupted) Type() string { return "workflow.interrupted" }
 func (*WorkflowResumed) Type() string     { return "workflow.resumed" }

@@ -30,25 +30,28 @@ type recount struct {
 }
 
 func (c *recount) run(s *State, r *Run) error {
-	open, running := 0, 0
+	fresh := Run{Plan: r.Plan, Hook: r.Hook, Tasks: recounted(r.Tasks)}
+	for i := range r.Tasks {
+		fresh.count(i, 1)
+	}
+	if fresh.Open != r.Open || fresh.Running != r.Running || fresh.Idle != r.Idle {
+		return fmt.Errorf("run %d: %d open, %d running and %d idle, the counts say %d, %d and %d",
+			r.Number, fresh.Open, fresh.Running, fresh.Idle, r.Open, r.Running, r.Idle)
+	}
 	if r.Submitted.Key != "" {
 		c.keys++
 	}
 	if r.Active() && !r.Deadline.IsZero() && r.Cancel == "" {
 		c.timers[Timer{r.Deadline, r.Number, -1}] = true
 	}
-	doomed := map[int]bool{}
+	doomed := 0
 	for i := range r.Tasks {
 		t := &r.Tasks[i]
-		if !t.Status.Ended() {
-			open++
-		}
 		switch t.Status {
 		case TaskRunning:
-			running++
 			if !r.Doubt {
 				c.running++
-				c.groups[s.group(r.Plan, i)]++
+				c.groups[s.group(r.Plan, r.Def(i))]++
 			}
 		case TaskReady:
 			if r.Active() {
@@ -58,26 +61,80 @@ func (c *recount) run(s *State, r *Run) error {
 			if r.Active() && t.timed() {
 				c.timers[Timer{t.Due, r.Number, i}] = true
 			}
+		case TaskExpandedInto:
+			if err := r.checkEach(i, fresh.Tasks[i].Each.running); err != nil {
+				return err
+			}
 		case TaskPending:
-			waiting, bad := r.dependencies(i)
-			if waiting != t.waiting {
-				return fmt.Errorf("run %d task %d waits for %d tasks, the count says %d", r.Number, i, waiting, t.waiting)
+			bad, err := r.checkPending(i)
+			if err != nil {
+				return err
 			}
 			if bad {
-				doomed[i] = true
-			} else if waiting == 0 && !r.Stopping() {
-				return fmt.Errorf("run %d task %d is pending though nothing holds it", r.Number, i)
+				doomed++
 			}
 		}
 	}
-	if open != r.Open || running != r.Running {
-		return fmt.Errorf("run %d: %d open and %d running, the counts say %d and %d", r.Number, open, running, r.Open, r.Running)
-	}
-	if len(doomed) != len(r.doomed) {
-		return fmt.Errorf("run %d: %d doomed tasks, the index says %d", r.Number, len(doomed), len(r.doomed))
+	if doomed != len(r.doomed) {
+		return fmt.Errorf("run %d: %d doomed tasks, the index says %d", r.Number, doomed, len(r.doomed))
 	}
 	if r.needsDecision() {
 		c.unsettled = append(c.unsettled, r.Number)
+	}
+	return nil
+}
+
+// recounted copies tasks, with the counts of their instances at zero.
+func recounted(tasks []Task) []Task {
+	tasks = slices.Clone(tasks)
+	for i, t := range tasks {
+		if t.Each != nil {
+			e := *t.Each
+			e.running = 0
+			tasks[i].Each = &e
+		}
+	}
+	return tasks
+}
+
+// checkPending holds a pending task against its dependencies: something must
+// hold it back.
+func (r *Run) checkPending(i int) (doomed bool, err error) {
+	t := &r.Tasks[i]
+	if t.Of > 0 {
+		e := r.Tasks[t.Of-1].Each
+		if i-e.First < e.next && r.undecided[i] == "" {
+			return false, fmt.Errorf("run %d: instance %d was let go and is pending", r.Number, i)
+		}
+		return false, nil
+	}
+	waiting, bad := r.dependencies(i)
+	if waiting != t.waiting {
+		return false, fmt.Errorf("run %d task %d waits for %d tasks, the count says %d", r.Number, i, waiting, t.waiting)
+	}
+	bad = bad && !r.Spared(i)
+	free := waiting == 0 && !bad && r.begun(r.Task(i).Hook) && !(r.Stopping() && r.Task(i).If == nil)
+	if free && r.undecided[i] == "" {
+		return false, fmt.Errorf("run %d task %d is pending though nothing holds it", r.Number, i)
+	}
+	return bad, nil
+}
+
+// checkEach counts the instances of a foreach again.
+func (r *Run) checkEach(parent, running int) error {
+	e := r.Tasks[parent].Each
+	left, live := 0, 0
+	for k := range e.Count {
+		if !r.Tasks[e.First+k].Status.Ended() {
+			left++
+			if k < e.next {
+				live++
+			}
+		}
+	}
+	if left != e.left || live != e.live || running != e.running {
+		return fmt.Errorf("run %d task %d: %d instances left, %d let go and %d running, the counts say %d, %d and %d",
+			r.Number, parent, left, live, running, e.left, e.live, e.running)
 	}
 	return nil
 }
@@ -88,7 +145,7 @@ func (r *Run) dependencies(task int) (waiting int, bad bool) {
 	for _, d := range r.Plan.Task(task).Dependencies {
 		if !r.Tasks[d].Status.Ended() {
 			waiting++
-		} else if !r.good(d) {
+		} else if !r.Good(d) {
 			bad = true
 		}
 	}

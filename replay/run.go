@@ -1,6 +1,8 @@
 package replay
 
 import (
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/btree"
@@ -8,66 +10,6 @@ import (
 	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
 )
-
-// Status is where a run stands (language.md, "End of a run").
-type Status string
-
-// The statuses of a run. The last four are for ever.
-const (
-	Pending   Status = "pending"
-	Running   Status = "running"
-	Waiting   Status = "waiting"
-	Paused    Status = "paused"
-	Parked    Status = "parked"
-	Completed Status = "completed"
-	Failed    Status = "failed"
-	Cancelled Status = "cancelled"
-	TimedOut  Status = "timed_out"
-)
-
-// Ended tells whether the status is for ever.
-func (s Status) Ended() bool {
-	return s == Completed || s == Failed || s == Cancelled || s == TimedOut
-}
-
-// TaskStatus is where a task stands.
-type TaskStatus uint8
-
-// The statuses of a task. The last four are for ever.
-const (
-	TaskPending TaskStatus = iota
-	TaskReady
-	TaskRunning
-	TaskWaitsToRetry
-	TaskWaits    // for a time, a signal or an approval
-	TaskDoubtful // an attempt is in doubt and somebody has to say what becomes of it
-	TaskIsCompleted
-	TaskIsFailed
-	TaskIsSkipped
-	TaskIsCancelled
-)
-
-var taskStatusNames = [...]string{"pending", "ready", "running", "retrying", "waiting", "in_doubt",
-	"completed", "failed", "skipped", "cancelled"}
-
-// String returns the name that people and the wire see.
-func (t TaskStatus) String() string { return taskStatusNames[t] }
-
-// MarshalText writes the name.
-func (t TaskStatus) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
-
-// UnmarshalText reads the name; an unknown one reads as pending.
-func (t *TaskStatus) UnmarshalText(b []byte) error {
-	for i, n := range taskStatusNames {
-		if n == string(b) {
-			*t = TaskStatus(i)
-		}
-	}
-	return nil
-}
-
-// Ended tells whether the status is for ever.
-func (t TaskStatus) Ended() bool { return t >= TaskIsCompleted }
 
 // Run is one execution of a workflow.
 type Run struct {
@@ -86,19 +28,25 @@ type Run struct {
 	Doubt       bool // its running attempts are those of a dead process
 	Cancel      CancelReason
 	CancelBy    string
+	cancelHook  protocols.Hook // what ran when the cancel was requested
 	Parked      *WorkflowParked
 	Interrupted bool
 	Paused      bool
 	PausedAt    time.Time
-	Signals     []Signal // received and not taken yet, oldest first
-	Outputs     bool     // outputs have been requested
-	FailedTask  int      // the first task whose failure is the run's, or -1
-	Tasks       []Task
+	Signals     []Signal       // received and not taken yet, oldest first
+	Hook        protocols.Hook // the hook whose tasks run now, "" for the ordinary ones
+	Outputs     bool           // outputs have been requested
+	FailedTask  int            // the first task whose failure is the run's, or -1
 
-	Open    int // tasks that have not ended
+	// Tasks are the document's, and after them the instances of its foreaches.
+	Tasks []Task
+
+	Open    int // tasks that have not ended, of the hooks that have begun
 	Running int // attempts that have not reported
+	Idle    int // open tasks that neither run nor have instances that do, and that a failure stops
 
-	doomed map[int]int // pending tasks that can't run any more, and the task to blame
+	doomed    map[int]int      // pending tasks that can't run any more, and the task to blame
+	undecided map[int]Question // tasks about which something is to be asked or decided
 	// With max_parallel: the ready tasks that queue, never more than may run, and
 	// those that are held back.
 	front, backlog *btree.BTreeG[Ready]
@@ -111,16 +59,42 @@ type Task struct {
 	Attempts  int       // started, lost ones included
 	Lost      int       // lost to a crash since the run was last taken out of the park
 	Uncounted int       // attempts that don't count toward max_attempts: lost or interrupted ones
+	Iteration int       // of a repeat, from 1; 0 before the first has ended
+	Earlier   int       // counted attempts of earlier iterations
 	Started   time.Time // of the last attempt
 	Ended     time.Time
-	Due       time.Time // of the retry
+	Due       time.Time // of the retry, or of what it waits for
 	Duration  time.Duration
 	Result    Value
 	Error     *protocols.Error
-	Reason    string // why it was skipped
-	Wait      *Wait  // what it waits for
+	Reason    string   // why it was skipped
+	Wait      *Wait    // what it waits for
+	Each      *Each    // the instances, once a foreach has its items
+	Of        int      // of an instance: the task it is one of, plus 1
+	Asked     Question // what is being found out about it
 
 	waiting int // dependencies that have not ended
+}
+
+// Each is where the instances of a foreach stand.
+type Each struct {
+	First  int     // place of the first instance in Run.Tasks
+	Count  int     // how many there are
+	Size   int     // items in a chunk
+	Items  []Value // the chunks
+	Failed int     // the first instance that failed, or -1
+
+	next int // the first that has not been let go, for max_parallel
+	left int // instances that have not ended
+	live int // of those, the ones that have been let go
+
+	running int // instances that run, or of which something is being found out
+}
+
+// failing tells whether a failed instance stops the others.
+func (r *Run) failing(parent int) bool {
+	e := r.Tasks[parent].Each
+	return e != nil && e.Failed >= 0 && r.Task(parent).Foreach.FailFast
 }
 
 // Signal is a signal that nobody has taken yet.
@@ -129,9 +103,81 @@ type Signal struct {
 	Data Value  `json:"data,omitzero"`
 }
 
+// ID returns the run's readable id.
+func (r *Run) ID() string { return r.Submitted.ID }
+
+// Def returns the place in the document of a task: its own, or that of the
+// foreach whose instance it is.
+func (r *Run) Def(task int) int {
+	if of := r.Tasks[task].Of; of > 0 {
+		return of - 1
+	}
+	return task
+}
+
+// Task returns what the document says of a task.
+func (r *Run) Task(task int) *protocols.Task { return r.Plan.Workflow.Tasks[r.Def(task)] }
+
+// TaskID returns a task's id; that of an instance ends with its index.
+func (r *Run) TaskID(task int) string {
+	id := r.Task(task).ID
+	if r.Tasks[task].Of > 0 {
+		return fmt.Sprintf("%s[%d]", id, r.Item(task))
+	}
+	return id
+}
+
+// Item returns which item an instance is for, or -1.
+func (r *Run) Item(task int) int {
+	if of := r.Tasks[task].Of; of > 0 {
+		return task - r.Tasks[of-1].Each.First
+	}
+	return -1
+}
+
 // Active tells whether tasks may start: somebody runs it, and nobody has
 // paused it.
 func (r *Run) Active() bool { return r.Held && !r.Paused }
+
+// Stopping tells whether nothing new may start of what runs now: it is being
+// cancelled, or a failure stops it. Hooks that begin later run all the same.
+func (r *Run) Stopping() bool {
+	if r.Cancel != "" && r.cancelHook == r.Hook {
+		return true
+	}
+	return r.Hook == "" && r.FailedTask >= 0 && r.Plan.Workflow.ErrorStrategy != protocols.Continue
+}
+
+// Spared tells whether a task is asked its condition even when the run stops:
+// its condition calls a status function.
+func (r *Run) Spared(task int) bool {
+	c := r.Task(task).If
+	return c != nil && c.Status
+}
+
+// Doomed returns the pending tasks that can't run any more because of a task
+// they depend on, each with the task to blame.
+func (r *Run) Doomed() map[int]int { return r.doomed }
+
+// Undecided returns the tasks about which something is to be asked or
+// decided.
+func (r *Run) Undecided() map[int]Question { return r.undecided }
+
+// Group returns the attempt group of a task: its number changes only after a
+// known outcome, and so does the idempotency key made of it.
+func (t *Task) Group() int { return t.Attempts - t.Uncounted }
+
+// Made returns how many attempts count toward max_attempts.
+func (t *Task) Made() int { return t.Attempts - t.Uncounted - t.Earlier }
+
+// Failing tells whether the task is an instance whose foreach starts no more.
+func (r *Run) Failing(task int) bool {
+	of := r.Tasks[task].Of
+	return of > 0 && r.failing(of-1)
+}
+
+// Left returns how many instances have not ended.
+func (e *Each) Left() int { return e.left }
 
 // Pending returns the first signal of that name which nobody has taken.
 func (r *Run) Pending(name string) (Signal, bool) {
@@ -147,7 +193,7 @@ func (r *Run) Pending(name string) (Signal, bool) {
 func (r *Run) took(name string) {
 	for i, s := range r.Signals {
 		if s.Name == name {
-			r.Signals = append(r.Signals[:i:i], r.Signals[i+1:]...)
+			r.Signals = slices.Delete(slices.Clone(r.Signals), i, i+1)
 			return
 		}
 	}
@@ -163,61 +209,123 @@ func (r *Run) Waiter(signal string) int {
 	return -1
 }
 
-// ID returns the run's readable id.
-func (r *Run) ID() string { return r.Submitted.ID }
-
-// Stopping tells whether nothing new may start: the run is being cancelled,
-// or a failure stops it.
-func (r *Run) Stopping() bool {
-	return r.Cancel != "" || r.FailedTask >= 0 && r.Plan.Workflow.ErrorStrategy != protocols.Continue
+// HookTasks returns the tasks of a hook that have not ended.
+func (r *Run) HookTasks(h protocols.Hook) (tasks []int) {
+	for i, t := range r.Plan.Workflow.Tasks {
+		if t.Hook == h && !r.Tasks[i].Status.Ended() {
+			tasks = append(tasks, i)
+		}
+	}
+	return tasks
 }
 
-// Unstarted tells whether there are open tasks that don't run.
-func (r *Run) Unstarted() bool { return r.Open > r.Running }
+// IdleTasks returns the open tasks that a stop ends.
+func (r *Run) IdleTasks() (tasks []int) {
+	for i := range r.Tasks {
+		t := &r.Tasks[i]
+		if !t.Status.Ended() && t.Status != TaskRunning && !t.busy() && !r.Spared(i) && r.begun(r.Task(i).Hook) {
+			tasks = append(tasks, i)
+		}
+	}
+	return tasks
+}
 
-// Doomed returns the pending tasks that can't run any more because of a task
-// they depend on, each with the task to blame.
-func (r *Run) Doomed() map[int]int { return r.doomed }
+// Skipped tells whether an instance of the foreach was skipped.
+func (r *Run) Skipped(parent int) bool {
+	e := r.Tasks[parent].Each
+	return slices.ContainsFunc(r.Tasks[e.First:e.First+e.Count], func(t Task) bool { return t.Status == TaskIsSkipped })
+}
 
-// Group returns the attempt group of a task: its number changes only after a
-// known outcome, and so does the idempotency key made of it.
-func (t *Task) Group() int { return t.Attempts - t.Uncounted }
+// begun tells whether the tasks of the hook take part by now.
+func (r *Run) begun(h protocols.Hook) bool {
+	return h == "" || h == r.Hook || r.Hook == protocols.Finally
+}
+
+// EndHook returns which hook suits how the ordinary tasks ended: none for a
+// cancelled run.
+func (r *Run) EndHook() protocols.Hook {
+	switch {
+	case r.Cancel == CancelledByUser:
+		return ""
+	case r.Cancel == RunTimeout || r.FailedTask >= 0 && r.Task(r.FailedTask).Hook == "":
+		return protocols.OnFailure
+	}
+	return protocols.OnSuccess
+}
 
 // needsDecision tells whether something follows from what has happened.
 func (r *Run) needsDecision() bool {
-	if r.Doubt {
-		return false
-	}
 	switch {
+	case r.Doubt:
+		return false
 	case r.Open == 0:
 		return !r.Outputs || r.Cancel != ""
-	case r.Stopping():
-		return r.Unstarted()
+	case r.Stopping() && r.Idle > 0:
+		return true
 	}
-	return len(r.doomed) > 0
+	return len(r.doomed) > 0 || len(r.undecided) > 0
 }
 
-// good tells whether an ended task lets its dependents run.
-func (r *Run) good(task int) bool {
+// Good tells whether an ended task lets its dependents run.
+func (r *Run) Good(task int) bool {
 	t := r.Tasks[task].Status
-	return t == TaskIsCompleted || t == TaskIsFailed && r.Plan.Task(task).ContinueOnError
+	return t == TaskIsCompleted || t == TaskIsFailed && r.Task(task).ContinueOnError
 }
 
 // doom notes which tasks a badly ended one leaves without hope.
 func (r *Run) doom(task int) {
 	for _, d := range r.Plan.dependents[task] {
-		if r.Tasks[d].Status == TaskPending {
-			if r.doomed == nil {
-				r.doomed = map[int]int{}
-			}
-			if _, known := r.doomed[int(d)]; !known {
-				r.doomed[int(d)] = task
-			}
+		if r.Tasks[d].Status != TaskPending || r.Spared(int(d)) {
+			continue
+		}
+		if r.doomed == nil {
+			r.doomed = map[int]int{}
+		}
+		if _, known := r.doomed[int(d)]; !known {
+			r.doomed[int(d)] = task
 		}
 	}
 }
 
-// Counts says how many tasks stand where.
+// ask notes that something is to be asked or decided about a task.
+func (r *Run) ask(task int, q Question) {
+	if r.undecided == nil {
+		r.undecided = map[int]Question{}
+	}
+	r.undecided[task] = q
+}
+
+// set changes a task's status and keeps the counts.
+func (r *Run) set(task int, status TaskStatus) {
+	r.count(task, -1)
+	r.Tasks[task].Status = status
+	r.count(task, 1)
+}
+
+// count adds a task to the counts, or takes it out.
+func (r *Run) count(task, by int) {
+	t := &r.Tasks[task]
+	if t.Status.Ended() || !r.begun(r.Task(task).Hook) {
+		return
+	}
+	r.Open += by
+	if t.Of > 0 && (t.Status == TaskRunning || t.busy()) {
+		r.Tasks[t.Of-1].Each.running += by
+	}
+	switch {
+	case t.Status == TaskRunning:
+		r.Running += by
+	case !t.busy() && !r.Spared(task):
+		r.Idle += by
+	}
+}
+
+// busy tells whether work of the task that had started goes on.
+func (t *Task) busy() bool {
+	return t.Status == TaskExpandedInto || t.Status == TaskEvaluates && (t.Asked == AskCollect || t.Asked == AskUntil)
+}
+
+// Counts says how many tasks stand where. Instances don't count.
 type Counts struct {
 	Total     int `json:"total"`
 	Completed int `json:"completed,omitempty"`
@@ -230,8 +338,8 @@ type Counts struct {
 
 // Counts counts the run's tasks.
 func (r *Run) Counts() Counts {
-	c := Counts{Total: len(r.Tasks)}
-	for i := range r.Tasks {
+	c := Counts{Total: len(r.Plan.Workflow.Tasks)}
+	for i := range c.Total {
 		switch r.Tasks[i].Status {
 		case TaskIsCompleted:
 			c.Completed++
@@ -241,7 +349,7 @@ func (r *Run) Counts() Counts {
 			c.Skipped++
 		case TaskIsCancelled:
 			c.Cancelled++
-		case TaskRunning:
+		case TaskRunning, TaskExpandedInto:
 			c.Running++
 		default:
 			c.Waiting++

@@ -21,14 +21,43 @@ type Entry struct {
 	Event   Event        `json:"event"` // the fact itself
 }
 
-// Describe puts a fact of the run into words. w is the run's document.
-func Describe(f Fact, id string, w *protocols.Workflow) Entry {
-	e := Entry{Seq: f.Seq, Time: f.At, Run: id, Type: f.Event.Type(), Event: f.Event}
-	name := func(i int) string {
-		if i >= 0 && i < len(w.Tasks) {
-			return w.Tasks[i].ID
+// Narrator puts the facts of one run into words. It has to be told all of
+// them, in order.
+type Narrator struct {
+	id   string
+	w    *protocols.Workflow
+	each []*TaskExpanded // in the order of First
+}
+
+// NewNarrator returns the narrator of a run, by its id and document.
+func NewNarrator(id string, w *protocols.Workflow) *Narrator { return &Narrator{id: id, w: w} }
+
+// name is a task's id; that of an instance of a foreach ends with its index.
+func (n *Narrator) name(task int) string {
+	if task >= 0 && task < len(n.w.Tasks) {
+		return n.w.Tasks[task].ID
+	}
+	for i := len(n.each) - 1; i >= 0; i-- {
+		if e := n.each[i]; task >= e.First {
+			return fmt.Sprintf("%s[%d]", n.w.Tasks[e.Task].ID, task-e.First)
 		}
-		return fmt.Sprintf("task %d", i)
+	}
+	return fmt.Sprintf("task %d", task)
+}
+
+// Describe puts the next fact into words.
+func (n *Narrator) Describe(f Fact) Entry {
+	e := Entry{Seq: f.Seq, Time: f.At, Run: n.id, Type: f.Event.Type(), Event: f.Event}
+	if x, ok := f.Event.(*TaskExpanded); ok {
+		n.each = append(n.each, x)
+	}
+	name := n.name
+	names := func(tasks []int) string {
+		all := make([]string, len(tasks))
+		for i, t := range tasks {
+			all[i] = name(t)
+		}
+		return strings.Join(all, ", ")
 	}
 	of := func(task, attempt int) { e.Task, e.Attempt = name(task), attempt }
 	switch v := f.Event.(type) {
@@ -53,11 +82,7 @@ func Describe(f Fact, id string, w *protocols.Workflow) Entry {
 		of(v.Task, v.Attempt)
 		e.Text = "failed: " + explain(v.Error)
 	case *TaskSkipped:
-		names := make([]string, len(v.Tasks))
-		for i, t := range v.Tasks {
-			names[i] = name(t)
-		}
-		e.Task, e.Text = strings.Join(names, ", "), "skipped: "+v.Reason
+		e.Task, e.Text = names(v.Tasks), "skipped: "+v.Reason
 	case *TaskCancelled:
 		of(v.Task, v.Attempt)
 		e.Text = "cancelled"
@@ -92,8 +117,22 @@ func Describe(f Fact, id string, w *protocols.Workflow) Entry {
 	case *TaskAnswered:
 		of(v.Task, 0)
 		e.Text = "a person decided: " + string(v.Action)
-	case *OutputsRequested:
-		e.Text = "all tasks have ended; making the outputs"
+	case *EvaluationRequested:
+		e.Task, e.Text = names(v.Tasks), v.What.describe()
+	case *ConditionMet:
+		of(v.Task, 0)
+		e.Text = "its condition holds"
+	case *TaskExpanded:
+		of(v.Task, 0)
+		e.Text = fmt.Sprintf("has %d items", v.Count)
+	case *TaskIterated:
+		of(v.Task, v.Attempt)
+		e.Text = fmt.Sprintf("iteration %d ended in %s", v.Iteration, short(v.Duration))
+	case *TaskRepeating:
+		of(v.Task, 0)
+		e.Text = fmt.Sprintf("iteration %d is to come", v.Iteration)
+	case *HooksStarted:
+		e.Text = fmt.Sprintf("the tasks of %s begin", v.Hook)
 	case *CancelRequested:
 		e.Text = "cancel requested"
 		if v.Reason == RunTimeout {
@@ -124,6 +163,21 @@ func by(who string) string {
 		return ""
 	}
 	return " by " + who
+}
+
+// describe says in words what is being found out.
+func (q Question) describe() string {
+	switch q {
+	case AskOutputs:
+		return "all tasks have ended; making the outputs"
+	case AskCondition:
+		return "looking whether its condition holds"
+	case AskItems:
+		return "looking for its items"
+	case AskCollect:
+		return "all items have ended; collecting the results"
+	}
+	return "looking whether that was the last iteration"
 }
 
 // describe says in words what is waited for.
@@ -167,9 +221,9 @@ func short(d protocols.Duration) string {
 
 // Timeline returns the run's history in words.
 func (h *History) Timeline() []Entry {
-	entries := make([]Entry, len(h.Facts))
+	entries, n := make([]Entry, len(h.Facts)), NewNarrator(h.run.ID(), h.run.Plan.Workflow)
 	for i, f := range h.Facts {
-		entries[i] = Describe(f, h.run.ID(), h.run.Plan.Workflow)
+		entries[i] = n.Describe(f)
 	}
 	return entries
 }

@@ -198,7 +198,7 @@ func (r *Run) sooner(a, b int) bool {
 
 // waitOf says what one task waits for.
 func (r *Run) waitOf(task int) (kind, reason string) {
-	t, id := &r.Tasks[task], r.Plan.Task(task).ID
+	t, id := &r.Tasks[task], r.TaskID(task)
 	switch {
 	case t.Status == TaskWaitsToRetry:
 		return "retry", fmt.Sprintf("the retry of %q at %s", id, t.Due.Format(time.RFC3339))
@@ -214,10 +214,10 @@ func (r *Run) waitOf(task int) (kind, reason string) {
 }
 
 func viewTask(r *Run, i int, get func(eventlog.Hash) ([]byte, error)) (TaskView, error) {
-	t, d := &r.Tasks[i], r.Plan.Task(i)
-	v := TaskView{ID: d.ID, Method: d.Method, Status: t.Status, Reason: t.Reason, Attempts: t.Attempts, Started: t.Started,
+	t, d := &r.Tasks[i], r.Task(i)
+	v := TaskView{ID: r.TaskID(i), Method: d.Method, Status: t.Status, Reason: t.Reason, Attempts: t.Attempts, Started: t.Started,
 		Ended: t.Ended, Due: t.Due, DurationMS: t.Duration.Milliseconds(), Error: t.Error, ResultSize: t.Result.Size()}
-	if d.Name != d.ID {
+	if d.Name != d.ID && t.Of == 0 {
 		v.Name = d.Name
 	}
 	if t.Status == TaskRunning && r.Doubt {

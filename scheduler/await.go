@@ -48,7 +48,7 @@ func (s *Scheduler) await(ctx context.Context, j job) error {
 // command makes the wish to wait of the parameters.
 func (p waitParams) command(j job) (Await, error) {
 	cmd := Await{Run: j.run, Task: j.task, Attempt: j.attempt}
-	task := j.plan.Task(j.task)
+	task := j.plan.Task(j.def)
 	switch task.Method {
 	case "wait/timer":
 		cmd.Wait.Kind = replay.WaitTimer

@@ -101,10 +101,16 @@ type Unpause struct {
 	By  string
 }
 
-// Outputs is the outcome of the evaluation of a run's outputs.
-type Outputs struct {
+// Answer is what an evaluation found out.
+type Answer struct {
 	Run   uint64
-	Value replay.Value
+	What  replay.Question
+	Task  int
+	Yes   bool           // of a condition
+	Value replay.Value   // the outputs, or what a foreach collected
+	Items []replay.Value // chunks of a foreach's items
+	Count int            // how many items there are
+	Size  int            // items in a chunk
 	Error *protocols.Error
 }
 
@@ -114,7 +120,7 @@ func (Resume) command()    {}
 func (Interrupt) command() {}
 func (Cancel) command()    {}
 func (Finish) command()    {}
-func (Outputs) command()   {}
+func (Answer) command()    {}
 func (Await) command()     {}
 func (Signal) command()    {}
 func (Approve) command()   {}

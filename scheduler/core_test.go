@@ -165,7 +165,12 @@ func (c *core) describe(f replay.Fact) string {
 	if err != nil {
 		panic(err)
 	}
-	e := replay.Describe(f, h.Run().ID(), h.Run().Plan.Workflow)
+	var e replay.Entry
+	for _, one := range h.Timeline() {
+		if one.Seq == f.Seq {
+			e = one
+		}
+	}
 	line := fmt.Sprintf("%s %s", e.Run, e.Type)
 	if e.Task != "" {
 		line += " [" + e.Task + "]"
@@ -294,7 +299,7 @@ func (c *core) interrupted(t *testing.T, d *datadriven.TestData) string {
 }
 
 func (c *core) outputs(t *testing.T, d *datadriven.TestData) string {
-	o := Outputs{Run: c.number(t, d)}
+	o := Answer{Run: c.number(t, d), What: replay.AskOutputs}
 	if d.HasArg("error") {
 		o.Error = protocols.Errorf(protocols.TaskParameterError, "no such thing")
 	} else {
@@ -325,7 +330,7 @@ func (c *core) await(t *testing.T, d *datadriven.TestData) string {
 	if err := json.Unmarshal(h.Run().Plan.Task(task).Parameters, &p); err != nil {
 		t.Fatal(err)
 	}
-	cmd, err := p.command(job{run: run, plan: h.Run().Plan, task: task, attempt: c.attempt(run, task)})
+	cmd, err := p.command(job{run: run, plan: h.Run().Plan, task: task, def: task, attempt: c.attempt(run, task)})
 	if err != nil {
 		return "error: " + err.Error() + "\n"
 	}

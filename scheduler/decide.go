@@ -42,8 +42,8 @@ func Decide(s *replay.State, p Policy, now time.Time, c Command) ([]replay.Fact,
 		return decidePause(s, now, c)
 	case Unpause:
 		return decideUnpause(s, now, c)
-	case Outputs:
-		return decideOutputs(s, now, c), nil
+	case Answer:
+		return decideAnswer(s, now, c), nil
 	case Resume:
 		return decideResume(s, p, now, c)
 	case Interrupt:
@@ -118,7 +118,11 @@ func decideFinish(s *replay.State, now time.Time, c Finish) []replay.Fact {
 	if !current(r, c.Task, c.Attempt) {
 		return nil
 	}
-	return facts(c.Run, now, outcome(r, &r.Tasks[c.Task], now, c))
+	events := []replay.Event{outcome(r, &r.Tasks[c.Task], now, c)}
+	if _, again := events[0].(*replay.TaskIterated); again {
+		events = append(events, &replay.EvaluationRequested{What: replay.AskUntil, Tasks: []int{c.Task}})
+	}
+	return facts(c.Run, now, events...)
 }
 
 // current tells whether the attempt is the one that runs now.
@@ -128,6 +132,8 @@ func current(r *replay.Run, task, attempt int) bool {
 
 func outcome(r *replay.Run, t *replay.Task, now time.Time, c Finish) replay.Event {
 	switch {
+	case c.Error == nil && !c.Interrupted && r.Task(c.Task).Repeat != nil:
+		return &replay.TaskIterated{Task: c.Task, Attempt: c.Attempt, Iteration: t.Iteration + 1, Result: c.Result, Duration: c.Duration}
 	case c.Error == nil && !c.Interrupted:
 		return &replay.TaskCompleted{Task: c.Task, Attempt: c.Attempt, Result: c.Result, Duration: c.Duration}
 	case r.Cancel != "":
@@ -145,26 +151,15 @@ func outcome(r *replay.Run, t *replay.Task, now time.Time, c Finish) replay.Even
 // retry says whether a failed attempt is followed by another, and after what
 // delay: its own, or longer if the other side asked for that.
 func retry(r *replay.Run, t *replay.Task, c Finish) (time.Duration, bool) {
-	policy := r.Plan.Task(c.Task).Retry
-	if policy == nil || r.Stopping() {
+	policy := r.Task(c.Task).Retry
+	if policy == nil || r.Stopping() && !r.Spared(c.Task) || r.Failing(c.Task) {
 		return 0, false
 	}
-	made := t.Attempts - t.Uncounted
+	made := t.Made()
 	if made >= policy.MaxAttempts || !policy.Retries(c.Error.Code.Class()) {
 		return 0, false
 	}
 	return max(policy.Delay(made, c.Jitter), c.Error.RetryAfter()), true
-}
-
-func decideOutputs(s *replay.State, now time.Time, c Outputs) []replay.Fact {
-	r := s.Run(c.Run)
-	if r == nil || !r.Outputs || r.Cancel != "" {
-		return nil
-	}
-	if c.Error != nil {
-		return facts(c.Run, now, end(r, replay.Failed, replay.Value{}, c.Error))
-	}
-	return facts(c.Run, now, end(r, replay.Completed, c.Value, nil))
 }
 
 // end makes the last event of a run.
@@ -238,10 +233,23 @@ func decideResume(s *replay.State, p Policy, now time.Time, c Resume) ([]replay.
 		return facts(c.Run, now, append(events, cancelLost(r)...)...), nil
 	}
 	events = append(events, recoverAttempts(r, p, c.Answers)...)
-	if r.Outputs && !r.Held {
-		events = append(events, &replay.OutputsRequested{})
+	if !r.Held {
+		events = append(events, askAgain(r)...)
 	}
 	return facts(c.Run, now, events...), nil
+}
+
+// askAgain asks what the dead process didn't find out any more.
+func askAgain(r *replay.Run) (events []replay.Event) {
+	if r.Outputs {
+		events = append(events, &replay.EvaluationRequested{What: replay.AskOutputs})
+	}
+	for i := range r.Tasks {
+		if t := &r.Tasks[i]; t.Status == replay.TaskEvaluates {
+			events = append(events, &replay.EvaluationRequested{What: t.Asked, Tasks: []int{i}})
+		}
+	}
+	return events
 }
 
 // extended is the deadline moved by the time that nobody ran the run. Of a
@@ -262,7 +270,7 @@ func checkAnswers(r *replay.Run, answers map[int]protocols.OnCrash) error {
 		t := &r.Tasks[task]
 		if t.Status != replay.TaskDoubtful && !(r.Doubt && t.Status == replay.TaskRunning) {
 			return protocols.Errorf(protocols.WorkflowInvalidState,
-				"task %q is %s: only an attempt in doubt can be decided", r.Plan.Task(task).ID, t.Status)
+				"task %q is %s: only an attempt in doubt can be decided", r.TaskID(task), t.Status)
 		}
 	}
 	return nil
@@ -279,7 +287,7 @@ func recoverAttempts(r *replay.Run, p Policy, answers map[int]protocols.OnCrash)
 		case t.Status == replay.TaskDoubtful && answered:
 			events = append(events, resolve(r, i, answer, &replay.TaskAnswered{Task: i, Action: answer})...)
 		case r.Doubt && t.Status == replay.TaskRunning:
-			action := cmp.Or(answer, r.Plan.Task(i).OnCrash, protocols.CrashRetry)
+			action := cmp.Or(answer, r.Task(i).OnCrash, protocols.CrashRetry)
 			events = append(events, resolve(r, i, action, &replay.TaskInDoubt{Task: i, Attempt: t.Attempts, Action: action})...)
 			if tooMany(r, t, p) && action == protocols.CrashRetry && parked == nil {
 				parked = park(r, i)
@@ -312,7 +320,7 @@ func resolve(r *replay.Run, task int, action protocols.OnCrash, first replay.Eve
 func park(r *replay.Run, task int) replay.Event {
 	lost := r.Tasks[task].Lost + 1
 	return &replay.WorkflowParked{Task: task, Crashes: lost, Reason: fmt.Sprintf(
-		"the process died %d times while task %q ran", lost, r.Plan.Task(task).ID)}
+		"the process died %d times while task %q ran", lost, r.TaskID(task))}
 }
 
 // closure adds to the doomed tasks all that wait for them in turn, each with
@@ -329,7 +337,7 @@ func closure(r *replay.Run) map[int]int {
 		task := queue[0]
 		queue = queue[1:]
 		for _, d := range r.Plan.Dependents(task) {
-			if _, seen := all[int(d)]; !seen && r.Tasks[d].Status == replay.TaskPending {
+			if _, seen := all[int(d)]; !seen && r.Tasks[d].Status == replay.TaskPending && !r.Spared(int(d)) {
 				all[int(d)] = all[task]
 				queue = append(queue, int(d))
 			}

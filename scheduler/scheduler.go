@@ -308,8 +308,8 @@ func (s *Scheduler) effect(f replay.Fact) {
 		s.startWorker(f.Run, e)
 	case *replay.CancelRequested:
 		s.stopWorkers(f.Run, errCancelled)
-	case *replay.OutputsRequested:
-		s.startOutputs(f.Run)
+	case *replay.EvaluationRequested:
+		s.startEvaluation(f.Run, e)
 	}
 }
 

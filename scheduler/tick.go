@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -27,7 +28,7 @@ func Tick(s *replay.State, p Policy, now time.Time) []replay.Fact {
 	if next, ok := s.NextReady(); ok {
 		r := s.Run(next.Run)
 		return facts(next.Run, now, &replay.TaskStarted{Task: next.Task, Attempt: r.Tasks[next.Task].Attempts + 1,
-			Provider: r.Plan.Provider(next.Task).Name})
+			Provider: r.Plan.Provider(r.Def(next.Task)).Name})
 	}
 	return nil
 }
@@ -52,9 +53,95 @@ func elapsed(r *replay.Run, t replay.Timer, now time.Time) []replay.Event {
 // settle says what follows for a run that needs a decision.
 func settle(r *replay.Run) []replay.Event {
 	if r.Open == 0 {
+		return next(r)
+	}
+	return append(skips(r), decisions(r)...)
+}
+
+// hookOrder is the order in which hooks run.
+var hookOrder = []protocols.Hook{protocols.OnSuccess, protocols.OnFailure, protocols.Finally}
+
+// next begins the hook that comes now, or ends the run. Hooks that don't suit
+// how the run went are skipped.
+func next(r *replay.Run) (events []replay.Event) {
+	if r.Hook == protocols.Finally {
 		return []replay.Event{over(r)}
 	}
-	return skips(r)
+	suits := r.EndHook()
+	for _, h := range hookOrder {
+		tasks := r.HookTasks(h)
+		switch {
+		case len(tasks) == 0 || h != protocols.Finally && r.Hook != "":
+		case h == suits || h == protocols.Finally:
+			return append(events, &replay.HooksStarted{Hook: h})
+		default:
+			events = append(events, &replay.TaskSkipped{Tasks: tasks, Reason: "the run " + fared(r)})
+		}
+	}
+	return append(events, over(r))
+}
+
+// fared says in words how the ordinary tasks ended.
+func fared(r *replay.Run) string {
+	switch {
+	case r.Cancel == replay.RunTimeout:
+		return "timed out"
+	case r.Cancel != "":
+		return "was cancelled"
+	case r.FailedTask >= 0:
+		return "failed"
+	}
+	return "succeeded"
+}
+
+// decisions asks or decides what is open about single tasks.
+func decisions(r *replay.Run) (events []replay.Event) {
+	ask := map[replay.Question][]int{}
+	for _, task := range slices.Sorted(maps.Keys(r.Undecided())) {
+		switch q := r.Undecided()[task]; q {
+		case replay.AskCondition:
+			if r.Stopping() && !r.Spared(task) {
+				continue // it is skipped
+			}
+			ask[q] = append(ask[q], task)
+		case replay.AskItems:
+			if r.Stopping() && !r.Spared(task) {
+				continue
+			}
+			ask[q] = append(ask[q], task)
+		case replay.AskCollect:
+			if e := collected(r, task); e != nil {
+				events = append(events, e)
+			} else {
+				ask[q] = append(ask[q], task)
+			}
+		default:
+			events = append(events, &replay.TaskSkipped{Tasks: r.Unstarted(task),
+				Reason: fmt.Sprintf("%q failed", r.TaskID(r.Tasks[task].Each.Failed))})
+		}
+	}
+	for _, q := range slices.Sorted(maps.Keys(ask)) {
+		events = append(events, &replay.EvaluationRequested{What: q, Tasks: ask[q]})
+	}
+	return events
+}
+
+// collected ends a foreach whose instances didn't all end as they should; nil
+// means that the results are to be collected.
+func collected(r *replay.Run, task int) replay.Event {
+	e := r.Tasks[task].Each
+	if r.Cancel != "" && r.Stopping() {
+		return &replay.TaskCancelled{Task: task}
+	}
+	if e.Failed >= 0 && r.Task(task).Foreach.FailFast {
+		cause := r.Tasks[e.Failed].Error
+		return &replay.TaskFailed{Task: task, Error: &protocols.Error{Code: cause.Code,
+			Message: fmt.Sprintf("%s: %s", r.TaskID(e.Failed), cause.Message), Data: cause.Data}}
+	}
+	if r.Stopping() && r.Skipped(task) {
+		return &replay.TaskSkipped{Tasks: []int{task}, Reason: stopReason(r)}
+	}
+	return nil
 }
 
 // over ends a run whose tasks have all ended, or asks for its outputs first.
@@ -68,14 +155,14 @@ func over(r *replay.Run) replay.Event {
 	case r.FailedTask >= 0:
 		return end(r, replay.Failed, replay.Value{}, failure(r))
 	case r.Plan.HasOutputs():
-		return &replay.OutputsRequested{}
+		return &replay.EvaluationRequested{What: replay.AskOutputs}
 	}
 	return end(r, replay.Completed, replay.Value{}, nil)
 }
 
 // failure is a failed run's error: that of its first failed task.
 func failure(r *replay.Run) *protocols.Error {
-	id, cause := r.Plan.Task(r.FailedTask).ID, r.Tasks[r.FailedTask].Error
+	id, cause := r.TaskID(r.FailedTask), r.Tasks[r.FailedTask].Error
 	return protocols.Errorf(protocols.WorkflowExecutionFailed, "task %q failed: %s", id, cause.Message).With(
 		map[string]any{"task": id, "code": cause.Code})
 }
@@ -85,7 +172,7 @@ func failure(r *replay.Run) *protocols.Error {
 func skips(r *replay.Run) []replay.Event {
 	reasons := map[string][]int{}
 	doomed := map[int]int{}
-	if r.Cancel == "" {
+	if !r.Stopping() || r.Cancel == "" {
 		doomed = closure(r)
 	}
 	for task, blame := range doomed {
@@ -93,13 +180,13 @@ func skips(r *replay.Run) []replay.Event {
 		reasons[why] = append(reasons[why], task)
 	}
 	var events []replay.Event
-	if r.Cancel != "" {
-		events = cancelWaits(r, doomed)
-	}
-	if r.Stopping() {
+	if r.Stopping() && r.Idle > 0 {
+		if r.Cancel != "" {
+			events = cancelWaits(r, doomed)
+		}
 		why := stopReason(r)
-		for i := range r.Tasks {
-			if _, known := doomed[i]; !known && !r.Tasks[i].Status.Ended() && r.Tasks[i].Status != replay.TaskRunning {
+		for _, i := range r.IdleTasks() {
+			if _, known := doomed[i]; !known {
 				reasons[why] = append(reasons[why], i)
 			}
 		}
@@ -133,11 +220,11 @@ func blamed(r *replay.Run, task int) string {
 	t := &r.Tasks[task]
 	switch {
 	case t.Status != replay.TaskIsSkipped:
-		return fmt.Sprintf("dependency %q failed", r.Plan.Task(task).ID)
+		return fmt.Sprintf("dependency %q failed", r.TaskID(task))
 	case strings.HasPrefix(t.Reason, "dependency "):
 		return t.Reason // the same root
 	}
-	return fmt.Sprintf("dependency %q was skipped", r.Plan.Task(task).ID)
+	return fmt.Sprintf("dependency %q was skipped", r.TaskID(task))
 }
 
 func stopReason(r *replay.Run) string {
@@ -147,5 +234,5 @@ func stopReason(r *replay.Run) string {
 	case r.Cancel != "":
 		return "the run was cancelled"
 	}
-	return fmt.Sprintf("the run stopped because %q failed", r.Plan.Task(r.FailedTask).ID)
+	return fmt.Sprintf("the run stopped because %q failed", r.TaskID(r.FailedTask))
 }

@@ -107,7 +107,7 @@ func asking(r *replay.Run, task int) (int, error) {
 		}
 		if found >= 0 {
 			return -1, protocols.Errorf(protocols.InvalidParams, "several tasks of %s wait for an approval: name one of them, for example %q",
-				r.ID(), r.Plan.Task(found).ID)
+				r.ID(), r.TaskID(found))
 		}
 		found = i
 	}

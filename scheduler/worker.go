@@ -38,20 +38,33 @@ type job struct {
 	plan    *replay.Plan
 	context replay.Value
 	task    int
+	def     int    // the task's place in the document
+	name    string // its id
 	attempt int
 	group   int
+	item    *itemPlace          // of an instance of a foreach
 	needs   map[int]replay.Task // the tasks that parameters refer to
 }
 
 // startWorker gives an attempt a goroutine of its own.
 func (s *Scheduler) startWorker(run uint64, e *replay.TaskStarted) {
 	r := s.state.Run(run)
-	j := job{run: run, id: r.ID(), plan: r.Plan, context: r.Submitted.Context, task: e.Task, attempt: e.Attempt,
-		group: r.Tasks[e.Task].Group(), needs: values(r, r.Plan.Task(e.Task).References)}
+	j := newJob(r, e.Task, r.Task(e.Task).References)
+	j.attempt, j.group = e.Attempt, r.Tasks[e.Task].Group()
 	ctx, stop := context.WithCancelCause(s.ctx)
 	s.workers[attempt{run, e.Task}] = &worker{stop}
 	s.working.Add(1) // until it has reported
 	go s.work(ctx, j)
+}
+
+// newJob takes from the state what a worker needs that looks at other tasks.
+func newJob(r *replay.Run, task int, references []int) job {
+	j := job{run: r.Number, id: r.ID(), plan: r.Plan, context: r.Submitted.Context, task: task, needs: values(r, references)}
+	if task >= 0 {
+		j.def, j.name = r.Def(task), r.TaskID(task)
+		j.item = placeOf(r, task)
+	}
+	return j
 }
 
 // values copies the tasks that something refers to.
@@ -86,12 +99,12 @@ func (s *Scheduler) work(ctx context.Context, j job) {
 			s.report(ctx, j, time.Since(began), result, err)
 		})
 	}
-	if d := time.Duration(j.plan.Task(j.task).Timeout); d > 0 {
+	if d := time.Duration(j.plan.Task(j.def).Timeout); d > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, d)
 		defer cancel()
 	}
-	if j.plan.Task(j.task).Protocol == replay.WaitProtocol {
+	if j.plan.Task(j.def).Protocol == replay.WaitProtocol {
 		if err := s.await(ctx, j); err != nil {
 			report(nil, err)
 			return
@@ -126,7 +139,7 @@ func (s *Scheduler) call(ctx context.Context, j job) (result json.RawMessage, er
 	if err != nil {
 		return nil, err
 	}
-	task := j.plan.Task(j.task)
+	task := j.plan.Task(j.def)
 	filled, err := s.parameters(j, c)
 	if err != nil {
 		return nil, err
@@ -136,7 +149,7 @@ func (s *Scheduler) call(ctx context.Context, j job) (result json.RawMessage, er
 		return nil, err
 	}
 	defer s.sets.put(j.plan.SetupHash)
-	name := j.plan.Provider(j.task).Name
+	name := j.plan.Provider(j.def).Name
 	if task.Provider != "" {
 		name = task.Provider // an alias means something to the provider
 	}
@@ -154,7 +167,7 @@ func (s *Scheduler) context(v replay.Value) (c replay.Context, err error) {
 
 // parameters are the task's, filled in.
 func (s *Scheduler) parameters(j job, c replay.Context) (*protocols.Substituted, error) {
-	if task := j.plan.Task(j.task); task.Literal {
+	if task := j.plan.Task(j.def); task.Literal {
 		return &protocols.Substituted{Parameters: task.Parameters}, nil
 	}
 	return s.fill(j, c)
@@ -166,19 +179,19 @@ func (s *Scheduler) fill(j job, c replay.Context) (*protocols.Substituted, error
 	if err != nil {
 		return nil, err
 	}
-	filled, perr := protocols.Substitute(j.plan.Workflow, j.task, scope, s.opts.Registry)
+	filled, perr := protocols.Substitute(j.plan.Workflow, j.def, scope, s.opts.Registry)
 	if perr != nil {
 		return nil, perr
 	}
-	if perr := s.opts.Registry.CheckParameters(j.plan.Task(j.task).Method, filled.Parameters); perr != nil {
+	if perr := s.opts.Registry.CheckParameters(j.plan.Task(j.def).Method, filled.Parameters); perr != nil {
 		return nil, perr
 	}
 	return filled, nil
 }
 
 // scope loads all that references may mean.
-func (s *Scheduler) scope(j job, c replay.Context) (*protocols.Scope, error) {
-	scope := &protocols.Scope{
+func (s *Scheduler) scope(j job, c replay.Context) (scope *protocols.Scope, err error) {
+	scope = &protocols.Scope{
 		Workflow: j.plan.Workflow, Inputs: c.Inputs, Env: c.Env,
 		Run:   protocols.RunValue{ID: j.id, Name: j.plan.Workflow.Name, Attempt: j.attempt},
 		Tasks: make(map[int]protocols.TaskValue, len(j.needs)),
@@ -191,12 +204,17 @@ func (s *Scheduler) scope(j job, c replay.Context) (*protocols.Scope, error) {
 		scope.Tasks[i] = protocols.TaskValue{Status: t.Status.String(), Result: raw, Error: t.Error,
 			Attempts: t.Attempts, Duration: t.Duration}
 	}
+	if j.item != nil {
+		if scope.Item, err = j.item.load(s.log.Value); err != nil {
+			return nil, fmt.Errorf("item of %q: %w", j.name, err)
+		}
+	}
 	return scope, nil
 }
 
 // providerCall is the attempt as the provider sees it.
 func (s *Scheduler) providerCall(j job, c replay.Context, filled *protocols.Substituted) providers.Call {
-	task := j.plan.Task(j.task)
+	task := j.plan.Task(j.def)
 	return providers.Call{
 		Method: task.Method, Parameters: filled.Parameters, Bindings: filled.Bindings,
 		File: func(name string) ([]byte, bool, error) {
@@ -209,7 +227,7 @@ func (s *Scheduler) providerCall(j job, c replay.Context, filled *protocols.Subs
 		},
 		Env: environment(j.plan.Workflow, task), Dir: existing(c.Dir), Roots: roots(c),
 		Key: fmt.Sprintf("%s-%d-%d-%d", s.log.ID(), j.run, j.task, j.group),
-		Run: j.id, Task: task.ID, Attempt: j.attempt,
+		Run: j.id, Task: j.name, Attempt: j.attempt,
 	}
 }
 
@@ -244,28 +262,6 @@ func failed(ctx context.Context, err error) *protocols.Error {
 		return e
 	}
 	return protocols.Errorf(protocols.TaskExecutionFailed, "%v", err)
-}
-
-// startOutputs makes a run's outputs in a goroutine of its own.
-func (s *Scheduler) startOutputs(run uint64) {
-	r := s.state.Run(run)
-	j := job{run: run, id: r.ID(), plan: r.Plan, context: r.Submitted.Context, needs: values(r, r.Plan.Workflow.OutputReferences())}
-	s.working.Go(func() {
-		value, err := s.outputs(j)
-		s.send(context.Background(), request{command: Outputs{Run: run, Value: replay.NewValue(value), Error: err}})
-	})
-}
-
-func (s *Scheduler) outputs(j job) (json.RawMessage, *protocols.Error) {
-	c, err := s.context(j.context)
-	if err != nil {
-		return nil, protocols.Errorf(protocols.PersistenceReadFailed, "%v", err)
-	}
-	scope, err := s.scope(j, c)
-	if err != nil {
-		return nil, protocols.Errorf(protocols.PersistenceReadFailed, "%v", err)
-	}
-	return protocols.SubstituteOutputs(j.plan.Workflow, scope)
 }
 
 // host is what a provider may ask of us during a call.

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -19,7 +18,7 @@ func (s *Server) follow(ctx context.Context, c *Call, p FollowParams) (r FollowR
 		return r, err
 	}
 	f := &feed{server: s, peer: c.Peer, run: ref.number, id: ref.id, next: max(p.From, 1), codec: replay.NewCodec(s.log.Value)}
-	if f.document, err = s.document(ref, f.codec); err != nil {
+	if f.narrator, err = s.narrator(ref, f.codec, f.next); err != nil {
 		return r, err
 	}
 	sub, start, err := c.Peer.subscribe(ctx, func(ctx context.Context, sub uint64) {
@@ -38,23 +37,31 @@ func (s *Server) unfollow(_ context.Context, c *Call, p UnfollowParams) (empty, 
 	return empty{}, nil
 }
 
-// document returns the document of a run.
-func (s *Server) document(ref runRef, codec *replay.Codec) (*protocols.Workflow, error) {
+// narrator returns one that knows all that happened to the run before next.
+func (s *Server) narrator(ref runRef, codec *replay.Codec, next eventlog.Seq) (n *replay.Narrator, err error) {
 	for rec, err := range s.log.ReadStream(replay.Stream(ref.number), 1) {
 		if err != nil {
 			return nil, err
 		}
-		var first replay.WorkflowSubmitted
-		if err := json.Unmarshal(rec.Data, &first); err != nil {
-			return nil, fmt.Errorf("record %d (%s): %w", rec.Seq, rec.Type, err)
-		}
-		plan, err := codec.Plan(first.Document, first.Setup)
+		fact, found, err := codec.Decode(rec)
 		if err != nil {
-			return nil, fmt.Errorf("record %d (%s): %w", rec.Seq, rec.Type, err)
+			return nil, err
 		}
-		return plan.Workflow, nil
+		if first, ok := fact.Event.(*replay.WorkflowSubmitted); ok {
+			n = replay.NewNarrator(ref.id, first.Plan().Workflow)
+		}
+		if !found || n == nil {
+			break
+		}
+		if rec.Seq >= next {
+			return n, nil
+		}
+		n.Describe(fact)
 	}
-	return nil, notFound(ref.id)
+	if n == nil {
+		return nil, notFound(ref.id)
+	}
+	return n, nil
 }
 
 // feed brings a run's events to a peer: each once, in order, and only what is
@@ -65,7 +72,7 @@ type feed struct {
 	sub      uint64
 	run      uint64
 	id       string
-	document *protocols.Workflow
+	narrator *replay.Narrator
 	codec    *replay.Codec
 	next     eventlog.Seq
 }
@@ -125,7 +132,7 @@ func (f *feed) bring(ctx context.Context, records iter.Seq2[eventlog.Record, err
 		if err != nil {
 			return false, err
 		}
-		event := Event{Subscription: f.sub, Entry: replay.Describe(fact, f.id, f.document)}
+		event := Event{Subscription: f.sub, Entry: f.narrator.Describe(fact)}
 		if err := f.peer.notify(ctx, LogEvent, event); err != nil {
 			return false, unheard(err)
 		}
