@@ -14,7 +14,7 @@ import (
 // be expanded before it can run (see Workflow.Expand).
 func (r *Registry) Compile(d *Document) (*Workflow, Problems) {
 	c := &compiler{registry: r, lang: newLanguage(), file: d.File,
-		problems: slices.Clone(d.problems), env: map[string]bool{}}
+		problems: slices.Clone(d.problems), names: namesOf(nil), env: map[string]bool{}}
 	var w *Workflow
 	if d.root != nil {
 		w = c.workflow(d.root)
@@ -38,8 +38,6 @@ type compiler struct {
 	names  *names
 	inputs map[string]*Input
 	env    map[string]bool // variables of the caller's environment
-	// isBatch: there are no tasks yet.
-	isBatch bool
 }
 
 func (c *compiler) problem(n *node, text, hint string) { c.problemAt(n.line, n.col, text, hint) }
@@ -62,8 +60,7 @@ func (c *compiler) workflow(root *node) *Workflow {
 		c.w.Name = nameOfFile(c.file)
 	}
 	c.readInputs(p.inputs)
-	c.isBatch = p.isBatch || p.batch != nil || p.template != nil
-	if c.isBatch {
+	if p.isBatch || p.batch != nil || p.template != nil {
 		c.batch(root, p)
 	} else {
 		c.tasks(root, p)

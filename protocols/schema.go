@@ -22,10 +22,19 @@ import (
 
 // schema is a JSON Schema, ready for checking. The zero schema allows anything.
 type schema struct {
-	root *jsonschema.Schema
-	// rare holds, for each schema with rare words, only these.
-	rare     map[*jsonschema.Schema]*jsonschema.Resolved
-	patterns map[*jsonschema.Schema]*regexp.Regexp
+	root  *jsonschema.Schema
+	facts map[*jsonschema.Schema]*facts
+}
+
+// facts are what is worked out once about a schema within.
+type facts struct {
+	rare    *jsonschema.Resolved // only the rare words, nil if there are none
+	pattern *regexp.Regexp       // nil if there is none
+	closed  bool                 // no properties but those that are named
+	// anyOf and oneOf name properties of which one must be there, if that is
+	// all that the words say.
+	anyOf, oneOf []string
+	definition   *jsonschema.Schema // that is referred to, nil if none is
 }
 
 // violation is one thing that is wrong with a value: where in it, and what.
@@ -57,10 +66,9 @@ type checkOptions struct {
 
 // newSchema reads a schema with the definitions that it may refer to.
 func newSchema(raw, definitions json.RawMessage) (*schema, error) {
-	s := &schema{root: &jsonschema.Schema{}, rare: map[*jsonschema.Schema]*jsonschema.Resolved{},
-		patterns: map[*jsonschema.Schema]*regexp.Regexp{}}
+	s := &schema{root: &jsonschema.Schema{}, facts: map[*jsonschema.Schema]*facts{anything: {}}}
 	if len(raw) == 0 {
-		return s, nil
+		return s, s.prepare(s.root)
 	}
 	if err := json.Unmarshal(raw, s.root); err != nil {
 		return nil, err
@@ -76,17 +84,23 @@ func newSchema(raw, definitions json.RawMessage) (*schema, error) {
 	return s, s.prepare(s.root)
 }
 
-// prepare looks for patterns and rare words in t and below.
+// anything is the schema that everything fits.
+var anything = &jsonschema.Schema{}
+
+// prepare works out what is to be known about t and below.
 func (s *schema) prepare(t *jsonschema.Schema) error {
 	if t == nil {
 		return nil
 	}
+	k := &facts{closed: isFalse(t.AdditionalProperties), anyOf: requiredNames(t.AnyOf), oneOf: requiredNames(t.OneOf)}
+	k.definition = s.root.Defs[localRef(t)]
+	s.facts[t] = k
 	if t.Pattern != "" {
 		p, err := regexp.Compile(t.Pattern)
 		if err != nil {
 			return err
 		}
-		s.patterns[t] = p
+		k.pattern = p
 	}
 	if rest := rareWords(t); rest != nil {
 		rest.Defs = s.root.Defs
@@ -94,7 +108,7 @@ func (s *schema) prepare(t *jsonschema.Schema) error {
 		if err != nil {
 			return fmt.Errorf("only #/$defs can be referred to: %w", err)
 		}
-		s.rare[t] = r
+		k.rare = r
 	}
 	below := []*jsonschema.Schema{t.Items, t.AdditionalProperties}
 	below = append(below, t.PrefixItems...)
@@ -210,7 +224,7 @@ func (w *checker) value(t *jsonschema.Schema, raw json.RawMessage, path []string
 // referred checks raw against the definition that t refers to.
 func (w *checker) referred(t *jsonschema.Schema, raw json.RawMessage, path []string) (known bool) {
 	const most = 100 // definitions that do nothing but refer to each other
-	d := w.root.Defs[localRef(t)]
+	d := w.facts[t].definition
 	if d == nil || w.refs > most {
 		return true
 	}
@@ -330,7 +344,7 @@ func (w *checker) object(t *jsonschema.Schema, raw json.RawMessage, path []strin
 			known = w.value(p, v, below) && known
 		} else if len(t.PatternProperties) > 0 {
 			known = w.holdsNone(v) && known
-		} else if isFalse(t.AdditionalProperties) {
+		} else if w.facts[t].closed {
 			w.unknownKey(t, key, path)
 		} else if t.AdditionalProperties != nil {
 			known = w.value(t.AdditionalProperties, v, below) && known
@@ -360,7 +374,7 @@ func (w *checker) unknownKey(t *jsonschema.Schema, key string, path []string) {
 
 // holdsNone tells whether there is no reference anywhere in raw.
 func (w *checker) holdsNone(raw json.RawMessage) bool {
-	return w.o.unknown == nil || w.value(&jsonschema.Schema{}, raw, nil)
+	return w.o.unknown == nil || w.value(anything, raw, nil)
 }
 
 // isFalse tells whether t is the schema that allows nothing.
@@ -370,10 +384,10 @@ func isFalse(t *jsonschema.Schema) bool {
 
 // oneOf checks anyOf and oneOf when they only name properties.
 func (w *checker) oneOf(t *jsonschema.Schema, there map[string]bool, path []string) {
-	if names := requiredNames(t.AnyOf); names != nil && len(given(names, there)) == 0 {
+	if names := w.facts[t].anyOf; names != nil && len(given(names, there)) == 0 {
 		w.violate(path, "", "%s needs %s", w.name(path), strings.Join(names, " or "))
 	}
-	if names := requiredNames(t.OneOf); names != nil {
+	if names := w.facts[t].oneOf; names != nil {
 		switch g := given(names, there); {
 		case len(g) == 0:
 			w.violate(path, "", "%s needs %s", w.name(path), strings.Join(names, " or "))
@@ -409,7 +423,7 @@ func (w *checker) array(t *jsonschema.Schema, raw json.RawMessage, path []string
 				of = t.PrefixItems[n]
 			}
 			if of == nil {
-				of = &jsonschema.Schema{}
+				of = anything
 			}
 			known = w.value(of, item, append(path[:len(path):len(path)], strconv.Itoa(n))) && known
 		}
@@ -445,7 +459,7 @@ func (w *checker) text(t *jsonschema.Schema, s string, path []string) {
 	case t.MaxLength != nil && n > *t.MaxLength:
 		w.violate(path, "", "%s must have at most %s, not %d", w.name(path), plural(*t.MaxLength, "character"), n)
 	}
-	if p := w.patterns[t]; p != nil && !p.MatchString(s) {
+	if p := w.facts[t].pattern; p != nil && !p.MatchString(s) {
 		w.violate(path, "", "%s must match %s, not %q", w.name(path), t.Pattern, shorten(s))
 	}
 }
@@ -468,9 +482,12 @@ func (w *checker) number(t *jsonschema.Schema, s string, path []string) {
 
 // whole checks the words that need all of the value.
 func (w *checker) whole(t *jsonschema.Schema, raw json.RawMessage, path []string) {
-	rare := w.rare[t]
+	rare := w.facts[t].rare
 	if t.Enum == nil && t.Const == nil && rare == nil {
 		return
+	}
+	if t.Const == nil && rare == nil && kindOf(raw) == stringKind && slices.Contains(t.Enum, any(rawText(raw))) {
+		return // what is common, fast
 	}
 	var v any
 	if err := json.Unmarshal(raw, &v); err != nil {
