@@ -261,6 +261,7 @@ func (w *Workflow) checkOutputs(r *Registry) Problems {
 			p.Line, p.Col, p.Text = 0, 0, "outputs."+o.Name+": "+p.Text
 		}
 	}
+	c.results()
 	w.EnvRefs = c.envRefs()
 	return c.problems
 }

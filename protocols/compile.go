@@ -38,6 +38,9 @@ type compiler struct {
 	names  *names
 	inputs map[string]*Input
 	env    map[string]bool // variables of the caller's environment
+	// lookups are references to tasks, to be compared with what these return
+	// once that is known.
+	lookups []lookup
 }
 
 func (c *compiler) problem(n *node, text, hint string) { c.problemAt(n.line, n.col, text, hint) }
@@ -66,6 +69,7 @@ func (c *compiler) workflow(root *node) *Workflow {
 		c.tasks(root, p)
 	}
 	c.outputs(p.outputs)
+	c.results()
 	c.w.EnvRefs = c.envRefs()
 	return c.w
 }
@@ -163,7 +167,7 @@ func (c *compiler) dependencies(d *draft) {
 		i, ok := c.names.task(n.text)
 		switch {
 		case !ok:
-			c.problem(n, fmt.Sprintf("no task is called %s", quoted(n.text)), suggest(n.text, c.names.tasks()))
+			c.problem(n, fmt.Sprintf("no task is called %s", quoted(n.text)), Suggest(n.text, c.names.taskWords()))
 		case i == ambiguous:
 			c.problem(n, fmt.Sprintf("several tasks are named %s", quoted(n.text)), "give them ids and use these")
 		default:
