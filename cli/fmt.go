@@ -32,18 +32,21 @@ Examples:
 // Run does it.
 func (c *fmtCmd) Run(s *session) error {
 	var changed []string
-	var failed []error
+	var wrong protocols.Problems
 	for _, name := range c.Files {
 		different, err := c.format(s, name)
-		if err != nil {
-			failed = append(failed, err)
+		var problems protocols.Problems
+		if errors.As(err, &problems) {
+			wrong = append(wrong, problems...)
+		} else if err != nil {
+			return usage(err)
 		}
 		if different {
 			changed = append(changed, name)
 		}
 	}
-	if err := errors.Join(failed...); err != nil {
-		return usage(err)
+	if len(wrong) > 0 {
+		return wrong
 	}
 	if c.Check && len(changed) > 0 {
 		err := s.print.show(changed, func(w io.Writer) {

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"reflect"
@@ -10,6 +11,8 @@ import (
 	"unicode"
 
 	"go.yaml.in/yaml/v3"
+
+	"gleitzeit/protocols"
 )
 
 // printer is what all commands print with. Results go to out, everything else
@@ -36,11 +39,17 @@ func (p *printer) say(format string, args ...any) {
 // insist says it even when asked to be quiet.
 func (p *printer) insist(format string, args ...any) { fmt.Fprintf(p.err, format+"\n", args...) }
 
-// fail tells why the command ends: one line "gleitzeit: …", unless the lines
-// begin with their own places.
+// fail tells why the command ends. Problems begin with their own places.
 func (p *printer) fail(err error) {
+	var problems protocols.Problems
+	if errors.As(err, &problems) {
+		for _, one := range problems {
+			p.insist("%s", clean(one.Error()))
+		}
+		return
+	}
 	if text := clean(err.Error()); text != "" {
-		fmt.Fprintf(p.err, "%s %s\n", p.errInk.red("gleitzeit:"), text)
+		p.insist("%s %s", p.errInk.red("gleitzeit:"), text)
 	}
 }
 

@@ -122,7 +122,7 @@ func (l *Log) lead() {
 	if err := l.store.commit(w.finish(), true); err != nil {
 		l.doom.fail(fmt.Errorf("append records %d to %d: %w", w.sums.last-Seq(len(w.change.records))+1, w.sums.last, err))
 	}
-	l.counts.commit(len(group), w.change.bytes())
+	l.counts.commit(group, w.change.bytes())
 	l.last.Store(uint64(w.sums.last))
 	l.bells.ring(w.change.touched)
 }

@@ -22,7 +22,7 @@ func full(t testing.TB, l *Log) {
 		for j := range 3 {
 			r := rec(fmt.Sprintf("run-%d", j), fmt.Sprintf("%d.%d", i, j))
 			r.Keys = []string{fmt.Sprintf("key-%d", j)}
-			r.Refs = []Hash{b.Put([]byte(strings.Repeat(fmt.Sprint(j), 1000)))}
+			r.Refs = []Hash{b.Put([]byte(strings.Repeat(fmt.Sprint(j), 30)))}
 			b.Add(r)
 		}
 		addBatch(t, l, &b)
@@ -54,12 +54,10 @@ func TestEachRowCounts(t *testing.T) {
 			}
 		}
 		for at := range row.val {
-			for _, bit := range []byte{1, 128} {
-				bad := bytes.Clone(row.val)
-				bad[at] ^= bit
-				set(bad)
-				blamed(t, l, row, fmt.Sprintf("byte %d changed by %d", at, bit))
-			}
+			bad := bytes.Clone(row.val)
+			bad[at] ^= 1 << (at % 2 * 7)
+			set(bad)
+			blamed(t, l, row, fmt.Sprintf("byte %d is %x", at, bad[at]))
 		}
 		if len(row.val) > 0 {
 			set(row.val[:len(row.val)-1])

@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"iter"
 	"os"
@@ -16,6 +17,9 @@ func TestMain(m *testing.M) {
 	if task := os.Getenv(childEnv); task != "" {
 		childMain(task)
 		return
+	}
+	if err := flag.Set("rapid.checks", "40"); err != nil { // the command line may say otherwise
+		panic(err)
 	}
 	os.Exit(m.Run())
 }

@@ -52,8 +52,12 @@ func (l *Log) Stats() Stats {
 // counts is what the log counts itself.
 type counts struct{ appends, commits, bytes atomic.Uint64 }
 
-func (c *counts) commit(appends, bytes int) {
-	c.appends.Add(uint64(appends))
+func (c *counts) commit(group []*request, bytes int) {
+	for _, r := range group {
+		if r.err == nil {
+			c.appends.Add(1)
+		}
+	}
 	c.commits.Add(1)
 	c.bytes.Add(uint64(bytes))
 }

@@ -120,7 +120,10 @@ func TestABreakEndsReading(t *testing.T) {
 }
 
 func TestRefusedBatchesLeaveNothing(t *testing.T) {
-	var unlisted, mark, ok Batch
+	var unlisted, mark, huge, ok Batch
+	for data := make([]byte, MaxData); huge.Len() <= MaxBatch/MaxData; {
+		huge.Add(Record{Stream: "a", Type: "t", Data: data})
+	}
 	unlisted.Put([]byte("x"))
 	unlisted.Add(rec("a", "1"))
 	mark.Add(Record{Stream: "a", Type: StreamDeleted})
@@ -144,6 +147,7 @@ func TestRefusedBatchesLeaveNothing(t *testing.T) {
 		{"a mark", "only Delete writes", &mark},
 		{"too much data", "65537 bytes of data", one(Record{Stream: "a", Type: "t", Data: make([]byte, MaxData+1)})},
 		{"empty key", "key", one(Record{Stream: "a", Type: "t", Keys: []string{""}})},
+		{"more than a batch", "the limit is 1073741824", &huge},
 		{"unlisted value", "lists value", &unlisted},
 		{"unknown ref", "neither in the batch nor in the log", one(Record{Stream: "a", Type: "t", Refs: []Hash{{1}}})},
 	} {
@@ -554,49 +558,5 @@ func TestForgottenHeads(t *testing.T) {
 			t.Errorf("%d heads are remembered", n)
 		}
 		sound(t, l)
-	})
-}
-
-func TestClose(t *testing.T) {
-	onEach(t, func(t *testing.T, l *Log, _ func() *Log) {
-		add(t, l, rec("a", "1"))
-		for range 2 {
-			if err := l.Close(); err != nil {
-				t.Fatal(err)
-			}
-		}
-		var b Batch
-		b.Add(rec("a", "2"))
-		_, appendErr := l.Append(&b)
-		_, valueErr := l.Value(Hash{})
-		_, _, headErr := l.Head("a")
-		_, _, lookErr := l.Lookup("a")
-		_, _, checkErr := l.Checkpoint("a")
-		_, verifyErr := l.Verify(t.Context())
-		errs := []error{
-			appendErr, valueErr, headErr, lookErr, checkErr, verifyErr,
-			l.Delete("a"), l.SaveCheckpoints(nil, nil),
-		}
-		for _, err := range l.Read(0) {
-			errs = append(errs, err)
-		}
-		for _, err := range l.Follow(t.Context(), 0) {
-			errs = append(errs, err)
-		}
-		for _, err := range l.Streams("", false, "") {
-			errs = append(errs, err)
-		}
-		for _, err := range l.Checkpoints("") {
-			errs = append(errs, err)
-		}
-		for i, err := range errs {
-			if !errors.Is(err, ErrClosed) {
-				t.Errorf("call %d: %v", i, err)
-			}
-		}
-		if len(errs) != 12 {
-			t.Errorf("%d answers", len(errs))
-		}
-		_ = l.Stats()
 	})
 }

@@ -301,7 +301,7 @@ func TestSuggest(t *testing.T) {
 		if want != "" {
 			want = fmt.Sprintf("did you mean %s?", want)
 		}
-		if got := suggest(word, words); got != want {
+		if got := Suggest(word, words); got != want {
 			t.Errorf("%s: %q, want %q", word, got, want)
 		}
 	}

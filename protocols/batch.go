@@ -37,7 +37,6 @@ func (c *compiler) plainText(k string, v *node) string {
 
 // batch reads a workflow that makes one task for each file.
 func (c *compiler) batch(root *node, p *parts) {
-	c.names = namesOf(nil)
 	if p.tasks != nil && len(p.tasks.items) > 0 {
 		c.problem(p.tasks, "a batch has no tasks of its own", "its one task is the template")
 	}
@@ -262,6 +261,7 @@ func (w *Workflow) checkOutputs(r *Registry) Problems {
 			p.Line, p.Col, p.Text = 0, 0, "outputs."+o.Name+": "+p.Text
 		}
 	}
+	c.results()
 	w.EnvRefs = c.envRefs()
 	return c.problems
 }

@@ -76,7 +76,7 @@ func (c *compiler) unknownProtocol(d *draft) {
 	if d.protocol != nil {
 		at, text = d.protocol, fmt.Sprintf("unknown protocol %s", quoted(d.Protocol))
 	}
-	hint := suggest(d.Protocol, known)
+	hint := Suggest(d.Protocol, known)
 	if hint == "" {
 		for _, k := range known {
 			if strings.HasPrefix(k, d.Protocol+"/") {
@@ -93,9 +93,9 @@ func (c *compiler) unknownProtocol(d *draft) {
 func (c *compiler) unknownMethod(d *draft, name string) {
 	own := c.registry.methodNames(d.Protocol)
 	prefix, _, _ := strings.Cut(d.Protocol, "/")
-	hint := suggest(name, own)
+	hint := Suggest(name, own)
 	if hint == "" {
-		hint = suggest(prefix+"/"+name, own)
+		hint = Suggest(prefix+"/"+name, own)
 	}
 	if other := c.registry.protocolOf(name); hint == "" && other != "" {
 		hint = fmt.Sprintf("it is a method of %s", other)

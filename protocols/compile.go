@@ -14,7 +14,7 @@ import (
 // be expanded before it can run (see Workflow.Expand).
 func (r *Registry) Compile(d *Document) (*Workflow, Problems) {
 	c := &compiler{registry: r, lang: newLanguage(), file: d.File,
-		problems: slices.Clone(d.problems), env: map[string]bool{}}
+		problems: slices.Clone(d.problems), names: namesOf(nil), env: map[string]bool{}}
 	var w *Workflow
 	if d.root != nil {
 		w = c.workflow(d.root)
@@ -38,8 +38,9 @@ type compiler struct {
 	names  *names
 	inputs map[string]*Input
 	env    map[string]bool // variables of the caller's environment
-	// isBatch: there are no tasks yet.
-	isBatch bool
+	// lookups are references to tasks, to be compared with what these return
+	// once that is known.
+	lookups []lookup
 }
 
 func (c *compiler) problem(n *node, text, hint string) { c.problemAt(n.line, n.col, text, hint) }
@@ -62,13 +63,13 @@ func (c *compiler) workflow(root *node) *Workflow {
 		c.w.Name = nameOfFile(c.file)
 	}
 	c.readInputs(p.inputs)
-	c.isBatch = p.isBatch || p.batch != nil || p.template != nil
-	if c.isBatch {
+	if p.isBatch || p.batch != nil || p.template != nil {
 		c.batch(root, p)
 	} else {
 		c.tasks(root, p)
 	}
 	c.outputs(p.outputs)
+	c.results()
 	c.w.EnvRefs = c.envRefs()
 	return c.w
 }
@@ -166,7 +167,7 @@ func (c *compiler) dependencies(d *draft) {
 		i, ok := c.names.task(n.text)
 		switch {
 		case !ok:
-			c.problem(n, fmt.Sprintf("no task is called %s", quoted(n.text)), suggest(n.text, c.names.tasks()))
+			c.problem(n, fmt.Sprintf("no task is called %s", quoted(n.text)), Suggest(n.text, c.names.taskWords()))
 		case i == ambiguous:
 			c.problem(n, fmt.Sprintf("several tasks are named %s", quoted(n.text)), "give them ids and use these")
 		default:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -35,13 +36,22 @@ func Format(file string, data []byte) ([]byte, Problems) {
 	if isJSON(file, renamed) {
 		return indented(renamed), nil
 	}
-	trim := func(data []byte) []byte { return trimLines(data, d.root) }
-	for _, step := range []func([]byte) []byte{unixLines, trim, oneEnd} {
-		if next := step(renamed); sameMeaning(file, renamed, next, lang) {
-			renamed = next
+	return tidied(file, renamed, d.root, lang), nil
+}
+
+// tidied takes away white space as far as that doesn't matter, until there is
+// none to take.
+func tidied(file string, data []byte, root *node, lang *language) []byte {
+	trim := func(data []byte) []byte { return trimLines(data, root) }
+	for changed := true; changed; {
+		changed = false
+		for _, step := range []func([]byte) []byte{unixLines, trim, oneEnd} {
+			if next := step(data); !bytes.Equal(next, data) && sameMeaning(file, data, next, lang) {
+				data, changed = next, true
+			}
 		}
 	}
-	return renamed, nil
+	return data
 }
 
 // spot is a place in a file.
@@ -203,8 +213,10 @@ func canonical(b []byte, n *node, l *level, lang *language) []byte {
 	return append(b, '}')
 }
 
+var lineEnds = regexp.MustCompile(`\r+\n`)
+
 // unixLines ends every line with a line feed alone.
-func unixLines(data []byte) []byte { return bytes.ReplaceAll(data, []byte("\r\n"), []byte("\n")) }
+func unixLines(data []byte) []byte { return lineEnds.ReplaceAll(data, []byte("\n")) }
 
 // trimLines takes spaces from the ends of all lines but those of texts.
 func trimLines(data []byte, root *node) []byte {
@@ -248,7 +260,7 @@ func textLines(root *node, lines int) []bool {
 }
 
 // oneEnd ends the file with one line feed.
-func oneEnd(data []byte) []byte { return append(bytes.TrimRight(slices.Clone(data), "\n"), '\n') }
+func oneEnd(data []byte) []byte { return append(bytes.TrimRight(slices.Clone(data), "\r\n"), '\n') }
 
 func indented(data []byte) []byte {
 	var b bytes.Buffer

@@ -173,7 +173,7 @@ func (w *Workflow) inputNames() []string {
 
 func (w *Workflow) unknownInput(name string) string {
 	text := "there is no input " + quoted(name)
-	if hint := suggest(name, w.inputNames()); hint != "" {
+	if hint := Suggest(name, w.inputNames()); hint != "" {
 		return text + " (" + hint + ")"
 	}
 	return text + " (" + thereAre(w.inputNames()) + ")"

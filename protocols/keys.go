@@ -140,7 +140,7 @@ func (l *level) unknownHint(key string) string {
 	if l.other != nil && l.other.find(key) != nil {
 		return fmt.Sprintf("it belongs to %s", l.other.what)
 	}
-	if hint := suggest(key, l.words()); hint != "" {
+	if hint := Suggest(key, l.words()); hint != "" {
 		return hint
 	}
 	if strings.HasPrefix(key, "x-") {

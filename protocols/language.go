@@ -120,7 +120,7 @@ func workflowKeys(l *language) []key[*parts] {
 func (c *compiler) priority(k string, v *node) Priority {
 	p, err := parsePriority(v.text)
 	if !v.scalar() || v.kind == boolKind || err != nil {
-		c.problem(v, fmtPriority(k, v), suggest(v.text, priorityNames[:]))
+		c.problem(v, fmtPriority(k, v), Suggest(v.text, priorityNames[:]))
 		return Normal
 	}
 	return p

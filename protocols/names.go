@@ -4,6 +4,7 @@ import "strings"
 
 // names finds what the first part of a reference means: a root or a task.
 type names struct {
+	tasks   []*Task
 	ids     map[string]int
 	byName  map[string]int // ambiguous for a name that several tasks have
 	longest int            // of all names, in bytes
@@ -33,7 +34,7 @@ var roots = map[string]root{
 // namesOf indexes tasks by id and name. Where an id is given twice the first
 // task has it.
 func namesOf(tasks []*Task) *names {
-	n := &names{ids: make(map[string]int, len(tasks)), byName: make(map[string]int, len(tasks)), longest: len("item_index")}
+	n := &names{tasks: tasks, ids: make(map[string]int, len(tasks)), byName: make(map[string]int, len(tasks)), longest: len("item_index")}
 	for i, t := range tasks {
 		if _, twice := n.ids[t.ID]; !twice {
 			n.ids[t.ID] = i
@@ -77,11 +78,17 @@ func (n *names) split(text string) (r root, task, length int) {
 // words returns everything that a reference may begin with.
 func (n *names) words() []string {
 	words := []string{"inputs", "env", "run", "workflow"}
-	for id := range n.ids {
-		words = append(words, id)
-	}
-	for name := range n.byName {
-		words = append(words, name)
+	return append(words, n.taskWords()...)
+}
+
+// taskWords returns every id and name of a task, in the order of the file.
+func (n *names) taskWords() []string {
+	var words []string
+	for _, t := range n.tasks {
+		words = append(words, t.ID)
+		if t.Name != t.ID {
+			words = append(words, t.Name)
+		}
 	}
 	return words
 }

@@ -9,7 +9,7 @@ func (c *compiler) outputs(n *node) {
 		c.mismatch("outputs", n, "a map of names")
 		return
 	}
-	if !c.isBatch { // Expand judges them, it knows the tasks
+	if len(c.w.Tasks) > 0 { // else it is a batch: Expand judges them, it knows the tasks
 		c.references(n, nil)
 	}
 	for _, m := range n.members {

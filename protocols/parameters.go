@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // This file compiles a task's parameters: references are looked up and make
@@ -121,6 +120,7 @@ func (c *compiler) reference(n *node, ref *reference, d *draft) {
 		if d != nil {
 			d.References = append(d.References, ref.task)
 		}
+		c.lookups = append(c.lookups, lookup{ref, wrong})
 	case inputsRoot:
 		c.inputReference(ref, wrong)
 	case envRoot:
@@ -139,13 +139,16 @@ func (c *compiler) reference(n *node, ref *reference, d *draft) {
 	}
 }
 
-func (c *compiler) fieldReference(ref *reference, fields []string, wrong func(hint, format string, args ...any)) {
+// complaint says what is wrong with one reference.
+type complaint func(hint, format string, args ...any)
+
+func (c *compiler) fieldReference(ref *reference, fields []string, wrong complaint) {
 	if len(ref.path) > 0 && !slices.Contains(fields, ref.path[0].key) {
-		wrong(suggest(ref.path[0].key, fields), "there is only %s", list(fields))
+		wrong(Suggest(ref.path[0].key, fields), "there is only %s", list(fields))
 	}
 }
 
-func (c *compiler) inputReference(ref *reference, wrong func(hint, format string, args ...any)) {
+func (c *compiler) inputReference(ref *reference, wrong complaint) {
 	if len(ref.path) == 0 {
 		return
 	}
@@ -153,7 +156,7 @@ func (c *compiler) inputReference(ref *reference, wrong func(hint, format string
 	in := c.inputs[name]
 	if in == nil {
 		names := sortedKeys(c.inputs)
-		hint := suggest(name, names)
+		hint := Suggest(name, names)
 		if hint == "" && len(names) == 0 {
 			hint = "the workflow has no inputs"
 		}
@@ -199,9 +202,4 @@ func setMember(raw json.RawMessage, key string, value json.RawMessage) json.RawM
 		add(appendString(nil, key), value)
 	}
 	return append(out, '}')
-}
-
-// tasks returns everything that a dependency may be called.
-func (n *names) tasks() []string {
-	return slices.DeleteFunc(n.words(), func(w string) bool { return roots[w] != noRoot && !strings.Contains(w, " ") })
 }

@@ -143,7 +143,7 @@ func unknownRoot(text string, n *names) *referenceError {
 	case word == "tasks":
 		return &referenceError{"expressions such as tasks[…] are not supported yet", "begin with the task's name"}
 	}
-	hint := suggest(word, n.words())
+	hint := Suggest(word, n.words())
 	if hint == "" && strings.ToUpper(word) == word {
 		hint = fmt.Sprintf("write ${env.%s} for the variable, $${ for the text ${", shorten(word))
 	}

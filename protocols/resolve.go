@@ -117,9 +117,10 @@ func bare(payload json.RawMessage) json.RawMessage {
 }
 
 // taskFields are what can be asked of any task, whatever its payload.
-var taskFields = []string{"status", "error", "attempts", "duration"}
+var taskFields = []string{"status", "error", "attempts", "duration", "usage"}
 
-// field returns what is known of a task itself. usage is the payload's own.
+// field returns what is known of a task itself. A usage that isn't in the
+// payload is null.
 func (v TaskValue) field(name string) (json.RawMessage, bool) {
 	switch name {
 	case "status":
@@ -130,6 +131,8 @@ func (v TaskValue) field(name string) (json.RawMessage, bool) {
 		return strconv.AppendFloat(nil, v.Duration.Seconds(), 'f', -1, 64), true
 	case "error":
 		return v.errorValue(), true
+	case "usage":
+		return json.RawMessage("null"), true
 	}
 	return nil, false
 }

@@ -29,6 +29,11 @@ type Spec struct {
 //	x-file: true       the name of a file, or a list of such names
 //	x-text: true       text; a value put in by a reference is taken as text
 //	                   whatever its type
+//
+// and one in the schema of a result, or of a map in it:
+//
+//	x-complete: true   there are no keys but those that are named: Compile
+//	                   refuses references to others
 type Method struct {
 	// Name is canonical: the protocol's name, a slash, the rest. A name that
 	// ends in "*" stands for all that begin so ("mcp/tool.*").

@@ -203,8 +203,12 @@ func (f *filler) fill(t *template) (json.RawMessage, *Error) {
 // anything else as JSON.
 func appendText(out, value []byte) []byte {
 	value = bytes.TrimSpace(value)
-	if kindOf(value) == stringKind {
+	if kindOf(value) == stringKind && len(value) > 1 {
 		return append(out, value[1:len(value)-1]...)
 	}
-	return appendInside(out, string(compact(value)))
+	var b bytes.Buffer
+	if err := json.Compact(&b, value); err != nil {
+		return appendInside(out, string(value)) // not JSON, whoever made it
+	}
+	return appendInside(out, b.String())
 }

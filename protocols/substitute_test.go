@@ -85,6 +85,7 @@ func TestReferenceForms(t *testing.T) {
 		{chatPayload, "${t.duration}", `1.5`},
 		{chatPayload, "${t.duration_seconds}", `1.5`},
 		{chatPayload, "${t.error}", `null`},
+		{pythonPayload, "${t.usage}", `null`},
 		{chatPayload, "${t.error.message}", ``},
 		{`{"status":200}`, "${t.status}", `200`},
 		{chatPayload, "${t.nothing ?? {\"a\": [1, \"}\"]}}", `{"a":[1,"}"]}`},
@@ -280,6 +281,14 @@ func TestSourceCode(t *testing.T) {
 		if diff := cmp.Diff(test.bindings, got.Bindings); diff != "" {
 			t.Errorf("%s: bindings %s", test.code, diff)
 		}
+	}
+}
+
+func TestOutputReferences(t *testing.T) {
+	w := compileText(t, "tasks:\n- {name: a, method: echo/echo}\n- {name: b, method: echo/echo}\n- {name: c, method: echo/echo}\n"+
+		"outputs: {x: '${c.x} ${a.x}', y: ['${c}'], z: '$${b}'}")
+	if diff := cmp.Diff([]int{0, 2}, w.OutputReferences()); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -5,9 +5,9 @@ import (
 	"unicode/utf8"
 )
 
-// suggest returns "did you mean x?" for the candidate that word is most
+// Suggest returns "did you mean x?" for the candidate that word is most
 // likely a misspelling or a part of, "" if it is like none of them.
-func suggest(word string, candidates []string) string {
+func Suggest(word string, candidates []string) string {
 	const most = 1000 // candidates looked at
 	best, least := "", 1+utf8.RuneCountInString(word)/3
 	for _, c := range candidates[:min(most, len(candidates))] {

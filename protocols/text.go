@@ -23,6 +23,12 @@ func quoted(s string) string {
 func shorten(s string) string { return shortenTo(s, 60) }
 
 func shortenTo(s string, most int) string {
+	s = strings.Map(func(r rune) rune {
+		if !printable(string(r)) {
+			return ' '
+		}
+		return r
+	}, s)
 	n := 0
 	for i := range s {
 		if n++; n > most {

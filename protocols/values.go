@@ -146,7 +146,7 @@ func (c *compiler) choice(key string, v *node, words ...string) (string, bool) {
 	got := v.kind.String()
 	hint := ""
 	if v.scalar() {
-		got, hint = quoted(v.text), suggest(v.text, words)
+		got, hint = quoted(v.text), Suggest(v.text, words)
 	}
 	c.problem(v, fmt.Sprintf("%s must be %s, not %s", key, want, got), hint)
 	return "", false

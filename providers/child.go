@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -32,9 +33,12 @@ import (
 // backArg in a command's arguments stands for the number of the back pipe.
 const backArg = "{back}"
 
-// drainTime is how long the pipes of a dead child are still read when some
-// process that left its group keeps them open.
-const drainTime = 200 * time.Millisecond
+// drainTime is how long a pipe of a dead child may stay silent, and drainMost
+// how long it may go on, when some process that left its group holds it open.
+const (
+	drainTime = 100 * time.Millisecond
+	drainMost = 3 * time.Second
+)
 
 var errChildrenClosed = errors.New("closed: no more processes are started")
 
@@ -51,7 +55,7 @@ type command struct {
 // all at once, or else the child may wait for ever; drain closes them.
 type child struct {
 	In             *os.File // its stdin
-	Out, Err, Back *os.File // its stdout, its stderr and the back pipe, if asked for
+	Out, Err, Back *pipe    // its stdout, its stderr and the back pipe, if asked for
 
 	cmd    *exec.Cmd
 	theirs []*os.File    // the child's ends, until it has started
@@ -81,7 +85,7 @@ func (cs *children) start(c command) (*child, error) {
 	err = cs.run(kid)
 	closeFiles(kid.theirs)
 	if err != nil {
-		closeFiles([]*os.File{kid.In, kid.Out, kid.Err, kid.Back})
+		kid.closePipes()
 		return nil, fmt.Errorf("start %s: %w", c.Path, err)
 	}
 	return kid, nil
@@ -99,7 +103,7 @@ func newChild(c command) (*child, error) {
 	prepare(kid.cmd)
 	if err := kid.open(c.Back); err != nil {
 		closeFiles(kid.theirs)
-		closeFiles([]*os.File{kid.In, kid.Out, kid.Err, kid.Back})
+		kid.closePipes()
 		return nil, err
 	}
 	return kid, nil
@@ -111,24 +115,21 @@ func (c *child) open(back bool) error {
 		return err
 	}
 	c.In, c.cmd.Stdin, c.theirs = ours, in, []*os.File{in}
-	ours, out, err := os.Pipe()
-	if err != nil {
+	var out, stderr *os.File
+	if c.Out, out, err = c.newPipe(); err != nil {
 		return err
 	}
-	c.Out, c.cmd.Stdout, c.theirs = ours, out, append(c.theirs, out)
-	ours, stderr, err := os.Pipe()
-	if err != nil {
+	if c.Err, stderr, err = c.newPipe(); err != nil {
 		return err
 	}
-	c.Err, c.cmd.Stderr, c.theirs = ours, stderr, append(c.theirs, stderr)
+	c.cmd.Stdout, c.cmd.Stderr = out, stderr
 	if !back {
 		return nil
 	}
-	ours, theirs, err := os.Pipe()
-	if err != nil {
+	var theirs *os.File
+	if c.Back, theirs, err = c.newPipe(); err != nil {
 		return err
 	}
-	c.Back, c.theirs = ours, append(c.theirs, theirs)
 	number, err := inherit(c.cmd, theirs)
 	for i, arg := range c.cmd.Args {
 		if arg == backArg {
@@ -138,6 +139,25 @@ func (c *child) open(back bool) error {
 	return err
 }
 
+// newPipe returns a pipe's two ends: ours, and the one that the child gets.
+func (c *child) newPipe() (*pipe, *os.File, error) {
+	ours, theirs, err := os.Pipe()
+	if err != nil {
+		return nil, nil, err
+	}
+	c.theirs = append(c.theirs, theirs)
+	return &pipe{ours}, theirs, nil
+}
+
+func (c *child) closePipes() {
+	closeFiles([]*os.File{c.In})
+	for _, p := range []*pipe{c.Out, c.Err, c.Back} {
+		if p != nil {
+			p.Close()
+		}
+	}
+}
+
 func closeFiles(files []*os.File) {
 	for _, f := range files {
 		if f != nil {
@@ -145,6 +165,30 @@ func closeFiles(files []*os.File) {
 		}
 	}
 }
+
+// pipe is our end of a pipe on which a child writes. What is in it is read to
+// the end; hurry only ends the waiting for more.
+type pipe struct{ file *os.File }
+
+// Read ends with io.EOF also when there was silence after hurry.
+func (p *pipe) Read(b []byte) (int, error) {
+	n, err := p.file.Read(b)
+	for tries := 0; errors.Is(err, os.ErrDeadlineExceeded); tries++ {
+		if tries == 2 { // twice, as a busy machine can make us miss one
+			return 0, io.EOF
+		}
+		_ = p.file.SetReadDeadline(time.Now().Add(drainTime))
+		n, err = p.file.Read(b)
+	}
+	return n, err
+}
+
+// Close ends a Read that waits.
+func (p *pipe) Close() error { return p.file.Close() }
+
+// hurry is called when the child has ended. Where pipes know no deadlines the
+// end of the job has closed the other end.
+func (p *pipe) hurry() { _ = p.file.SetReadDeadline(time.Now()) }
 
 // run starts the process on the starter's thread: the kernel of Linux kills a
 // child with a parent-death signal when the thread that started it ends, so
@@ -257,14 +301,15 @@ func (c *child) await(ctx context.Context, grace time.Duration) {
 // write its pipes, and closes the pipes.
 func (c *child) drain(users *sync.WaitGroup) {
 	c.In.Close()
-	pipes := []*os.File{c.Out, c.Err, c.Back}
-	for _, f := range pipes {
-		if f != nil {
-			_ = f.SetReadDeadline(time.Now().Add(drainTime)) // where there is none, the job's end closes the pipe
+	for _, p := range []*pipe{c.Out, c.Err, c.Back} {
+		if p != nil {
+			p.hurry()
 		}
 	}
+	late := time.AfterFunc(drainMost, c.closePipes)
 	users.Wait()
-	closeFiles(pipes)
+	late.Stop()
+	c.closePipes()
 }
 
 // exit says in words how the child ended.

@@ -80,10 +80,15 @@ func (s *mcpServer) dial(ctx context.Context) (*mcpLink, error) {
 	}
 	l.users.Go(func() { l.stderr.readFrom(kid.Err) })
 	if err := l.greet(ctx); err != nil {
-		ended := kid.endsWithin(drainTime) // by itself: then its status tells something
+		why := err.Error()
+		if kid.endsWithin(drainTime) && kid.code() > 0 {
+			why = kid.exit()
+		} else if ctx.Err() != nil {
+			why = "no answer within " + mcpStart.String()
+		}
 		kid.stop(mcpGrace)
 		kid.drain(&l.users)
-		return nil, l.refusal(ctx, ended, err)
+		return nil, l.explain(protocols.ProviderUnhealthy, "MCP server "+l.server+" did not start: "+why)
 	}
 	return l, nil
 }
@@ -104,18 +109,6 @@ func (l *mcpLink) greet(ctx context.Context) error {
 	}
 	l.session = session
 	return nil
-}
-
-// refusal is the error of a server that didn't come up.
-func (l *mcpLink) refusal(ctx context.Context, ended bool, err error) error {
-	how := "it was stopped after " + err.Error()
-	switch {
-	case ended:
-		how = l.kid.exit()
-	case ctx.Err() != nil:
-		how = "no answer within " + mcpStart.String()
-	}
-	return l.explain(protocols.ProviderUnhealthy, "MCP server "+l.server+" did not start: "+how)
 }
 
 // explain makes an error that quotes the end of stderr.

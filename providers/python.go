@@ -92,6 +92,7 @@ type pythonRequest struct {
 type pythonOutcome struct {
 	Seconds   float64         `json:"seconds"`
 	Result    json.RawMessage `json:"result"`
+	Note      string          `json:"note"`
 	Unfit     string          `json:"unfit"`
 	Type      string          `json:"type"`
 	Message   string          `json:"message"`
@@ -101,7 +102,8 @@ type pythonOutcome struct {
 
 // Call carries out python/execute. The result is {result, output, success,
 // execution_time}, and stderr when there was any; output_missing and
-// stderr_missing tell how many bytes were left out.
+// stderr_missing tell how many bytes were left out. A last expression that
+// JSON can't hold leaves the result null, and a note says so.
 func (p *python) Call(ctx context.Context, call Call, host Host) (json.RawMessage, error) {
 	if call.Method != "python/execute" {
 		return nil, protocols.Errorf(protocols.MethodNotSupported,
@@ -299,8 +301,9 @@ func (r *pythonRun) judge() (json.RawMessage, error) {
 		StderrMissing int64           `json:"stderr_missing,omitempty"`
 		Success       bool            `json:"success"`
 		ExecutionTime float64         `json:"execution_time"` // seconds of the code alone
+		Note          string          `json:"note,omitempty"`
 	}{
-		o.Result, r.stdout.String(), r.stdout.Missing(), r.stderr.String(), r.stderr.Missing(), true, o.Seconds,
+		o.Result, r.stdout.String(), r.stdout.Missing(), r.stderr.String(), r.stderr.Missing(), true, o.Seconds, o.Note,
 	}
 	return encode(result)
 }

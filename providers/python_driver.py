@@ -28,6 +28,10 @@ class Unfit(Exception):
     """A result that JSON can't hold."""
 
 
+class UnfitType(Unfit):
+    """A result of a type that JSON has nothing for."""
+
+
 class Channel:
     """The way back, closed to every process that the code starts."""
 
@@ -175,7 +179,7 @@ def uncommon(value, path, above):
         return mapping({name: getattr(value, name) for name in value.__dataclass_fields__}, path, above)
     if of("numpy", "generic", "ndarray"):
         return plain(value.tolist(), path, above)
-    raise Unfit("%s is of type %s, which JSON can't hold%s" % (spelled(path), type(value).__name__, advice(value)))
+    raise UnfitType("%s is of type %s, which JSON can't hold%s" % (spelled(path), type(value).__name__, advice(value)))
 
 
 def ordered(value):
@@ -369,12 +373,13 @@ def run(request):
         return failure(e, request["name"], started), 1
     seconds = time.perf_counter() - started
     value, last = names.get("result"), names.pop(HIDDEN, None)
-    if value is before and last is not None and not script.assigns("result"):
-        value = last
-    elif value is before and not script.assigns("result"):
-        value = None
+    chosen = value is not before or script.assigns("result")
     try:
-        body = encoded(value, request["limit"])
+        body = encoded(value if chosen else last, request["limit"])
+    except UnfitType as e:
+        if not chosen:  # a script may well end with a call whose value nobody wants
+            return {"note": "the value of the last expression is not kept: %s" % e, "seconds": seconds}, 0
+        return {"unfit": str(e), "seconds": seconds}, 0
     except Unfit as e:
         return {"unfit": str(e), "seconds": seconds}, 0
     except BaseException as e:  # a property or a __str__ that fails

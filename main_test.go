@@ -1,0 +1,299 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"gleitzeit/cli"
+)
+
+// The command is tested as people use it: testdata/script holds scenarios, and
+// gleitzeit is a real process in them, so that it can be killed.
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"gleitzeit": func() { os.Exit(cli.Main(os.Args[1:])) },
+	})
+}
+
+func TestScript(t *testing.T) {
+	python := realPython()
+	testscript.Run(t, testscript.Params{
+		Dir:   "testdata/script",
+		Setup: func(env *testscript.Env) error { return setup(env, python) },
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":  exits,
+			"signal": signalWhen,
+			"crash":  crash,
+			"await":  await,
+			"gone":   gone,
+			"json":   checkJSON,
+		},
+		Condition: func(cond string) (bool, error) {
+			if cond == "python" {
+				return python != "", nil
+			}
+			return false, fmt.Errorf("unknown condition %q", cond)
+		},
+	})
+}
+
+// realPython returns the interpreter behind whatever shim python3 is.
+func realPython() string {
+	out, err := exec.Command("python3", "-c", "import sys; print(sys.executable)").Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// setup gives the script a home of its own and nothing of ours.
+func setup(env *testscript.Env, python string) error {
+	home := filepath.Join(env.WorkDir, "home")
+	env.Setenv("HOME", home)
+	env.Setenv("USERPROFILE", home)
+	env.Setenv("LOCALAPPDATA", filepath.Join(home, "local"))
+	env.Setenv("APPDATA", filepath.Join(home, "roaming"))
+	env.Setenv("USER", "tester")
+	env.Setenv("EXAMPLES", mustAbs("examples"))
+	if python != "" {
+		env.Setenv("PATH", filepath.Dir(python)+string(os.PathListSeparator)+env.Getenv("PATH"))
+	}
+	return os.MkdirAll(home, 0o777)
+}
+
+func mustAbs(path string) string {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		panic(err)
+	}
+	return abs
+}
+
+// patience bounds every wait of the scripts.
+const patience = 60 * time.Second
+
+// exits runs gleitzeit and wants that exit code:
+//
+//	exits 3 run flow.yaml
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE ARGUMENT...")
+	}
+	wantCode(ts, ts.Exec("gleitzeit", args[1:]...), args[0])
+}
+
+func wantCode(ts *testscript.TestScript, err error, want string) {
+	if got := codeOf(err); strconv.Itoa(got) != want {
+		ts.Fatalf("exit code %d, want %s", got, want)
+	}
+}
+
+// codeOf returns how a process ended, -1 if a signal ended it.
+func codeOf(err error) int {
+	var ended *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &ended):
+		return ended.ExitCode()
+	}
+	return -2
+}
+
+// start starts gleitzeit without waiting for it.
+func start(ts *testscript.TestScript, args []string) (cmd *exec.Cmd, stdout, stderr *bytes.Buffer) {
+	cmd = exec.Command("gleitzeit", args...)
+	path, err := lookPath(ts.Getenv("PATH"))
+	ts.Check(err)
+	cmd.Path, cmd.Err = path, nil
+	cmd.Dir = ts.MkAbs(".")
+	for _, name := range []string{"HOME", "USERPROFILE", "LOCALAPPDATA", "APPDATA", "USER", "PATH", "TMPDIR", "EXAMPLES", "WORK",
+		"SYSTEMROOT", "GLEITZEIT_STORE", "GLEITZEIT_CONFIG"} {
+		if value := ts.Getenv(name); value != "" {
+			cmd.Env = append(cmd.Env, name+"="+value)
+		}
+	}
+	stdout, stderr = &bytes.Buffer{}, &bytes.Buffer{}
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	ts.Check(cmd.Start())
+	return cmd, stdout, stderr
+}
+
+func lookPath(path string) (string, error) {
+	for _, dir := range filepath.SplitList(path) {
+		for _, name := range []string{"gleitzeit", "gleitzeit.exe"} {
+			if info, err := os.Stat(filepath.Join(dir, name)); err == nil && !info.IsDir() {
+				return filepath.Join(dir, name), nil
+			}
+		}
+	}
+	return "", errors.New("gleitzeit is not in the PATH")
+}
+
+// signalWhen starts gleitzeit, sends it signals once the file is there, half a
+// second apart, and wants that exit code (killed: -1):
+//
+//	signal INT started 130 run flow.yaml
+//	signal INT,INT started 130 run flow.yaml
+//	signal KILL started -1 run flow.yaml
+func signalWhen(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 4 {
+		ts.Fatalf("usage: signal SIGNAL[,SIGNAL...] FILE CODE ARGUMENT...")
+	}
+	cmd, stdout, stderr := start(ts, args[3:])
+	waitForFile(ts, args[1])
+	for i, name := range strings.Split(args[0], ",") {
+		if i > 0 {
+			time.Sleep(500 * time.Millisecond)
+		}
+		ts.Check(cmd.Process.Signal(signals[name]))
+	}
+	err := waitFor(ts, cmd)
+	fmt.Fprint(ts.Stdout(), stdout)
+	fmt.Fprint(ts.Stderr(), stderr)
+	wantCode(ts, err, args[2])
+}
+
+var signals = map[string]os.Signal{"INT": os.Interrupt, "TERM": syscall.SIGTERM, "KILL": os.Kill}
+
+// waitFor waits for the process, but not for ever.
+func waitFor(ts *testscript.TestScript, cmd *exec.Cmd) error {
+	late := time.AfterFunc(patience, func() { cmd.Process.Kill() })
+	err := cmd.Wait()
+	if !late.Stop() {
+		ts.Fatalf("%v had not ended after %v", cmd.Args, patience)
+	}
+	return err
+}
+
+// await waits until a file is there, with at least so many lines:
+//
+//	await lines.txt 3
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: await FILE [LINES]")
+	}
+	want := 0
+	if len(args) > 1 {
+		n, err := strconv.Atoi(args[1])
+		ts.Check(err)
+		want = n
+	}
+	deadline := time.Now().Add(patience)
+	for {
+		data, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && bytes.Count(data, []byte("\n")) >= want {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s has not come within %v", args[0], patience)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func waitForFile(ts *testscript.TestScript, name string) { await(ts, false, []string{name}) }
+
+// gone wants that the process whose id the file holds is no more.
+func gone(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: gone PIDFILE")
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(args[0])))
+	ts.Check(err)
+	for range 100 {
+		if !alive(pid) {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	ts.Fatalf("process %d is still there", pid)
+}
+
+// crash runs a workflow and kills it at random moments, so many times at
+// least, resuming it each time until the run has ended well:
+//
+//	crash 50 run flow.yaml
+func crash(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: crash TIMES ARGUMENT...")
+	}
+	times, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	seed := uint64(time.Now().UnixNano())
+	ts.Logf("seed %d", seed)
+	dice := rand.New(rand.NewPCG(seed, 0))
+	command := args[1:]
+	for kills := 0; ; {
+		cmd, stdout, stderr := start(ts, command)
+		moment := time.Duration(dice.IntN(120)) * time.Millisecond
+		if kills >= times {
+			moment = patience
+		}
+		killer := time.AfterFunc(moment, func() { cmd.Process.Kill() })
+		err := cmd.Wait()
+		killed := !killer.Stop()
+		switch {
+		case killed && kills >= times:
+			ts.Fatalf("the run had not ended after %v", patience)
+		case err == nil && kills >= times:
+			fmt.Fprint(ts.Stdout(), stdout)
+			fmt.Fprint(ts.Stderr(), stderr)
+			return
+		case err == nil:
+			ts.Fatalf("the run ended after %d kills only: make it longer", kills)
+		case codeOf(err) != -1:
+			ts.Fatalf("exit code %d after %d kills:\n%s", codeOf(err), kills, stderr)
+		}
+		kills++
+		if strings.Contains(stderr.String(), "run ") { // it was accepted
+			command = []string{"resume", "@last"}
+		}
+	}
+}
+
+// checkJSON wants that value at that path of a JSON file, stdout or stderr:
+//
+//	json stdout tasks.0.status '"completed"'
+func checkJSON(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 3 {
+		ts.Fatalf("usage: json FILE PATH VALUE")
+	}
+	var v, want any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &v))
+	ts.Check(json.Unmarshal([]byte(args[2]), &want))
+	for _, step := range strings.Split(args[1], ".") {
+		switch at := v.(type) {
+		case map[string]any:
+			v = at[step]
+		case []any:
+			i, err := strconv.Atoi(step)
+			if err != nil || i >= len(at) {
+				ts.Fatalf("%s: no item %s among %d", args[1], step, len(at))
+			}
+			v = at[i]
+		default:
+			if step != "" {
+				ts.Fatalf("%s: nothing at %q", args[1], step)
+			}
+		}
+	}
+	if reflect.DeepEqual(v, want) == neg {
+		ts.Fatalf("%s is %v, want %s", args[1], v, args[2])
+	}
+}

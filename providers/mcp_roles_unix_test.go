@@ -1,0 +1,7 @@
+//go:build unix
+
+package providers
+
+import "syscall"
+
+const terminate = syscall.SIGTERM

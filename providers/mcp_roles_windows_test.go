@@ -1,0 +1,5 @@
+package providers
+
+import "os"
+
+var terminate = os.Kill
