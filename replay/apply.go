@@ -134,6 +134,7 @@ func (s *State) apply(r *Run, f Fact) {
 		s.resumed(r, f, e)
 	case *WorkflowEnded:
 		s.forget(r)
+		s.tellParent(r, e)
 	default:
 		panic(fmt.Sprintf("replay: event %T has no meaning", f.Event))
 	}
@@ -476,6 +477,27 @@ func (s *State) note(r *Run) {
 			s.unsettled.Delete(r.Number)
 		}
 	}
+}
+
+// tellParent lets the run know whose task the ended one was the work of.
+func (s *State) tellParent(r *Run, e *WorkflowEnded) {
+	p := r.Submitted.Parent
+	if p == nil {
+		return
+	}
+	parent := s.runs[p.Run]
+	if parent == nil || p.Task >= len(parent.Tasks) {
+		return
+	}
+	t := &parent.Tasks[p.Task]
+	if t.Status != TaskWaits || t.Wait.Child != r.Number {
+		return
+	}
+	wait := *t.Wait
+	wait.ended = &WorkflowEnded{Status: e.Status, Outputs: e.Outputs.kept(), Error: e.Error}
+	t.Wait = &wait
+	parent.ask(p.Task, AskChild)
+	s.note(parent)
 }
 
 // forget lets go of a run that has ended.

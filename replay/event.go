@@ -35,9 +35,17 @@ type WorkflowSubmitted struct {
 	Priority protocols.Priority `json:"priority,omitempty"`
 	Deadline time.Time          `json:"deadline,omitzero"`
 	Key      string             `json:"key,omitempty"` // idempotency key of the submission
+	Parent   *Parent            `json:"parent,omitempty"`
 
 	plan   *Plan    // found by the codec, or by whoever made the event
 	values [][]byte // documents and files that the log may not have yet
+}
+
+// Parent names the task that a child run is the work of.
+type Parent struct {
+	Run   uint64 `json:"run"`
+	Task  int    `json:"task"`
+	Depth int    `json:"depth"` // 1 for a child of a run that is no child
 }
 
 // Context is what a run got from outside, beside its document.
@@ -48,6 +56,16 @@ type Context struct {
 	Dir    string                     `json:"dir,omitempty"`   // the workflow's folder
 	Cwd    string                     `json:"cwd,omitempty"`   // where the command was called
 	Roots  []string                   `json:"roots,omitempty"` // further folders that may be read
+	// Children are the workflows that tasks of workflow/v1 run, by the name
+	// that the document has for each, "FILE" or "FILE > FILE OF A CHILD".
+	Children map[string]Child `json:"children,omitempty"`
+}
+
+// Child is a workflow that a task of the run may run.
+type Child struct {
+	Document eventlog.Hash            `json:"document"` // protocols.Workflow
+	Files    map[string]eventlog.Hash `json:"files,omitempty"`
+	Dir      string                   `json:"dir,omitempty"`
 }
 
 // TaskStarted: an attempt has a slot and its worker is about to run.
@@ -146,6 +164,11 @@ type Wait struct {
 	// Default is what becomes of an approval that nobody gave in time:
 	// approve, reject, or "" for a timeout.
 	Default string `json:"default,omitempty"`
+	// Child is the number of a child run, and ChildID its id.
+	Child   uint64 `json:"child,omitempty"`
+	ChildID string `json:"child_id,omitempty"`
+
+	ended *WorkflowEnded // how the child ended
 }
 
 // WaitKind says what a task waits for.
@@ -156,6 +179,7 @@ const (
 	WaitTimer    WaitKind = "timer"
 	WaitSignal   WaitKind = "signal"
 	WaitApproval WaitKind = "approval"
+	WaitChild    WaitKind = "child"
 )
 
 // SignalReceived: somebody sent the run a signal. A task that waits for it
@@ -205,6 +229,9 @@ const (
 	AskItems     Question = "items"   // what a foreach goes over
 	AskCollect   Question = "collect" // a foreach's result
 	AskUntil     Question = "until"   // whether a repeat is done
+
+	// AskChild is not asked but decided: a child run has ended.
+	AskChild Question = "child"
 
 	// noMoreItems is not asked but decided: a failed item stops the others.
 	noMoreItems Question = "no_more_items"

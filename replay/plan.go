@@ -50,7 +50,7 @@ func NewPlan(doc eventlog.Hash, w *protocols.Workflow, setupHash eventlog.Hash, 
 			p.dependents[d] = append(p.dependents[d], int32(i))
 		}
 		n := builtIn
-		if t.Protocol != WaitProtocol {
+		if t.Protocol != WaitProtocol && t.Protocol != WorkflowProtocol {
 			if n = setup.route(t.Protocol, t.Provider); n < 0 {
 				return nil, noProvider(t)
 			}
@@ -92,8 +92,11 @@ func (p *ProviderSlots) named(name string) bool {
 	return false
 }
 
-// WaitProtocol is the protocol whose tasks wait, without any provider.
-const WaitProtocol = "wait/v1"
+// The protocols whose tasks need no provider: they wait, or run a workflow.
+const (
+	WaitProtocol     = "wait/v1"
+	WorkflowProtocol = "workflow/v1"
+)
 
 // builtIn is the place of the provider that we are ourselves.
 const builtIn = -1

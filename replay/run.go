@@ -209,6 +209,24 @@ func (r *Run) Waiter(signal string) int {
 	return -1
 }
 
+// Children returns the numbers of the child runs that the run waits for.
+func (r *Run) Children() (runs []uint64) {
+	for i := range r.Tasks {
+		if t := &r.Tasks[i]; t.Status == TaskWaits && t.Wait.Kind == WaitChild {
+			runs = append(runs, t.Wait.Child)
+		}
+	}
+	return runs
+}
+
+// ChildEnd returns how the child run ended that the task waits for.
+func (t *Task) ChildEnd() *WorkflowEnded {
+	if t.Wait == nil {
+		return nil
+	}
+	return t.Wait.ended
+}
+
 // HookTasks returns the tasks of a hook that have not ended.
 func (r *Run) HookTasks(h protocols.Hook) (tasks []int) {
 	for i, t := range r.Plan.Workflow.Tasks {
@@ -322,7 +340,7 @@ func (r *Run) count(task, by int) {
 
 // busy tells whether work of the task that had started goes on.
 func (t *Task) busy() bool {
-	return t.Status == TaskExpandedInto || t.Status == TaskEvaluates && (t.Asked == AskCollect || t.Asked == AskUntil)
+	return t.Status == TaskExpandedInto || t.Status == TaskWaits && t.Wait.Kind == WaitChild || t.Status == TaskEvaluates && (t.Asked == AskCollect || t.Asked == AskUntil)
 }
 
 // Counts says how many tasks stand where. Instances don't count.

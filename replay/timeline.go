@@ -186,6 +186,8 @@ func (w *Wait) describe() string {
 	switch w.Kind {
 	case WaitTimer:
 		return "the time " + w.Until.Format(time.RFC3339)
+	case WaitChild:
+		return "the run " + w.ChildID
 	case WaitSignal:
 		text = fmt.Sprintf("the signal %q", w.Signal)
 	case WaitApproval:

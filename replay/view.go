@@ -16,7 +16,7 @@ type RunView struct {
 	Number      uint64           `json:"number"`
 	Name        string           `json:"name"`
 	Status      Status           `json:"status"`
-	WaitsFor    string           `json:"waits_for,omitempty"` // timer, signal, approval, answer, process, retry: the kind of Reason
+	WaitsFor    string           `json:"waits_for,omitempty"` // timer, signal, approval, answer, process, retry, run: the kind of Reason
 	Reason      string           `json:"reason,omitempty"`    // what it waits for, or why it was parked or cancelled
 	Source      string           `json:"source,omitempty"`
 	Description string           `json:"description,omitempty"`
@@ -46,6 +46,7 @@ type TaskView struct {
 	DurationMS   int64            `json:"duration_ms"`
 	Error        *protocols.Error `json:"error,omitempty"`
 	Result       json.RawMessage  `json:"result,omitempty"`
+	ChildRun     string           `json:"child_run,omitempty"`
 	ResultSize   int              `json:"result_size,omitempty"` // in bytes, also when Result is left out
 	Preview      string           `json:"preview,omitempty"`     // when Result is left out for its size
 }
@@ -205,6 +206,8 @@ func (r *Run) waitOf(task int) (kind, reason string) {
 	case t.Status == TaskDoubtful:
 		return "answer", fmt.Sprintf("an answer about %q, whose attempt is in doubt: gleitzeit resume %s --retry, --fail or --skip %q",
 			id, r.ID(), id)
+	case t.Wait.Kind == WaitChild:
+		return "run", t.Wait.describe()
 	case t.Wait.Kind == WaitSignal:
 		return "signal", fmt.Sprintf("%s: gleitzeit signal %s %q --data JSON", t.Wait.describe(), r.ID(), t.Wait.Signal)
 	case t.Wait.Kind == WaitApproval:
@@ -227,6 +230,9 @@ func viewTask(r *Run, i int, get func(eventlog.Hash) ([]byte, error)) (TaskView,
 		v.Dependencies = append(v.Dependencies, r.Plan.Task(n).ID)
 	}
 	var err error
+	if t.Wait != nil {
+		v.ChildRun = t.Wait.ChildID
+	}
 	if t.Status == TaskWaits {
 		v.Reason = t.Wait.describe()
 	}

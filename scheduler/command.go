@@ -26,6 +26,7 @@ type Submit struct {
 	Source   string
 	Priority protocols.Priority
 	Key      string
+	Parent   *replay.Parent // of a child run
 }
 
 // Resume takes a run on: the first time in this process, or again after it was
@@ -70,6 +71,14 @@ type Await struct {
 	Wait    replay.Wait
 	// For is how long it waits at most, when Wait.Until doesn't say it.
 	For time.Duration
+}
+
+// Spawn is what a started task of workflow/v1 turned out to run.
+type Spawn struct {
+	Run     uint64
+	Task    int
+	Attempt int
+	Child   Submit
 }
 
 // Signal sends a run a signal.
@@ -122,6 +131,7 @@ func (Cancel) command()    {}
 func (Finish) command()    {}
 func (Answer) command()    {}
 func (Await) command()     {}
+func (Spawn) command()     {}
 func (Signal) command()    {}
 func (Approve) command()   {}
 func (Pause) command()     {}

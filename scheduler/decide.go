@@ -34,6 +34,8 @@ func Decide(s *replay.State, p Policy, now time.Time, c Command) ([]replay.Fact,
 		return decideFinish(s, now, c), nil
 	case Await:
 		return decideAwait(s, now, c), nil
+	case Spawn:
+		return decideSpawn(s, now, c), nil
 	case Signal:
 		return decideSignal(s, now, c)
 	case Approve:
@@ -67,17 +69,23 @@ func decideSubmit(s *replay.State, now time.Time, c Submit) ([]replay.Fact, erro
 	if r := s.ByKey(c.Key); c.Key != "" && r != nil {
 		return nil, sameSubmission(r, c)
 	}
+	e := submission(s, now, c)
+	return facts(e.Number, now, e), nil
+}
+
+// submission is the first event of a new run.
+func submission(s *replay.State, now time.Time, c Submit) *replay.WorkflowSubmitted {
 	w := c.Plan.Workflow
 	e := &replay.WorkflowSubmitted{
 		Number: s.NextRun, ID: runID(w, s.NextRun), Name: w.Name, Tags: w.Tags, Source: c.Source,
 		Document: c.Plan.Document, Setup: c.Plan.SetupHash, Context: c.Context, Files: c.Files,
-		Priority: c.Priority, Key: c.Key,
+		Priority: c.Priority, Key: c.Key, Parent: c.Parent,
 	}
 	if w.Timeout > 0 {
 		e.Deadline = now.Add(time.Duration(w.Timeout))
 	}
 	e.Bring(c.Plan, c.Values...)
-	return facts(e.Number, now, e), nil
+	return e
 }
 
 // sameSubmission tells whether a key used twice stands for the same wish.
@@ -173,7 +181,14 @@ func decideInterrupt(s *replay.State, now time.Time, c Interrupt) ([]replay.Fact
 	if err != nil || !r.Held {
 		return nil, err
 	}
-	return facts(c.Run, now, &replay.WorkflowInterrupted{By: c.By}), nil
+	out := facts(c.Run, now, &replay.WorkflowInterrupted{By: c.By})
+	for _, child := range r.Children() {
+		more, err := decideInterrupt(s, now, Interrupt{Run: child, By: c.By})
+		if err == nil {
+			out = append(out, more...)
+		}
+	}
+	return out, nil
 }
 
 func decideCancel(s *replay.State, now time.Time, c Cancel) ([]replay.Fact, error) {
@@ -181,11 +196,22 @@ func decideCancel(s *replay.State, now time.Time, c Cancel) ([]replay.Fact, erro
 	if err != nil || r.Cancel != "" && !r.Doubt {
 		return nil, err
 	}
-	events := []replay.Event{&replay.CancelRequested{Reason: replay.CancelledByUser, By: c.By}}
-	if r.Cancel != "" {
-		events = nil
+	return cancel(s, r, now, replay.CancelledByUser, c.By), nil
+}
+
+// cancel asks for the end of a run and of its children.
+func cancel(s *replay.State, r *replay.Run, now time.Time, why replay.CancelReason, by string) []replay.Fact {
+	var events []replay.Event
+	if r.Cancel == "" {
+		events = append(events, &replay.CancelRequested{Reason: why, By: by})
 	}
-	return facts(c.Run, now, append(events, cancelLost(r)...)...), nil
+	out := facts(r.Number, now, append(events, cancelLost(r)...)...)
+	for _, n := range r.Children() {
+		if child := s.Run(n); child != nil {
+			out = append(out, cancel(s, child, now, replay.CancelledByUser, "the run "+r.ID())...)
+		}
+	}
+	return out
 }
 
 // cancelLost ends the attempts in doubt of a run that is being cancelled:
@@ -236,7 +262,14 @@ func decideResume(s *replay.State, p Policy, now time.Time, c Resume) ([]replay.
 	if !r.Held {
 		events = append(events, askAgain(r)...)
 	}
-	return facts(c.Run, now, events...), nil
+	out := facts(c.Run, now, events...)
+	for _, child := range r.Children() {
+		more, err := decideResume(s, p, now, Resume{Run: child, Explicit: c.Explicit})
+		if err == nil {
+			out = append(out, more...)
+		}
+	}
+	return out, nil
 }
 
 // askAgain asks what the dead process didn't find out any more.

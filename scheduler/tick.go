@@ -17,10 +17,10 @@ import (
 // from what has happened, and then what may start.
 func Tick(s *replay.State, p Policy, now time.Time) []replay.Fact {
 	if t, ok := s.NextTimer(); ok && !t.At.After(now) {
-		return facts(t.Run, now, elapsed(s.Run(t.Run), t, now)...)
+		return elapsed(s, s.Run(t.Run), t, now)
 	}
 	if r := s.NextUnsettled(); r != nil {
-		return facts(r.Number, now, settle(r)...)
+		return facts(r.Number, now, settle(r, now)...)
 	}
 	if p.Closed || s.Running >= p.Slots {
 		return nil
@@ -40,22 +40,22 @@ func Wake(s *replay.State) (time.Time, bool) {
 }
 
 // elapsed says what a timer brings.
-func elapsed(r *replay.Run, t replay.Timer, now time.Time) []replay.Event {
+func elapsed(s *replay.State, r *replay.Run, t replay.Timer, now time.Time) []replay.Fact {
 	switch {
 	case t.Task < 0:
-		return []replay.Event{&replay.CancelRequested{Reason: replay.RunTimeout}}
+		return cancel(s, r, now, replay.RunTimeout, "")
 	case r.Tasks[t.Task].Status == replay.TaskWaits:
-		return waitedLong(r, t.Task, now)
+		return facts(t.Run, now, waitedLong(r, t.Task, now)...)
 	}
-	return []replay.Event{&replay.TaskDue{Task: t.Task}}
+	return facts(t.Run, now, &replay.TaskDue{Task: t.Task})
 }
 
 // settle says what follows for a run that needs a decision.
-func settle(r *replay.Run) []replay.Event {
+func settle(r *replay.Run, now time.Time) []replay.Event {
 	if r.Open == 0 {
 		return next(r)
 	}
-	return append(skips(r), decisions(r)...)
+	return append(skips(r), decisions(r, now)...)
 }
 
 // hookOrder is the order in which hooks run.
@@ -95,7 +95,7 @@ func fared(r *replay.Run) string {
 }
 
 // decisions asks or decides what is open about single tasks.
-func decisions(r *replay.Run) (events []replay.Event) {
+func decisions(r *replay.Run, now time.Time) (events []replay.Event) {
 	ask := map[replay.Question][]int{}
 	for _, task := range slices.Sorted(maps.Keys(r.Undecided())) {
 		switch q := r.Undecided()[task]; q {
@@ -115,6 +115,8 @@ func decisions(r *replay.Run) (events []replay.Event) {
 			} else {
 				ask[q] = append(ask[q], task)
 			}
+		case replay.AskChild:
+			events = append(events, childEnded(r, task, now))
 		default:
 			events = append(events, &replay.TaskSkipped{Tasks: r.Unstarted(task),
 				Reason: fmt.Sprintf("%q failed", r.TaskID(r.Tasks[task].Each.Failed))})

@@ -37,6 +37,8 @@ type job struct {
 	id      string
 	plan    *replay.Plan
 	context replay.Value
+	source  string
+	depth   int // of the run: 0 unless it is a child
 	task    int
 	def     int    // the task's place in the document
 	name    string // its id
@@ -59,7 +61,11 @@ func (s *Scheduler) startWorker(run uint64, e *replay.TaskStarted) {
 
 // newJob takes from the state what a worker needs that looks at other tasks.
 func newJob(r *replay.Run, task int, references []int) job {
-	j := job{run: r.Number, id: r.ID(), plan: r.Plan, context: r.Submitted.Context, task: task, needs: values(r, references)}
+	j := job{run: r.Number, id: r.ID(), plan: r.Plan, context: r.Submitted.Context,
+		source: r.Submitted.Source, task: task, needs: values(r, references)}
+	if p := r.Submitted.Parent; p != nil {
+		j.depth = p.Depth
+	}
 	if task >= 0 {
 		j.def, j.name = r.Def(task), r.TaskID(task)
 		j.item = placeOf(r, task)
@@ -104,8 +110,8 @@ func (s *Scheduler) work(ctx context.Context, j job) {
 		ctx, cancel = context.WithTimeout(ctx, d)
 		defer cancel()
 	}
-	if j.plan.Task(j.def).Protocol == replay.WaitProtocol {
-		if err := s.await(ctx, j); err != nil {
+	if begin := s.unprovided(j); begin != nil {
+		if err := begin(ctx, j); err != nil {
 			report(nil, err)
 			return
 		}
@@ -116,6 +122,18 @@ func (s *Scheduler) work(ctx context.Context, j job) {
 	result, err := s.call(ctx, j)
 	watched()
 	report(result, err)
+}
+
+// unprovided returns what begins a task that needs no provider: it finds out
+// what the task waits for, and lets the loop know. It is nil for other tasks.
+func (s *Scheduler) unprovided(j job) func(context.Context, job) error {
+	switch j.plan.Task(j.def).Protocol {
+	case replay.WaitProtocol:
+		return s.await
+	case replay.WorkflowProtocol:
+		return s.spawn
+	}
+	return nil
 }
 
 // left takes a worker whose attempt has reported out of the loop's books.

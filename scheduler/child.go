@@ -1,0 +1,138 @@
+package scheduler
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"gleitzeit/protocols"
+	"gleitzeit/replay"
+)
+
+// This file runs workflows as tasks: workflow/v1. A child is a run of its own,
+// and the task waits for its end without a slot.
+
+// maxDepth bounds how deep runs may be nested.
+const maxDepth = 16
+
+// childParams are the parameters of workflow/run, as
+// protocols/specs/workflow.json has them.
+type childParams struct {
+	File   string                     `json:"file"`
+	Inputs map[string]json.RawMessage `json:"inputs"`
+}
+
+// spawn finds out what a task of workflow/v1 runs, and lets the loop know.
+func (s *Scheduler) spawn(ctx context.Context, j job) error {
+	c, err := s.context(j.context)
+	if err != nil {
+		return err
+	}
+	filled, err := s.parameters(j, c)
+	if err != nil {
+		return err
+	}
+	var p childParams
+	if err := json.Unmarshal(filled.Parameters, &p); err != nil {
+		return protocols.Errorf(protocols.TaskParameterError, "%v", err)
+	}
+	if j.depth >= maxDepth {
+		return protocols.Errorf(protocols.WorkflowInvalidState, "runs are nested %d deep: does %s run itself?", maxDepth, p.File)
+	}
+	child, err := s.child(j, c, p)
+	if err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	cmd := Spawn{Run: j.run, Task: j.task, Attempt: j.attempt, Child: *child}
+	return s.send(context.Background(), request{command: cmd, act: func() { s.left(j) }})
+}
+
+// child makes the submission of a child run.
+func (s *Scheduler) child(j job, c replay.Context, p childParams) (*Submit, error) {
+	known, ok := c.Children[p.File]
+	if !ok {
+		return nil, protocols.Errorf(protocols.TaskParameterError, "the workflow %q was not there when the run was submitted", p.File)
+	}
+	raw, err := s.log.Value(known.Document)
+	if err != nil {
+		return nil, err
+	}
+	w, err := protocols.Decode(raw)
+	if err != nil {
+		return nil, protocols.Errorf(protocols.WorkflowValidationFailed, "%s: %v", p.File, err)
+	}
+	inputs, refused := w.CheckInputs(p.Inputs)
+	if refused != nil {
+		return nil, refused
+	}
+	plan, err := replay.NewPlan(known.Document, w, j.plan.SetupHash, j.plan.Setup)
+	if err != nil {
+		return nil, err
+	}
+	context, err := json.Marshal(replay.Context{Inputs: inputs, Env: c.Env, Files: known.Files, Dir: known.Dir, Cwd: c.Cwd,
+		Roots: c.Roots, Children: below(c.Children, p.File)})
+	if err != nil {
+		return nil, err
+	}
+	child := &Submit{Plan: plan, Context: replay.NewValue(context), Source: p.File,
+		Parent: &replay.Parent{Run: j.run, Task: j.task, Depth: j.depth + 1}}
+	for _, h := range known.Files {
+		child.Files = append(child.Files, h)
+	}
+	return child, nil
+}
+
+// below are the workflows that a child may run in turn.
+func below(all map[string]replay.Child, file string) map[string]replay.Child {
+	var own map[string]replay.Child
+	for name, c := range all {
+		if rest, ok := strings.CutPrefix(name, file+" > "); ok {
+			if own == nil {
+				own = map[string]replay.Child{}
+			}
+			own[rest] = c
+		}
+	}
+	return own
+}
+
+// decideSpawn lets a started task give its slot back and wait for a new run.
+func decideSpawn(s *replay.State, now time.Time, c Spawn) []replay.Fact {
+	r := s.Run(c.Run)
+	if !current(r, c.Task, c.Attempt) {
+		return nil
+	}
+	if r.Cancel != "" {
+		return facts(c.Run, now, &replay.TaskCancelled{Task: c.Task, Attempt: c.Attempt})
+	}
+	c.Child.Priority = r.Submitted.Priority
+	e := submission(s, now, c.Child)
+	wait := replay.Wait{Kind: replay.WaitChild, Child: e.Number, ChildID: e.ID}
+	return append(facts(c.Run, now, &replay.TaskWaiting{Task: c.Task, Attempt: c.Attempt, Wait: wait}),
+		facts(e.Number, now, e)...)
+}
+
+// childEnded ends the task that a child run was the work of, as that ended.
+func childEnded(r *replay.Run, task int, now time.Time) replay.Event {
+	t := &r.Tasks[task]
+	child := t.ChildEnd()
+	switch {
+	case child.Status == replay.Completed:
+		result := child.Outputs
+		if result.IsZero() {
+			result = replay.NewValue(json.RawMessage("{}"))
+		}
+		return got(r, task, now, result)
+	case r.Cancel != "":
+		return &replay.TaskCancelled{Task: task, Attempt: t.Attempts, Error: child.Error}
+	}
+	err := protocols.Errorf(protocols.TaskExecutionFailed, "the run %s ended %s", t.Wait.ChildID, child.Status)
+	if child.Error != nil {
+		err = protocols.Errorf(protocols.TaskExecutionFailed, "the run %s: %s", t.Wait.ChildID, child.Error.Message)
+	}
+	return missed(r, task, now, err.With(map[string]any{"run": t.Wait.ChildID, "status": child.Status}))
+}
