@@ -37,7 +37,11 @@ type TaskView struct {
 	Name         string           `json:"name,omitempty"` // when it isn't the id
 	Method       string           `json:"method"`
 	Status       TaskStatus       `json:"status"`
+	WaitsFor     string           `json:"waits_for,omitempty"` // timer, signal, approval, answer, retry, run: what for, if it waits
 	Reason       string           `json:"reason,omitempty"`
+	Hook         protocols.Hook   `json:"hook,omitempty"`  // the end of the run at which it runs
+	Of           string           `json:"of,omitempty"`    // of an instance of a foreach: the task that it is one of
+	Items        int              `json:"items,omitempty"` // of a foreach: how many instances follow the document's tasks
 	Attempts     int              `json:"attempts"`
 	Dependencies []string         `json:"dependencies,omitempty"`
 	Started      time.Time        `json:"started,omitzero"`
@@ -223,6 +227,13 @@ func viewTask(r *Run, i int, get func(eventlog.Hash) ([]byte, error)) (TaskView,
 	if d.Name != d.ID && t.Of == 0 {
 		v.Name = d.Name
 	}
+	v.Hook = d.Hook
+	if t.Of > 0 {
+		v.Of = d.ID
+	}
+	if t.Each != nil {
+		v.Items = t.Each.Count
+	}
 	if t.Status == TaskRunning && r.Doubt {
 		v.Status = TaskDoubtful
 	}
@@ -233,8 +244,12 @@ func viewTask(r *Run, i int, get func(eventlog.Hash) ([]byte, error)) (TaskView,
 	if t.Wait != nil {
 		v.ChildRun = t.Wait.ChildID
 	}
-	if t.Status == TaskWaits {
+	switch t.Status {
+	case TaskWaits:
+		v.WaitsFor, _ = r.waitOf(i)
 		v.Reason = t.Wait.describe()
+	case TaskWaitsToRetry, TaskDoubtful:
+		v.WaitsFor, _ = r.waitOf(i)
 	}
 	v.Result, v.Preview, err = show(t.Result, get)
 	return v, err
