@@ -172,8 +172,8 @@ func (s *State) submitted(f Fact, e *WorkflowSubmitted) {
 		Tasks: make([]Task, len(plan.Workflow.Tasks)),
 	}
 	s.runs[r.Number] = r
-	if e.Key != "" {
-		s.keys[e.Key] = r.Number
+	for _, key := range e.keys() {
+		s.keys[key] = r.Number
 	}
 	for i, t := range plan.Workflow.Tasks {
 		r.Tasks[i].waiting = len(t.Dependencies)
@@ -507,8 +507,10 @@ func (s *State) forget(r *Run) {
 		s.unsettled.Delete(r.Number)
 	}
 	delete(s.runs, r.Number)
-	if r.Submitted.Key != "" && s.keys[r.Submitted.Key] == r.Number {
-		delete(s.keys, r.Submitted.Key)
+	for _, key := range r.Submitted.keys() {
+		if s.keys[key] == r.Number {
+			delete(s.keys, key)
+		}
 	}
 	key := planKey{r.Plan.Document, r.Plan.SetupHash}
 	if u := s.plans[key]; u != nil {

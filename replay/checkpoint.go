@@ -142,8 +142,8 @@ func (s *State) restoreRun(c *Codec, cp eventlog.Checkpoint) error {
 func (s *State) adopt(r *Run) {
 	s.runs[r.Number] = r
 	s.NextRun = max(s.NextRun, r.Number+1)
-	if r.Submitted.Key != "" {
-		s.keys[r.Submitted.Key] = r.Number
+	for _, key := range r.Submitted.keys() {
+		s.keys[key] = r.Number
 	}
 	for i := range r.Tasks {
 		s.adoptTask(r, i)

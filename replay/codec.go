@@ -100,9 +100,7 @@ func (e *WorkflowSubmitted) put(b *eventlog.Batch, r *eventlog.Record) {
 	r.Refs = append(r.Refs, e.Document, e.Setup)
 	r.Refs = append(r.Refs, e.Files...)
 	e.Context.put(b, r)
-	if e.Key != "" {
-		r.Keys = []string{e.Key}
-	}
+	r.Keys = e.keys()
 }
 
 // kept is the event as State keeps it: without the bytes that the log has.

@@ -34,11 +34,27 @@ type WorkflowSubmitted struct {
 	Files    []eventlog.Hash    `json:"files,omitempty"`  // captured files, named in Context
 	Priority protocols.Priority `json:"priority,omitempty"`
 	Deadline time.Time          `json:"deadline,omitzero"`
-	Key      string             `json:"key,omitempty"` // idempotency key of the submission
+	Key      string             `json:"key,omitempty"`   // idempotency key of the submission
+	Named    bool               `json:"named,omitempty"` // the id was chosen by whoever submitted
 	Parent   *Parent            `json:"parent,omitempty"`
 
 	plan   *Plan    // found by the codec, or by whoever made the event
 	values [][]byte // documents and files that the log may not have yet
+}
+
+// IDKey is the key under which the log finds a run by an id that its submitter
+// chose.
+func IDKey(id string) string { return "id:" + id }
+
+// keys are the names under which the run is found again.
+func (e *WorkflowSubmitted) keys() (keys []string) {
+	if e.Key != "" {
+		keys = append(keys, e.Key)
+	}
+	if e.Named {
+		keys = append(keys, IDKey(e.ID))
+	}
+	return keys
 }
 
 // Parent names the task that a child run is the work of.

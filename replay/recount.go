@@ -38,9 +38,7 @@ func (c *recount) run(s *State, r *Run) error {
 		return fmt.Errorf("run %d: %d open, %d running and %d idle, the counts say %d, %d and %d",
 			r.Number, fresh.Open, fresh.Running, fresh.Idle, r.Open, r.Running, r.Idle)
 	}
-	if r.Submitted.Key != "" {
-		c.keys++
-	}
+	c.keys += len(r.Submitted.keys())
 	if r.Active() && !r.Deadline.IsZero() && r.Cancel == "" {
 		c.timers[Timer{r.Deadline, r.Number, -1}] = true
 	}

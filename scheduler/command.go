@@ -26,6 +26,7 @@ type Submit struct {
 	Source   string
 	Priority protocols.Priority
 	Key      string
+	ID       string         // chosen by the submitter; "" for one of ours
 	Parent   *replay.Parent // of a child run
 }
 

@@ -85,6 +85,10 @@ func (c *core) run(t *testing.T, d *datadriven.TestData) string {
 		return c.resume(t, d)
 	case "await":
 		return c.await(t, d)
+	case "answer":
+		return c.answer(t, d)
+	case "spawn":
+		return c.spawn(t, d)
 	case "signal":
 		var data string
 		d.MaybeScanArgs(t, "data", &data)
@@ -211,7 +215,8 @@ func (c *core) define(t *testing.T, d *datadriven.TestData) string {
 }
 
 func (c *core) submit(t *testing.T, d *datadriven.TestData) string {
-	var name, key, priority string
+	var name, key, id, priority string
+	d.MaybeScanArgs(t, "id", &id)
 	d.ScanArgs(t, "name", &name)
 	d.MaybeScanArgs(t, "key", &key)
 	d.MaybeScanArgs(t, "priority", &priority)
@@ -222,7 +227,7 @@ func (c *core) submit(t *testing.T, d *datadriven.TestData) string {
 		}
 	}
 	s := &Scheduler{}
-	cmd, err := s.submit(Submission{Workflow: c.docs[name], Setup: c.setup, Key: key, Priority: p})
+	cmd, err := s.submit(Submission{Workflow: c.docs[name], Setup: c.setup, Key: key, ID: id, Priority: p})
 	if err != nil {
 		return "error: " + err.Error() + "\n"
 	}
@@ -244,8 +249,8 @@ func (c *core) task(t *testing.T, run uint64, id string) int {
 	if err != nil || h == nil {
 		t.Fatalf("run %d: %v", run, err)
 	}
-	for i, task := range h.Run().Plan.Workflow.Tasks {
-		if task.ID == id {
+	for i := range h.Run().Tasks {
+		if h.Run().TaskID(i) == id {
 			return i
 		}
 	}
@@ -316,6 +321,44 @@ func (c *core) resume(t *testing.T, d *datadriven.TestData) string {
 		}
 	}
 	return c.do(r)
+}
+
+// answer is what an evaluation found out.
+func (c *core) answer(t *testing.T, d *datadriven.TestData) string {
+	a := Answer{Run: c.number(t, d), What: replay.Question(d.CmdArgs[1].Key), Yes: d.HasArg("yes")}
+	a.Task = c.task(t, a.Run, d.CmdArgs[2].Key)
+	d.MaybeScanArgs(t, "count", &a.Count)
+	if d.HasArg("error") {
+		a.Error = protocols.Errorf(protocols.TaskParameterError, "no such thing")
+	}
+	if a.Count > 0 {
+		items := make([]protocols.ItemValue, a.Count)
+		for i := range items {
+			items[i] = protocols.ItemValue{Value: json.RawMessage(strconv.Itoa(i)), Index: i}
+		}
+		var err error
+		if a.Items, a.Size, err = chunks(items); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a.What == replay.AskCollect {
+		a.Value = replay.NewValue(json.RawMessage(`["collected"]`))
+	}
+	return c.do(a)
+}
+
+// spawn is what a worker sends when it knows what workflow the task runs.
+func (c *core) spawn(t *testing.T, d *datadriven.TestData) string {
+	run := c.number(t, d)
+	task := c.task(t, run, d.CmdArgs[1].Key)
+	var name string
+	d.ScanArgs(t, "name", &name)
+	cmd, err := (&Scheduler{}).submit(Submission{Workflow: c.docs[name], Setup: c.setup})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Parent = &replay.Parent{Run: run, Task: task, Depth: 1}
+	return c.do(Spawn{Run: run, Task: task, Attempt: c.attempt(run, task), Child: *cmd})
 }
 
 // await is what a worker sends when it knows what the task waits for.

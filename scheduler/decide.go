@@ -3,6 +3,7 @@ package scheduler
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -69,8 +70,36 @@ func decideSubmit(s *replay.State, now time.Time, c Submit) ([]replay.Fact, erro
 	if r := s.ByKey(c.Key); c.Key != "" && r != nil {
 		return nil, sameSubmission(r, c)
 	}
+	if err := checkID(s, c.ID); err != nil {
+		return nil, err
+	}
 	e := submission(s, now, c)
 	return facts(e.Number, now, e), nil
+}
+
+// checkID refuses an id that could be taken for something else, or that a live
+// run has.
+func checkID(s *replay.State, id string) error {
+	if id == "" {
+		return nil
+	}
+	if !idForm.MatchString(id) {
+		return protocols.Errorf(protocols.InvalidParams,
+			"the id %q must begin with a letter and have only letters, digits, dots, dashes and underscores, at most 100", id)
+	}
+	if n, ok := replay.NumberOf(id); ok && n >= s.NextRun {
+		return protocols.Errorf(protocols.InvalidParams, "the id %q ends with a number that another run may get", id)
+	}
+	if s.ByKey(replay.IDKey(id)) != nil {
+		return idTaken(id)
+	}
+	return nil
+}
+
+var idForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._-]{0,99}$`)
+
+func idTaken(id string) error {
+	return protocols.Errorf(protocols.WorkflowInvalidState, "there is a run with the id %q already", id)
 }
 
 // submission is the first event of a new run.
@@ -80,6 +109,9 @@ func submission(s *replay.State, now time.Time, c Submit) *replay.WorkflowSubmit
 		Number: s.NextRun, ID: runID(w, s.NextRun), Name: w.Name, Tags: w.Tags, Source: c.Source,
 		Document: c.Plan.Document, Setup: c.Plan.SetupHash, Context: c.Context, Files: c.Files,
 		Priority: c.Priority, Key: c.Key, Parent: c.Parent,
+	}
+	if c.ID != "" {
+		e.ID, e.Named = c.ID, true
 	}
 	if w.Timeout > 0 {
 		e.Deadline = now.Add(time.Duration(w.Timeout))

@@ -24,6 +24,8 @@ type Submission struct {
 	Roots    []string
 	Source   string // the workflow's file, for people
 	Priority protocols.Priority
+	// ID is the run's id, "" for one of ours. No two runs of a store have the same.
+	ID string
 	// Key makes submitting safe to repeat: the same key gives the same run,
 	// also after the run has ended.
 	Key string
@@ -34,6 +36,13 @@ func (s *Scheduler) Submit(ctx context.Context, sub Submission) (string, error) 
 	if sub.Key != "" {
 		if id, found, err := s.submittedBefore(sub.Key); err != nil || found {
 			return id, err
+		}
+	}
+	if sub.ID != "" {
+		if _, taken, err := s.log.Lookup(replay.IDKey(sub.ID)); err != nil {
+			return "", err
+		} else if taken {
+			return "", idTaken(sub.ID)
 		}
 	}
 	cmd, err := s.submit(sub)
@@ -73,7 +82,8 @@ func (s *Scheduler) submit(sub Submission) (*Submit, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd := &Submit{Plan: plan, Values: [][]byte{document, setup}, Source: sub.Source, Priority: sub.Priority, Key: sub.Key}
+	cmd := &Submit{Plan: plan, Values: [][]byte{document, setup}, Source: sub.Source,
+		Priority: sub.Priority, Key: sub.Key, ID: sub.ID}
 	c := replay.Context{Inputs: sub.Inputs, Env: sub.Env, Dir: sub.Dir, Cwd: sub.Cwd, Roots: sub.Roots}
 	for _, name := range slices.Sorted(maps.Keys(sub.Files)) {
 		if c.Files == nil {

@@ -46,6 +46,8 @@ type SubmitParams struct {
 	Roots    []string                   `json:"roots,omitempty"`
 	Source   string                     `json:"source,omitempty"`
 	Priority protocols.Priority         `json:"priority,omitempty"`
+	// ID is the run's id, "" for one of the store's.
+	ID string `json:"id,omitempty"`
 	// Key makes a repeated submission give the same run. The client draws one
 	// if it is empty.
 	Key string `json:"key,omitempty"`

@@ -41,6 +41,15 @@ func (s *Server) find(id string) (runRef, error) {
 	if id == "@last" {
 		return s.findLast()
 	}
+	if stream, named, err := s.log.Lookup(replay.IDKey(id)); err != nil {
+		return runRef{}, err
+	} else if named {
+		if n, ok := replay.RunOf(stream); ok {
+			if ref, found, err := s.ref(n); found || err != nil {
+				return ref, err
+			}
+		}
+	}
 	if n, err := strconv.ParseUint(id, 10, 64); err == nil {
 		if ref, found, err := s.ref(n); found || err != nil {
 			return ref, err

@@ -23,7 +23,7 @@ func (s *Server) submit(ctx context.Context, c *Call, p SubmitParams) (r RunResu
 		return r, err
 	}
 	r.ID, err = running.Submit(ctx, scheduler.Submission{Workflow: w, Setup: p.Setup, Inputs: p.Inputs, Env: p.Env, Files: p.Files,
-		Dir: p.Dir, Cwd: p.Cwd, Roots: p.Roots, Source: p.Source, Priority: p.Priority, Key: p.Key})
+		Dir: p.Dir, Cwd: p.Cwd, Roots: p.Roots, Source: p.Source, Priority: p.Priority, ID: p.ID, Key: p.Key})
 	return r, err
 }
 
