@@ -101,9 +101,7 @@ func (s *State) restoreRun(c *Codec, cp eventlog.Checkpoint) error {
 func (s *State) adopt(r *Run) {
 	s.runs[r.Number] = r
 	s.NextRun = max(s.NextRun, r.Number+1)
-	if r.Submitted.Key != "" {
-		s.keys[r.Submitted.Key] = r.Number
-	}
+	s.claim(r)
 	for i := range r.Tasks {
 		t := &r.Tasks[i]
 		for _, d := range r.Plan.Workflow.Tasks[i].Dependencies {

@@ -141,7 +141,7 @@ func (r *Run) Status() (Status, string) {
 		return Parked, r.Parked.Reason + "; to try again: gleitzeit resume " + r.ID()
 	case r.Cancel != "" && !r.Doubt:
 		return Running, "it is being cancelled"
-	case r.Interrupted && r.Running == 0:
+	case r.Interrupted && (r.Running == 0 || r.Doubt):
 		return Waiting, "it was interrupted; to go on: gleitzeit resume " + r.ID()
 	case !r.Held && !r.Interrupted:
 		return Waiting, "the process that ran it is gone; to go on: gleitzeit resume " + r.ID()

@@ -55,7 +55,7 @@ func facts(run uint64, now time.Time, events ...replay.Event) []replay.Fact {
 
 func decideSubmit(s *replay.State, now time.Time, c Submit) ([]replay.Fact, error) {
 	if r := s.ByKey(c.Key); c.Key != "" && r != nil {
-		return nil, sameSubmission(r, c)
+		return nil, sameSubmission(r.Submitted, c)
 	}
 	w := c.Plan.Workflow
 	e := &replay.WorkflowSubmitted{
@@ -66,17 +66,20 @@ func decideSubmit(s *replay.State, now time.Time, c Submit) ([]replay.Fact, erro
 	if w.Timeout > 0 {
 		e.Deadline = now.Add(time.Duration(w.Timeout))
 	}
+	if err := fits(c, e); err != nil {
+		return nil, err
+	}
 	e.Bring(c.Plan, c.Values...)
 	return facts(e.Number, now, e), nil
 }
 
 // sameSubmission tells whether a key used twice stands for the same wish.
-func sameSubmission(r *replay.Run, c Submit) error {
-	if r.Submitted.Document == c.Plan.Document && r.Submitted.Context.Same(c.Context) {
+func sameSubmission(e *replay.WorkflowSubmitted, c Submit) error {
+	if e.Document == c.Plan.Document && e.Context.Same(c.Context) {
 		return nil
 	}
 	return protocols.Errorf(protocols.InvalidRequest,
-		"the idempotency key %q belongs to the run %s of another document or other inputs", c.Key, r.ID())
+		"the idempotency key %q belongs to the run %s of another document or other inputs", c.Key, e.ID)
 }
 
 // runID makes the readable id: a slug of the name and the store-wide number.
@@ -167,7 +170,7 @@ func decideInterrupt(s *replay.State, now time.Time, c Interrupt) ([]replay.Fact
 	if err != nil || !r.Held {
 		return nil, err
 	}
-	return facts(c.Run, now, &replay.WorkflowInterrupted{By: c.By}), nil
+	return facts(c.Run, now, &replay.WorkflowInterrupted{By: shorten(c.By, maxBy)}), nil
 }
 
 func decideCancel(s *replay.State, now time.Time, c Cancel) ([]replay.Fact, error) {
@@ -175,7 +178,7 @@ func decideCancel(s *replay.State, now time.Time, c Cancel) ([]replay.Fact, erro
 	if err != nil || r.Cancel != "" && !r.Doubt {
 		return nil, err
 	}
-	events := []replay.Event{&replay.CancelRequested{Reason: replay.CancelledByUser, By: c.By}}
+	events := []replay.Event{&replay.CancelRequested{Reason: replay.CancelledByUser, By: shorten(c.By, maxBy)}}
 	if r.Cancel != "" {
 		events = nil
 	}
@@ -241,9 +244,9 @@ func extended(r *replay.Run, now time.Time) time.Time {
 	return r.Deadline.Add(now.Sub(r.Last))
 }
 
-// checkAnswers refuses an answer to what was not asked.
+// checkAnswers refuses an answer to what was not asked, and one that is none.
 func checkAnswers(r *replay.Run, answers map[int]protocols.OnCrash) error {
-	for task := range answers {
+	for task, answer := range answers {
 		if task < 0 || task >= len(r.Tasks) {
 			return protocols.Errorf(protocols.TaskNotFound, "run %s has no task %d", r.ID(), task)
 		}
@@ -251,6 +254,12 @@ func checkAnswers(r *replay.Run, answers map[int]protocols.OnCrash) error {
 		if t.Status != replay.TaskDoubtful && !(r.Doubt && t.Status == replay.TaskRunning) {
 			return protocols.Errorf(protocols.WorkflowInvalidState,
 				"task %q is %s: only an attempt in doubt can be decided", r.Plan.Task(task).ID, t.Status)
+		}
+		switch answer {
+		case protocols.CrashRetry, protocols.CrashFail, protocols.CrashSkip:
+		default:
+			return protocols.Errorf(protocols.InvalidParams,
+				"the answer for task %q must be retry, fail or skip, not %q", r.Plan.Task(task).ID, answer)
 		}
 	}
 	return nil

@@ -99,7 +99,9 @@ func skips(r *replay.Run) []replay.Event {
 	events := make([]replay.Event, 0, len(reasons))
 	for why, tasks := range reasons {
 		slices.Sort(tasks)
-		events = append(events, &replay.TaskSkipped{Tasks: tasks, Reason: why})
+		for some := range slices.Chunk(tasks, maxSkipped) {
+			events = append(events, &replay.TaskSkipped{Tasks: some, Reason: why})
+		}
 	}
 	slices.SortFunc(events, func(a, b replay.Event) int {
 		return a.(*replay.TaskSkipped).Tasks[0] - b.(*replay.TaskSkipped).Tasks[0]

@@ -18,6 +18,7 @@ import (
 var (
 	errCancelled   = errors.New("the run is being cancelled")
 	errInterrupted = errors.New("the process has to leave")
+	errVanished    = errors.New("the provider ended its goroutine without an answer")
 )
 
 // attempt names what a worker works on.
@@ -51,7 +52,10 @@ func (s *Scheduler) startWorker(run uint64, e *replay.TaskStarted) {
 	ctx, stop := context.WithCancelCause(s.ctx)
 	s.workers[attempt{run, e.Task}] = &worker{stop}
 	s.working.Add(1) // until it has reported
-	go s.work(ctx, j)
+	go func() {
+		defer stop(nil)
+		s.work(ctx, j)
+	}()
 }
 
 // values copies the tasks that something refers to.
@@ -91,15 +95,18 @@ func (s *Scheduler) work(ctx context.Context, j job) {
 		ctx, cancel = context.WithTimeout(ctx, d)
 		defer cancel()
 	}
-	watched := context.AfterFunc(ctx, func() { s.giveUp(ctx, j, report) })
-	result, err := s.call(ctx, j)
-	watched()
-	report(result, err)
+	watched := context.AfterFunc(ctx, func() { s.giveUp(ctx, report) })
+	result, err := json.RawMessage(nil), errVanished
+	defer func() {
+		watched()
+		report(result, err)
+	}()
+	result, err = s.call(ctx, j)
 }
 
 // giveUp reports an attempt whose provider doesn't obey. Its goroutine is left
 // behind: nobody can end it.
-func (s *Scheduler) giveUp(ctx context.Context, j job, report func(json.RawMessage, error)) {
+func (s *Scheduler) giveUp(ctx context.Context, report func(json.RawMessage, error)) {
 	time.AfterFunc(s.opts.Grace, func() { report(nil, context.Cause(ctx)) })
 }
 
@@ -126,12 +133,12 @@ func (s *Scheduler) call(ctx context.Context, j job) (result json.RawMessage, er
 	if err != nil {
 		return nil, err
 	}
-	defer s.sets.put(j.plan.SetupHash)
+	defer s.sets.put(set)
 	name := j.plan.Provider(j.task).Name
 	if task.Provider != "" {
 		name = task.Provider // an alias means something to the provider
 	}
-	return set.Call(ctx, name, s.providerCall(j, c, filled), host{s, j})
+	return set.providers.Call(ctx, name, s.providerCall(j, c, filled), host{s, j})
 }
 
 // context reads what the run got from outside.
@@ -200,16 +207,15 @@ func (s *Scheduler) providerCall(j job, c replay.Context, filled *protocols.Subs
 // when there is no loop any more: then the attempt is in doubt.
 func (s *Scheduler) report(ctx context.Context, j job, took time.Duration, result json.RawMessage, err error) {
 	f := Finish{Run: j.run, Task: j.task, Attempt: j.attempt, Duration: protocols.Duration(took), Jitter: rand.Float64()}
-	if err == nil && !json.Valid(result) {
-		err = protocols.Errorf(protocols.TaskResultInvalid, "the provider's answer is not JSON")
-	}
 	switch {
 	case err == nil:
-		f.Result = replay.NewValue(result)
+		if result, f.Error = fitting(result); f.Error == nil {
+			f.Result = replay.NewValue(result)
+		}
 	case errors.Is(context.Cause(ctx), errInterrupted):
 		f.Interrupted = true
 	default:
-		f.Error = failed(ctx, err)
+		f.Error = clip(failed(ctx, err))
 	}
 	done := func() { delete(s.workers, attempt{j.run, j.task}) }
 	s.send(context.Background(), request{command: f, act: done})
@@ -224,7 +230,7 @@ func failed(ctx context.Context, err error) *protocols.Error {
 		return protocols.Errorf(protocols.TaskCancelled, "cancelled while it ran")
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return protocols.Errorf(protocols.TaskTimeout, "no result within the timeout")
-	case errors.As(err, &e):
+	case errors.As(err, &e) && e != nil:
 		return e
 	}
 	return protocols.Errorf(protocols.TaskExecutionFailed, "%v", err)
@@ -234,9 +240,15 @@ func failed(ctx context.Context, err error) *protocols.Error {
 func (s *Scheduler) startOutputs(run uint64) {
 	r := s.state.Run(run)
 	j := job{run: run, id: r.ID(), plan: r.Plan, context: r.Submitted.Context, needs: values(r, r.Plan.Workflow.OutputReferences())}
+	s.evaluating++
 	s.working.Go(func() {
-		value, err := s.outputs(j)
-		s.send(context.Background(), request{command: Outputs{Run: run, Value: replay.NewValue(value), Error: err}})
+		o := Outputs{Run: run}
+		if value, err := s.outputs(j); err != nil {
+			o.Error = clip(err)
+		} else {
+			o.Value = replay.NewValue(value)
+		}
+		s.send(context.Background(), request{command: o, act: func() { s.evaluating-- }})
 	})
 }
 
@@ -249,7 +261,11 @@ func (s *Scheduler) outputs(j job) (json.RawMessage, *protocols.Error) {
 	if err != nil {
 		return nil, protocols.Errorf(protocols.PersistenceReadFailed, "%v", err)
 	}
-	return protocols.SubstituteOutputs(j.plan.Workflow, scope)
+	value, perr := protocols.SubstituteOutputs(j.plan.Workflow, scope)
+	if perr != nil {
+		return nil, perr
+	}
+	return fitting(value)
 }
 
 // host is what a provider may ask of us during a call.
