@@ -16,16 +16,17 @@ import (
 // which of ours may import an outside library: design.md, "Layers".
 var (
 	arrows = map[string][]string{
-		"":                  {"cli"},
-		"eventlog":          {},
-		"protocols":         {},
-		"replay":            {"eventlog", "protocols"},
-		"providers":         {"protocols"},
-		"providers/llmtest": {},
-		"scheduler":         {"eventlog", "protocols", "replay", "providers"},
-		"cli/server":        {"eventlog", "protocols", "replay", "providers", "scheduler"},
-		"cli/client":        {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/server"},
-		"cli":               {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/server", "cli/client"},
+		"":                      {"cli"},
+		"eventlog":              {},
+		"protocols":             {},
+		"replay":                {"eventlog", "protocols"},
+		"providers":             {"protocols"},
+		"providers/llmtest":     {},
+		"scheduler":             {"eventlog", "protocols", "replay", "providers"},
+		"cli/server":            {"eventlog", "protocols", "replay", "providers", "scheduler"},
+		"cli/server/servertest": {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/server"},
+		"cli/client":            {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/server"},
+		"cli":                   {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/server", "cli/client"},
 	}
 	owners = map[string][]string{
 		"github.com/cockroachdb/pebble":           {"eventlog"},

@@ -225,8 +225,8 @@ func gone(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Fatalf("process %d is still there", pid)
 }
 
-// crash runs a workflow and kills it at random moments, so many times at
-// least, resuming it each time until the run has ended well:
+// crash runs a workflow and kills it at random moments, that many times,
+// resuming it each time; when it has ended before that, it is run again:
 //
 //	crash 50 run flow.yaml
 func crash(ts *testscript.TestScript, neg bool, args []string) {
@@ -238,31 +238,28 @@ func crash(ts *testscript.TestScript, neg bool, args []string) {
 	seed := uint64(time.Now().UnixNano())
 	ts.Logf("seed %d", seed)
 	dice := rand.New(rand.NewPCG(seed, 0))
-	command := args[1:]
-	for kills := 0; ; {
+	begin, goOn := args[1:], []string{"resume"}
+	command, kills := begin, 0
+	for {
 		cmd, stdout, stderr := start(ts, command)
-		moment := time.Duration(dice.IntN(120)) * time.Millisecond
-		if kills >= times {
-			moment = patience
-		}
-		killer := time.AfterFunc(moment, func() { cmd.Process.Kill() })
-		err := cmd.Wait()
-		killed := !killer.Stop()
-		switch {
-		case killed && kills >= times:
-			ts.Fatalf("the run had not ended after %v", patience)
-		case err == nil && kills >= times:
+		if kills == times {
+			err := waitFor(ts, cmd)
 			fmt.Fprint(ts.Stdout(), stdout)
 			fmt.Fprint(ts.Stderr(), stderr)
+			wantCode(ts, err, "0")
 			return
-		case err == nil:
-			ts.Fatalf("the run ended after %d kills only: make it longer", kills)
-		case codeOf(err) != -1:
-			ts.Fatalf("exit code %d after %d kills:\n%s", codeOf(err), kills, stderr)
 		}
-		kills++
-		if strings.Contains(stderr.String(), "run ") { // it was accepted
-			command = []string{"resume", "@last"}
+		killer := time.AfterFunc(time.Duration(dice.IntN(500))*time.Millisecond, func() { cmd.Process.Kill() })
+		err := cmd.Wait()
+		killed := !killer.Stop()
+		switch code := codeOf(err); {
+		case killed && code == -1:
+			kills++
+			command = goOn
+		case code == 0:
+			command = begin
+		default:
+			ts.Fatalf("exit code %d after %d kills:\n%s", code, kills, stderr)
 		}
 	}
 }

@@ -58,9 +58,9 @@ func (c *configShowCmd) Run(s *session) error {
 	}
 	shown := conf.shown()
 	return s.print.show(shown, func(w io.Writer) {
-		rows := [][]string{{"KEY", "VALUE", "FROM"}}
+		rows := [][]string{{"KEY", "FROM", "VALUE"}}
 		for _, one := range shown {
-			rows = append(rows, []string{one.Key, line(textOfAny(one.Value), 70), one.Origin})
+			rows = append(rows, []string{one.Key, one.Origin, line(textOfAny(one.Value), 1000)})
 		}
 		table(w, rows)
 	})
@@ -164,6 +164,6 @@ func withoutPassword(address string) string {
 	if u.User == nil {
 		return address
 	}
-	u.User = url.User("…")
+	u.User = url.User("hidden")
 	return u.String()
 }

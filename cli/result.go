@@ -105,6 +105,9 @@ func essence(payload json.RawMessage) json.RawMessage {
 
 func isText(raw json.RawMessage) bool { return len(raw) > 0 && raw[0] == '"' }
 
+// oneLine is how long JSON may be to be written on one line.
+const oneLine = 72
+
 // textOf writes text as it is, anything else as JSON.
 func textOf(raw json.RawMessage) string {
 	var text string
@@ -112,8 +115,12 @@ func textOf(raw json.RawMessage) string {
 		return text
 	}
 	var b bytes.Buffer
-	if json.Indent(&b, raw, "", "  ") != nil {
+	if json.Compact(&b, raw) != nil {
 		return string(raw)
+	}
+	if b.Len() > oneLine {
+		b.Reset()
+		_ = json.Indent(&b, raw, "", "  ") // it is JSON
 	}
 	return b.String()
 }

@@ -121,8 +121,9 @@ func (s *session) resumeAll(ctx context.Context, store *client.Client) (errand, 
 	}
 	if len(all.IDs) == 0 {
 		s.print.say("Nothing to resume: all runs have ended.")
+		return errand{many: s.print.format != "text"}, nil
 	}
-	e := errand{ids: all.IDs, from: map[string]eventlog.Seq{}, many: true}
+	e := errand{ids: all.IDs, from: map[string]eventlog.Seq{}, many: len(all.IDs) != 1 || s.print.format != "text"}
 	for _, id := range all.IDs {
 		if e.from[id], err = endOfHistory(ctx, store, id); err != nil {
 			return errand{}, err

@@ -140,12 +140,12 @@ func TestVerifyUnderLoad(t *testing.T) {
 				}
 			}
 		}()
-		for l.Last() < 200 {
-			sound(t, l)
-		}
-		close(stop)
-		<-done
-
+		func() {
+			defer func() { close(stop); <-done }()
+			for l.Last() < 200 {
+				sound(t, l)
+			}
+		}()
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		if _, err := l.Verify(ctx); !errors.Is(err, context.Canceled) {

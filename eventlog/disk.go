@@ -128,6 +128,10 @@ func (f *diskFile) SyncTo(length int64) (bool, error) {
 	return full, f.disk.failed("sync", f.name, err)
 }
 
+func (f *diskFile) Close() error {
+	return f.disk.failed("close", f.name, f.File.Close())
+}
+
 type diskFolder struct {
 	vfs.File
 	disk *disk

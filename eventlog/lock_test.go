@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -133,8 +134,8 @@ func TestFoldersThatAreNoStore(t *testing.T) {
 		files map[string]string
 		want  string
 	}{
-		{"something else", map[string]string{"thesis.txt": "x"}, "holds thesis.txt, but no file STORE"},
-		{"Pebble's, not ours", map[string]string{"MANIFEST-000001": "x"}, "no file STORE"},
+		{"Pebble's, not ours", map[string]string{"a.txt": "", "MANIFEST-000001": "x"}, "holds MANIFEST-000001, but no file STORE"},
+		{"Pebble's, not ours", map[string]string{"000004.sst": "x"}, "no file STORE"},
 		{"later", map[string]string{"STORE": "gleitzeit store\nformat 7\nid x\nwriter gleitzeit v9.1.0\nmore yes\n"},
 			"it was written by gleitzeit v9.1.0 in format 7; this program reads formats up to 1"},
 		{"another title", map[string]string{"STORE": "shop\n"}, "STORE is damaged: its first line"},
@@ -166,6 +167,36 @@ func TestFoldersThatAreNoStore(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A store that was not finished is made anew, and nothing else in its folder is
+// touched: a server's socket may be there before the store is.
+func TestUnfinishedStore(t *testing.T) {
+	mem := vfs.NewMem()
+	l := openOn(t, mem)
+	add(t, l, rec("a", "never acknowledged"))
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"STORE.new": "half", "sock": "a socket"} {
+		if err := writeFile(mem, "store/"+name, text, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := mem.Remove("store/STORE"); err != nil {
+		t.Fatal(err)
+	}
+	l2 := openOn(t, mem)
+	if l2.Last() != 0 || l2.ID() == l.ID() {
+		t.Errorf("the store has %d records and id %s", l2.Last(), l2.ID())
+	}
+	if text, err := readFile(mem, "store/sock"); text != "a socket" || err != nil {
+		t.Errorf("the socket is %q, %v", text, err)
+	}
+	names, err := mem.List("store")
+	if err != nil || slices.Contains(names, "STORE.new") {
+		t.Errorf("the folder holds %q, %v", names, err)
 	}
 }
 

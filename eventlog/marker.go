@@ -18,7 +18,7 @@ const Format = 1
 
 // marker is what the file STORE says. It is a text file and is read before
 // anything else in the folder is touched, so that a store of a later version is
-// left alone, and so that nothing that isn't a store is taken for one.
+// left alone, and so that no other database is taken for one.
 type marker struct {
 	format int
 	id     string
@@ -63,22 +63,24 @@ func readMarker(f *folder) (m marker, found bool, err error) {
 	return m, true, nil
 }
 
-// beginMarker says in the folder, durably, that a store is being made here.
-// The folder must be empty but for what an unfinished making left.
+// beginMarker says in the folder, durably, that a store is being made here. It
+// clears away what an unfinished making left; any other database in the folder
+// is an error. Files that aren't Pebble's are left alone.
 func beginMarker(f *folder, m marker) error {
 	names, err := f.fs.List(f.dir)
 	if err != nil {
 		return err
 	}
-	names = slices.DeleteFunc(names, func(n string) bool { return n == "LOCK" || n == "PID" })
-	if len(names) > 0 && !slices.Contains(names, markerNew) {
-		return fmt.Errorf("the folder holds %s, but no file STORE: it is no store", names[0])
-	}
+	unfinished := slices.Contains(names, markerNew)
 	for _, name := range names {
-		if name != markerNew {
-			if err := f.fs.Remove(f.path(name)); err != nil {
-				return fmt.Errorf("clear away an unfinished store: %w", err)
-			}
+		if !isPebbles(name) {
+			continue
+		}
+		if !unfinished {
+			return fmt.Errorf("the folder holds %s, but no file STORE: it is a database, but no store", name)
+		}
+		if err := f.fs.Remove(f.path(name)); err != nil {
+			return fmt.Errorf("clear away an unfinished store: %w", err)
 		}
 	}
 	if err := writeFile(f.fs, f.path(markerNew), m.String(), true); err != nil {
@@ -88,6 +90,22 @@ func beginMarker(f *folder, m marker) error {
 		return fmt.Errorf("write the file STORE: %w", err)
 	}
 	return nil
+}
+
+// isPebbles tells whether a file of this name belongs to a Pebble database, but
+// for LOCK, which is there before.
+func isPebbles(name string) bool {
+	for _, prefix := range []string{"MANIFEST-", "OPTIONS-", "marker.", "temporary.", "CURRENT"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	for _, suffix := range []string{".log", ".sst", ".blob", ".dbtmp"} {
+		if strings.HasSuffix(name, suffix) {
+			return true
+		}
+	}
+	return false
 }
 
 // finishMarker makes all that is in the folder durable, and then a store.

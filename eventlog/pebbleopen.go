@@ -14,19 +14,18 @@ import (
 // this process alone. It reads what a killed process left and a few blocks, not
 // the records: opening takes as long with a million runs as with one. An error
 // is a *LockedError if another process has the store; it is not one if a later
-// version has written the store, if the folder holds something else, or if the
+// version has written the store, if the folder holds another database, or if the
 // disk fails.
 func Open(dir string, o Options) (*Log, error) {
-	disk := &disk{FS: o.FS, doom: &doom{dir: dir, then: o.Fatal}}
-	if o.FS == nil {
+	fs := o.FS
+	if fs == nil {
 		abs, err := filepath.Abs(dir)
 		if err != nil {
 			return nil, fmt.Errorf("open store %s: %w", dir, err)
 		}
-		dir, disk.FS = abs, vfs.Default
-		disk.doom.dir = abs
+		dir, fs = abs, vfs.Default
 	}
-	l, err := open(dir, disk, o)
+	l, err := open(dir, &disk{FS: fs, doom: &doom{dir: dir, then: o.Fatal}}, o)
 	if err != nil {
 		var locked *LockedError
 		if errors.As(err, &locked) {

@@ -2,9 +2,8 @@ package replay
 
 import (
 	"fmt"
+	"slices"
 	"time"
-
-	"github.com/google/btree"
 
 	"gleitzeit/protocols"
 )
@@ -51,6 +50,7 @@ func (s *State) apply(r *Run, f Fact) {
 		r.set(e.Task, TaskRunning)
 		s.Running++
 		s.group(r.Plan, r.Def(e.Task)).Running++
+		s.offerAll(r)
 	case *TaskCompleted:
 		t := s.leave(r, e.Task)
 		t.Result, t.Error = e.Result.kept(), nil
@@ -172,9 +172,7 @@ func (s *State) submitted(f Fact, e *WorkflowSubmitted) {
 		Tasks: make([]Task, len(plan.Workflow.Tasks)),
 	}
 	s.runs[r.Number] = r
-	for _, key := range e.keys() {
-		s.keys[key] = r.Number
-	}
+	s.claim(r)
 	for i, t := range plan.Workflow.Tasks {
 		r.Tasks[i].waiting = len(t.Dependencies)
 		r.count(i, 1)
@@ -239,6 +237,15 @@ func (r *Run) evaluates(e *EvaluationRequested) {
 	}
 }
 
+// claim gives the run its keys. Of two runs the younger has them: the
+// other has ended, though its end may be yet to be read when the younger one
+// came from a checkpoint.
+func (s *State) claim(r *Run) {
+	for _, key := range r.Submitted.keys() {
+		s.keys[key] = max(s.keys[key], r.Number)
+	}
+}
+
 // use counts one more run of the plan and returns the one that all of them
 // share.
 func (s *State) use(p *Plan) *Plan {
@@ -247,6 +254,7 @@ func (s *State) use(p *Plan) *Plan {
 	if u == nil {
 		u = &planUse{plan: p}
 		s.plans[key] = u
+		s.setups[p.SetupHash]++
 	}
 	u.runs++
 	return u.plan
@@ -297,41 +305,38 @@ func (s *State) ready(r *Run, task int) {
 }
 
 func (s *State) enqueue(r *Run, task int) {
-	item := r.item(task)
 	if r.Plan.Workflow.MaxParallel == 0 {
-		s.group(r.Plan, r.Def(task)).ready.ReplaceOrInsert(item)
+		s.group(r.Plan, r.Def(task)).ready.ReplaceOrInsert(r.item(task))
 		return
 	}
-	if r.backlog == nil {
-		r.front, r.backlog = btree.NewG(btreeDegree, Ready.Before), btree.NewG(btreeDegree, Ready.Before)
-	}
-	r.backlog.ReplaceOrInsert(item)
-	s.offer(r)
+	l := r.lane(task)
+	l.ready.ReplaceOrInsert(r.item(task))
+	s.offer(r, l)
 }
 
-// offer lets as many of the run's tasks queue as its max_parallel allows, and
-// those that come first.
-func (s *State) offer(r *Run) {
-	if r.backlog == nil {
+// offer lets the best task of a lane queue if the run's max_parallel allows
+// one more, and no other of that lane: one is enough, as tasks start one after
+// the other.
+func (s *State) offer(r *Run, l *lane) {
+	best, any := l.ready.Min()
+	any = any && r.Running < r.Plan.Workflow.MaxParallel
+	if any == l.offered && (!any || best == l.queues) {
 		return
 	}
-	for {
-		best, waits := r.backlog.Min()
-		if !waits {
-			return
-		}
-		last, queues := r.front.Max()
-		if r.Running+r.front.Len() >= r.Plan.Workflow.MaxParallel {
-			if !queues || !best.Before(last) {
-				return
-			}
-			r.front.Delete(last)
-			r.backlog.ReplaceOrInsert(last)
-			s.group(r.Plan, r.Def(last.Task)).ready.Delete(last)
-		}
-		r.backlog.Delete(best)
-		r.front.ReplaceOrInsert(best)
+	if l.offered {
+		s.group(r.Plan, r.Def(l.queues.Task)).ready.Delete(l.queues)
+	}
+	if any {
 		s.group(r.Plan, r.Def(best.Task)).ready.ReplaceOrInsert(best)
+	}
+	l.queues, l.offered = best, any
+}
+
+// offerAll does so for all lanes, after the number of running attempts has
+// changed.
+func (s *State) offerAll(r *Run) {
+	for _, l := range r.lanes {
+		s.offer(r, l)
 	}
 }
 
@@ -348,11 +353,13 @@ func (s *State) unready(r *Run, task int) {
 	if r.Tasks[task].Status != TaskReady {
 		return
 	}
-	item := r.item(task)
-	s.group(r.Plan, r.Def(task)).ready.Delete(item)
-	if r.backlog != nil {
-		r.front.Delete(item)
-		r.backlog.Delete(item)
+	if r.Plan.Workflow.MaxParallel == 0 {
+		s.group(r.Plan, r.Def(task)).ready.Delete(r.item(task))
+		return
+	}
+	if l := r.lanes[r.Plan.provider[r.Def(task)]]; l != nil {
+		l.ready.Delete(r.item(task))
+		s.offer(r, l)
 	}
 }
 
@@ -369,7 +376,7 @@ func (s *State) reported(r *Run, task int) *Task {
 		s.Running--
 		s.group(r.Plan, r.Def(task)).Running--
 	}
-	s.offer(r)
+	s.offerAll(r)
 	return t
 }
 
@@ -512,10 +519,24 @@ func (s *State) forget(r *Run) {
 			delete(s.keys, key)
 		}
 	}
-	key := planKey{r.Plan.Document, r.Plan.SetupHash}
-	if u := s.plans[key]; u != nil {
-		if u.runs--; u.runs == 0 {
-			delete(s.plans, key)
-		}
+	s.unuse(r.Plan)
+}
+
+// unuse counts one run of the plan less. What nobody uses goes: the plan, and
+// with the last plan of a setup the groups of its providers.
+func (s *State) unuse(p *Plan) {
+	key := planKey{p.Document, p.SetupHash}
+	u := s.plans[key]
+	if u.runs--; u.runs > 0 {
+		return
 	}
+	delete(s.plans, key)
+	if s.setups[p.SetupHash]--; s.setups[p.SetupHash] > 0 {
+		return
+	}
+	delete(s.setups, p.SetupHash)
+	for i := range p.Setup.Providers {
+		delete(s.groups, groupKey{p.SetupHash, i})
+	}
+	s.order = slices.DeleteFunc(s.order, func(g *Group) bool { return g.setup == p.SetupHash })
 }

@@ -142,9 +142,7 @@ func (s *State) restoreRun(c *Codec, cp eventlog.Checkpoint) error {
 func (s *State) adopt(r *Run) {
 	s.runs[r.Number] = r
 	s.NextRun = max(s.NextRun, r.Number+1)
-	for _, key := range r.Submitted.keys() {
-		s.keys[key] = r.Number
-	}
+	s.claim(r)
 	for i := range r.Tasks {
 		s.adoptTask(r, i)
 	}

@@ -28,8 +28,8 @@ func NewCheckpointer(log *eventlog.Log) (*Checkpointer, error) {
 		return c, err
 	}
 	s := NewState()
-	if err := s.restoreSystem(cp); err != nil {
-		return nil, err
+	if s.restoreSystem(cp) != nil {
+		return c, nil // it is of no use: begin anew
 	}
 	c.at, c.next, c.time, c.life = cp.At, s.NextRun, s.Time, s.Life
 	return c, nil
@@ -46,6 +46,12 @@ func (c *Checkpointer) Save() (tasks int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	return c.write(last, changed, ended)
+}
+
+// write covers the log up to last: with checkpoints of the runs that changed,
+// which may be newer than last, and without those of the runs that ended.
+func (c *Checkpointer) write(last eventlog.Seq, changed []uint64, ended []string) (tasks int, err error) {
 	codec := NewCodec(c.log.Value)
 	var save []eventlog.Checkpoint
 	for _, number := range changed {
@@ -54,7 +60,10 @@ func (c *Checkpointer) Save() (tasks int, err error) {
 			return tasks, err
 		}
 		if r == nil {
-			continue // it has ended meanwhile; the next Save drops it
+			// It has ended meanwhile. Its old checkpoint has to go: the records
+			// between that and last will not be read any more.
+			ended = append(ended, Stream(number))
+			continue
 		}
 		data, err := encodeRun(r)
 		if err != nil {

@@ -103,10 +103,10 @@ func (e *WorkflowSubmitted) put(b *eventlog.Batch, r *eventlog.Record) {
 	r.Keys = e.keys()
 }
 
-// kept is the event as State keeps it: without the bytes that the log has.
+// kept is the event as State keeps it: without what the log alone needs.
 func (e *WorkflowSubmitted) kept() *WorkflowSubmitted {
 	c := *e
-	c.Context, c.plan, c.values = e.Context.kept(), nil, nil
+	c.Context, c.Files, c.plan, c.values = e.Context.kept(), nil, nil, nil
 	return &c
 }
 

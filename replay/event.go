@@ -31,7 +31,7 @@ type WorkflowSubmitted struct {
 	Document eventlog.Hash      `json:"document"`         // protocols.Workflow
 	Setup    eventlog.Hash      `json:"setup"`            // Setup
 	Context  Value              `json:"context,omitzero"` // Context
-	Files    []eventlog.Hash    `json:"files,omitempty"`  // captured files, named in Context
+	Files    []eventlog.Hash    `json:"-"`                // captured files, named in Context; the record refers to them
 	Priority protocols.Priority `json:"priority,omitempty"`
 	Deadline time.Time          `json:"deadline,omitzero"`
 	Key      string             `json:"key,omitempty"`   // idempotency key of the submission

@@ -8,13 +8,14 @@ import (
 
 // Load makes the state from the log: from the checkpoints of the live runs
 // and the records after them. What it reads grows with the live runs and the
-// tail, not with the past.
+// tail, not with the past; only when a checkpoint is of no use (it is damaged,
+// or of another version) all of the log is read.
 func Load(log *eventlog.Log) (*State, error) {
 	s := NewState()
 	codec := NewCodec(log.Value)
 	from, err := s.restore(log, codec)
 	if err != nil {
-		return nil, err
+		s, from = NewState(), 1
 	}
 	for rec, err := range log.Read(from) {
 		if err != nil {
@@ -64,10 +65,7 @@ func LoadRun(log *eventlog.Log, codec *Codec, number uint64) (*Run, error) {
 	if err != nil {
 		return nil, err
 	}
-	if found {
-		if err := s.restoreRun(codec, cp); err != nil {
-			return nil, err
-		}
+	if found && s.restoreRun(codec, cp) == nil { // else all of the stream is read
 		from = cp.At + 1
 	}
 	for rec, err := range log.ReadStream(Stream(number), from) {

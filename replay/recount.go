@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"gleitzeit/eventlog"
 )
 
 // CheckIndexes recounts everything that Apply keeps beside the runs and
@@ -157,6 +159,9 @@ func (c *recount) compare(s *State) error {
 	if c.keys != len(s.keys) {
 		return fmt.Errorf("%d keys, the index has %d", c.keys, len(s.keys))
 	}
+	if err := c.comparePlans(s); err != nil {
+		return err
+	}
 	queued := 0
 	for _, g := range s.order {
 		if g.Running != c.groups[g] {
@@ -170,14 +175,53 @@ func (c *recount) compare(s *State) error {
 		}
 	}
 	for _, r := range s.runs {
-		if r.backlog != nil {
-			queued += r.backlog.Len()
+		for _, l := range r.lanes {
+			if err := l.check(r); err != nil {
+				return err
+			}
+			queued += l.ready.Len()
+			if l.offered {
+				queued-- // it was counted where it queues
+			}
 		}
 	}
 	if queued != len(c.ready) {
 		return fmt.Errorf("%d ready tasks, %d queue", len(c.ready), queued)
 	}
 	return c.compareTimers(s)
+}
+
+// check holds what a lane lets queue against what it should.
+func (l *lane) check(r *Run) error {
+	best, any := l.ready.Min()
+	if any = any && r.Running < r.Plan.Workflow.MaxParallel; any != l.offered || any && best != l.queues {
+		return fmt.Errorf("run %d: %v (%t) should queue, %v (%t) does", r.Number, best, any, l.queues, l.offered)
+	}
+	return nil
+}
+
+// comparePlans makes sure that no more is kept than live runs use.
+func (c *recount) comparePlans(s *State) error {
+	plans, setups := map[planKey]int{}, map[eventlog.Hash]bool{}
+	for _, r := range s.runs {
+		plans[planKey{r.Plan.Document, r.Plan.SetupHash}]++
+		setups[r.Plan.SetupHash] = true
+	}
+	for key, u := range s.plans {
+		if plans[key] != u.runs {
+			return fmt.Errorf("%d runs use the plan %s, the count says %d", plans[key], key.document, u.runs)
+		}
+	}
+	for _, g := range s.order {
+		if !setups[g.setup] {
+			return fmt.Errorf("provider %s is kept for a setup that no run has", g.Provider.Name)
+		}
+	}
+	if len(plans) != len(s.plans) || len(setups) != len(s.setups) || len(s.order) != len(s.groups) {
+		return fmt.Errorf("%d plans, %d setups, %d groups; the indexes have %d, %d, %d",
+			len(plans), len(setups), len(s.order), len(s.plans), len(s.setups), len(s.groups))
+	}
+	return nil
 }
 
 func items(g *Group) (all []Ready) {

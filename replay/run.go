@@ -47,10 +47,31 @@ type Run struct {
 
 	doomed    map[int]int      // pending tasks that can't run any more, and the task to blame
 	undecided map[int]Question // tasks about which something is to be asked or decided
-	// With max_parallel: the ready tasks that queue, never more than may run, and
-	// those that are held back.
-	front, backlog *btree.BTreeG[Ready]
-	unsettled      bool
+	lanes     map[int]*lane    // by provider, with max_parallel alone
+	// unsettled tells that the run is in State.unsettled.
+	unsettled bool
+}
+
+// lane holds the ready tasks of a run with max_parallel that use the same
+// provider. At most one of them queues for it, the others are held back.
+type lane struct {
+	ready   *btree.BTreeG[Ready]
+	queues  Ready
+	offered bool // queues is a task that queues
+}
+
+// lane returns the lane of a task.
+func (r *Run) lane(task int) *lane {
+	if r.lanes == nil {
+		r.lanes = map[int]*lane{}
+	}
+	provider := r.Plan.provider[r.Def(task)]
+	l := r.lanes[provider]
+	if l == nil {
+		l = &lane{ready: btree.NewG(btreeDegree, Ready.Before)}
+		r.lanes[provider] = l
+	}
+	return l
 }
 
 // Task is where one task of a run stands.

@@ -63,6 +63,7 @@ type State struct {
 	runs      map[uint64]*Run
 	keys      map[string]uint64 // idempotency keys of the live runs
 	plans     map[planKey]*planUse
+	setups    map[eventlog.Hash]int // how many plans of each setup there are
 	groups    map[groupKey]*Group
 	order     []*Group // groups in the order in which they came
 	timers    *btree.BTreeG[Timer]
@@ -85,6 +86,7 @@ type groupKey struct {
 type Group struct {
 	Provider *ProviderSlots
 	Running  int
+	setup    eventlog.Hash
 	ready    *btree.BTreeG[Ready]
 }
 
@@ -134,6 +136,7 @@ func NewState() *State {
 		runs:      map[uint64]*Run{},
 		keys:      map[string]uint64{},
 		plans:     map[planKey]*planUse{},
+		setups:    map[eventlog.Hash]int{},
 		groups:    map[groupKey]*Group{},
 		timers:    btree.NewG(btreeDegree, Timer.before),
 		unsettled: btree.NewG(btreeDegree, func(a, b uint64) bool { return a < b }),
@@ -191,7 +194,8 @@ func (s *State) NextUnsettled() *Run {
 	return s.runs[n]
 }
 
-// ReadyTasks returns how many tasks could start if there were slots enough.
+// ReadyTasks returns how many tasks wait for nothing but a slot. Of a run with
+// max_parallel that is at most one for each provider.
 func (s *State) ReadyTasks() int {
 	n := 0
 	for _, g := range s.order {
@@ -204,7 +208,7 @@ func (s *State) group(p *Plan, task int) *Group {
 	key := groupKey{p.SetupHash, p.provider[task]}
 	g := s.groups[key]
 	if g == nil {
-		g = &Group{Provider: p.Provider(task), ready: btree.NewG(btreeDegree, Ready.Before)}
+		g = &Group{Provider: p.Provider(task), setup: p.SetupHash, ready: btree.NewG(btreeDegree, Ready.Before)}
 		s.groups[key] = g
 		s.order = append(s.order, g)
 	}

@@ -158,7 +158,7 @@ func (r *Run) Stand() (status Status, kind, reason string) {
 		return Running, "", "it is being cancelled"
 	case r.Paused:
 		return Paused, "", "it was paused; to go on: gleitzeit workflow unpause " + r.ID()
-	case r.Interrupted && r.Running == 0:
+	case r.Interrupted && (r.Running == 0 || r.Doubt):
 		return Waiting, "process", "it was interrupted" + goOn
 	case r.Running > 0 && !r.Doubt && (r.Held || r.Interrupted), r.Outputs && r.Held:
 		return Running, "", ""

@@ -111,12 +111,27 @@ func (c *core) run(t *testing.T, d *datadriven.TestData) string {
 	return ""
 }
 
-// do decides one command, applies and logs it, and lets all follow that does.
+// do carries out one command and tells what came of it.
 func (c *core) do(cmd Command) string {
+	fresh, err := c.step(cmd)
+	switch {
+	case err != nil:
+		return "error: " + err.Error() + "\n"
+	case len(fresh) == 0:
+		return "nothing\n"
+	}
+	var out strings.Builder
+	for _, f := range fresh {
+		out.WriteString(c.describe(f))
+	}
+	return out.String()
+}
+
+// step decides one command, applies and logs it, and lets all follow that does.
+func (c *core) step(cmd Command) (fresh []replay.Fact, err error) {
 	if c.now.Before(c.state.Time) {
 		c.now = c.state.Time
 	}
-	var fresh []replay.Fact
 	accept := func(facts []replay.Fact) {
 		for _, f := range facts {
 			f.Seq = c.state.Seq + 1
@@ -127,7 +142,7 @@ func (c *core) do(cmd Command) string {
 	if cmd != nil {
 		facts, err := Decide(c.state, c.policy, c.now, cmd)
 		if err != nil {
-			return "error: " + err.Error() + "\n"
+			return nil, err
 		}
 		accept(facts)
 	}
@@ -138,12 +153,13 @@ func (c *core) do(cmd Command) string {
 		}
 		accept(facts)
 	}
-	return c.append(fresh)
+	c.append(fresh)
+	return fresh, nil
 }
 
-func (c *core) append(fresh []replay.Fact) string {
+func (c *core) append(fresh []replay.Fact) {
 	if len(fresh) == 0 {
-		return "nothing\n"
+		return
 	}
 	var b eventlog.Batch
 	for _, f := range fresh {
@@ -154,11 +170,6 @@ func (c *core) append(fresh []replay.Fact) string {
 	if _, err := c.log.Append(&b); err != nil {
 		panic(err)
 	}
-	var out strings.Builder
-	for _, f := range fresh {
-		out.WriteString(c.describe(f))
-	}
-	return out.String()
 }
 
 func (c *core) describe(f replay.Fact) string {
@@ -195,6 +206,8 @@ func (c *core) setPolicy(t *testing.T, d *datadriven.TestData) {
 			c.policy.CrashLimit = n
 		case "echo":
 			c.setup.Providers[0].Slots = n
+		case "slow": // a second provider
+			c.setup.Providers = append(c.setup.Providers, replay.ProviderSlots{Name: "slow", Protocol: "echo/v1", Slots: n})
 		default:
 			t.Fatalf("unknown policy %q", a.Key)
 		}

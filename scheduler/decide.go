@@ -68,7 +68,7 @@ func facts(run uint64, now time.Time, events ...replay.Event) []replay.Fact {
 
 func decideSubmit(s *replay.State, now time.Time, c Submit) ([]replay.Fact, error) {
 	if r := s.ByKey(c.Key); c.Key != "" && r != nil {
-		return nil, sameSubmission(r, c)
+		return nil, sameSubmission(r.Submitted, c)
 	}
 	if err := checkID(s, c.ID); err != nil {
 		return nil, err
@@ -116,17 +116,20 @@ func submission(s *replay.State, now time.Time, c Submit) *replay.WorkflowSubmit
 	if w.Timeout > 0 {
 		e.Deadline = now.Add(time.Duration(w.Timeout))
 	}
+	if err := fits(c, e); err != nil {
+		return nil, err
+	}
 	e.Bring(c.Plan, c.Values...)
 	return e
 }
 
 // sameSubmission tells whether a key used twice stands for the same wish.
-func sameSubmission(r *replay.Run, c Submit) error {
-	if r.Submitted.Document == c.Plan.Document && r.Submitted.Context.Same(c.Context) {
+func sameSubmission(e *replay.WorkflowSubmitted, c Submit) error {
+	if e.Document == c.Plan.Document && e.Context.Same(c.Context) {
 		return nil
 	}
 	return protocols.Errorf(protocols.InvalidRequest,
-		"the idempotency key %q belongs to the run %s of another document or other inputs", c.Key, r.ID())
+		"the idempotency key %q belongs to the run %s of another document or other inputs", c.Key, e.ID)
 }
 
 // runID makes the readable id: a slug of the name and the store-wide number.
@@ -213,7 +216,7 @@ func decideInterrupt(s *replay.State, now time.Time, c Interrupt) ([]replay.Fact
 	if err != nil || !r.Held {
 		return nil, err
 	}
-	out := facts(c.Run, now, &replay.WorkflowInterrupted{By: c.By})
+	out := facts(c.Run, now, &replay.WorkflowInterrupted{By: shorten(c.By, maxBy)})
 	for _, child := range r.Children() {
 		more, err := decideInterrupt(s, now, Interrupt{Run: child, By: c.By})
 		if err == nil {
@@ -235,7 +238,7 @@ func decideCancel(s *replay.State, now time.Time, c Cancel) ([]replay.Fact, erro
 func cancel(s *replay.State, r *replay.Run, now time.Time, why replay.CancelReason, by string) []replay.Fact {
 	var events []replay.Event
 	if r.Cancel == "" {
-		events = append(events, &replay.CancelRequested{Reason: why, By: by})
+		events = append(events, &replay.CancelRequested{Reason: why, By: shorten(by, maxBy)})
 	}
 	out := facts(r.Number, now, append(events, cancelLost(r)...)...)
 	for _, n := range r.Children() {
@@ -326,9 +329,9 @@ func extended(r *replay.Run, now time.Time) time.Time {
 	return r.Deadline.Add(now.Sub(r.Last))
 }
 
-// checkAnswers refuses an answer to what was not asked.
+// checkAnswers refuses an answer to what was not asked, and one that is none.
 func checkAnswers(r *replay.Run, answers map[int]protocols.OnCrash) error {
-	for task := range answers {
+	for task, answer := range answers {
 		if task < 0 || task >= len(r.Tasks) {
 			return protocols.Errorf(protocols.TaskNotFound, "run %s has no task %d", r.ID(), task)
 		}
@@ -336,6 +339,12 @@ func checkAnswers(r *replay.Run, answers map[int]protocols.OnCrash) error {
 		if t.Status != replay.TaskDoubtful && !(r.Doubt && t.Status == replay.TaskRunning) {
 			return protocols.Errorf(protocols.WorkflowInvalidState,
 				"task %q is %s: only an attempt in doubt can be decided", r.TaskID(task), t.Status)
+		}
+		switch answer {
+		case protocols.CrashRetry, protocols.CrashFail, protocols.CrashSkip:
+		default:
+			return protocols.Errorf(protocols.InvalidParams,
+				"the answer for task %q must be retry, fail or skip, not %q", r.Plan.Task(task).ID, answer)
 		}
 	}
 	return nil

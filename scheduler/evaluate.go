@@ -88,12 +88,13 @@ func itemResults(r *replay.Run, task int) []replay.Value {
 }
 
 func (s *Scheduler) evaluate(j job, q replay.Question, status protocols.StatusValue, results []replay.Value) {
+	s.evaluating++
 	s.working.Go(func() {
 		answer := Answer{Run: j.run, What: q, Task: j.task}
 		if err := s.answerTo(&answer, j, q, status, results); err != nil {
-			answer.Error = asError(err)
+			answer.Error = clip(asError(err))
 		}
-		s.send(context.Background(), request{command: answer})
+		s.send(context.Background(), request{command: answer, act: func() { s.evaluating-- }})
 	})
 }
 
@@ -121,7 +122,9 @@ func (s *Scheduler) answerTo(a *Answer, j job, q replay.Question, status protoco
 	switch q {
 	case replay.AskOutputs:
 		var value json.RawMessage
-		value, failed = protocols.SubstituteOutputs(w, scope)
+		if value, failed = protocols.SubstituteOutputs(w, scope); failed == nil {
+			value, failed = fitting(value)
+		}
 		a.Value = replay.NewValue(value)
 	case replay.AskCondition:
 		a.Yes, failed = w.Evaluate(w.Tasks[j.def].If, j.def, scope)
@@ -135,7 +138,9 @@ func (s *Scheduler) answerTo(a *Answer, j job, q replay.Question, status protoco
 		}
 	case replay.AskCollect:
 		var value json.RawMessage
-		value, err = s.collect(w, j.def, results)
+		if value, err = s.collect(w, j.def, results); err == nil {
+			value, failed = fitting(value)
+		}
 		a.Value = replay.NewValue(value)
 	}
 	if failed != nil {

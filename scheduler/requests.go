@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -33,8 +34,12 @@ type Submission struct {
 
 // Submit accepts a run and returns its id once that is durable.
 func (s *Scheduler) Submit(ctx context.Context, sub Submission) (string, error) {
+	cmd, err := s.submit(sub)
+	if err != nil {
+		return "", err
+	}
 	if sub.Key != "" {
-		if id, found, err := s.submittedBefore(sub.Key); err != nil || found {
+		if id, found, err := s.submittedBefore(*cmd); err != nil || found {
 			return id, err
 		}
 	}
@@ -45,16 +50,13 @@ func (s *Scheduler) Submit(ctx context.Context, sub Submission) (string, error) 
 			return "", idTaken(sub.ID)
 		}
 	}
-	cmd, err := s.submit(sub)
-	if err != nil {
-		return "", err
-	}
 	return s.ask(ctx, request{command: *cmd})
 }
 
-// submittedBefore finds the run that took the key, ended or not.
-func (s *Scheduler) submittedBefore(key string) (string, bool, error) {
-	stream, found, err := s.log.Lookup(key)
+// submittedBefore finds the run that took the key, ended or not. It is an
+// error if that was submitted with something else.
+func (s *Scheduler) submittedBefore(c Submit) (string, bool, error) {
+	stream, found, err := s.log.Lookup(c.Key)
 	if err != nil || !found {
 		return "", false, err
 	}
@@ -65,6 +67,9 @@ func (s *Scheduler) submittedBefore(key string) (string, bool, error) {
 		var e replay.WorkflowSubmitted
 		if err := json.Unmarshal(rec.Data, &e); err != nil {
 			return "", false, fmt.Errorf("record %d: %w", rec.Seq, err)
+		}
+		if err := sameSubmission(&e, c); err != nil {
+			return "", false, err
 		}
 		return e.ID, true, nil
 	}
@@ -110,13 +115,13 @@ func (s *Scheduler) Resume(ctx context.Context, r Resume) error {
 	return err
 }
 
-// ResumeAll takes on every live run that nobody holds and that isn't parked.
-// It returns their numbers, oldest first.
+// ResumeAll takes on every live run that nobody holds, and of those that are
+// parked none unless explicit. It returns their numbers, oldest first.
 func (s *Scheduler) ResumeAll(ctx context.Context, explicit bool) ([]uint64, error) {
 	var runs []uint64
 	err := s.Query(ctx, func(state *replay.State) {
 		state.Each(func(r *replay.Run) {
-			if !r.Held || !s.started {
+			if (!r.Held || !s.started) && (explicit || r.Parked == nil) {
 				runs = append(runs, r.Number)
 			}
 		})
@@ -132,11 +137,17 @@ func (s *Scheduler) ResumeAll(ctx context.Context, explicit bool) ([]uint64, err
 		} else {
 			_, err = s.ask(ctx, r) // all before it are durable then, too
 		}
-		if err != nil {
+		if err != nil && !ended(err) {
 			return nil, err
 		}
 	}
 	return runs, nil
+}
+
+// ended tells whether a command came too late: its run has ended meanwhile.
+func ended(err error) bool {
+	var e *protocols.Error
+	return errors.As(err, &e) && e.Code == protocols.WorkflowNotFound
 }
 
 // Interrupt lets nothing new of a run start until it is resumed. With force
@@ -227,8 +238,9 @@ func (s *Scheduler) Close() error {
 		})
 		close(s.quit)
 		<-s.done
+		s.stop(errInterrupted) // if the loop was gone already
 		s.working.Wait()
-		if s.started && s.saver.Behind() > 0 {
+		if s.started && !s.broken && s.saver.Behind() > 0 {
 			s.save()
 		}
 		err = s.sets.close()

@@ -72,10 +72,13 @@ type Scheduler struct {
 	policy  Policy
 	started bool // SystemStarted is in the log
 	workers map[attempt]*worker
-	idlers  []chan struct{} // each closed when no attempt runs
-	batch   eventlog.Batch
-	saving  chan struct{} // closed when the running checkpoint pass has ended
-	saved   int           // what the last pass cost, in tasks
+	// evaluating counts what is being found out: conditions, items, outputs.
+	evaluating int
+	idlers     []chan struct{} // each closed when no attempt runs
+	batch      eventlog.Batch
+	saving     chan struct{} // closed when the running checkpoint pass has ended
+	saved      int           // what the last pass cost, in tasks
+	broken     bool          // the state holds what the log has not
 
 	ctx      context.Context // of everything that the scheduler starts
 	stop     context.CancelCauseFunc
@@ -170,12 +173,18 @@ func (s *Scheduler) arm(timer *time.Timer) {
 	timer.Reset(time.Until(at))
 }
 
-// waiting adds to the requests those that wait already.
+// waiting adds to the requests those that wait already, as many as one append
+// should take.
 func (s *Scheduler) waiting(requests []request) []request {
-	for len(requests) < maxBatch {
+	size := 0
+	for _, r := range requests {
+		size += weight(r.command)
+	}
+	for len(requests) < maxBatch && size < maxTurn {
 		select {
 		case r := <-s.inbox:
 			requests = append(requests, r)
+			size += weight(r.command)
 		default:
 			return requests
 		}
@@ -200,8 +209,8 @@ func (s *Scheduler) turn(requests []request) {
 			fresh = s.accept(fresh, mustDecide(s.state, s.policy, now, Start{PID: os.Getpid(), Version: s.opts.Version}))
 			s.started = true
 		}
-		decided, err := Decide(s.state, s.policy, now, r.command)
-		replies[i] = reply{s.submitted(r.command, decided), err}
+		var decided []replay.Fact
+		replies[i], decided = s.decide(now, r.command)
 		fresh = s.accept(fresh, decided)
 	}
 	for s.started {
@@ -220,6 +229,18 @@ func (s *Scheduler) turn(requests []request) {
 	}
 	s.rest()
 	s.checkpoint()
+}
+
+// decide says what becomes of a command, and what its sender is told.
+func (s *Scheduler) decide(now time.Time, c Command) (reply, []replay.Fact) {
+	if sub, ok := c.(Submit); ok && sub.Key != "" && s.state.ByKey(sub.Key) == nil {
+		// Its run may have come and gone since the sender looked.
+		if id, found, err := s.submittedBefore(sub); found || err != nil {
+			return reply{id, err}, nil
+		}
+	}
+	decided, err := Decide(s.state, s.policy, now, c)
+	return reply{s.submitted(c, decided), err}, decided
 }
 
 // submitted returns the id of the run that a submission made, or that its key
@@ -242,7 +263,7 @@ func (s *Scheduler) submitted(c Command, decided []replay.Fact) string {
 
 // rest lets those know who wait for the last attempt to end.
 func (s *Scheduler) rest() {
-	if len(s.workers) > 0 {
+	if len(s.workers)+s.evaluating > 0 {
 		return
 	}
 	for _, idle := range s.idlers {
@@ -277,7 +298,7 @@ func (s *Scheduler) append(fresh []replay.Fact) {
 	s.batch.Reset()
 	for _, f := range fresh {
 		if err := replay.Encode(f, &s.batch); err != nil {
-			s.opts.Fatal(err)
+			s.fatal(err)
 		}
 	}
 	first, err := s.log.Append(&s.batch)
@@ -285,8 +306,15 @@ func (s *Scheduler) append(fresh []replay.Fact) {
 		err = errors.New("somebody else wrote to the log")
 	}
 	if err != nil {
-		s.opts.Fatal(err)
+		s.fatal(err)
 	}
+}
+
+// fatal ends the process: the state holds what the log has not.
+func (s *Scheduler) fatal(err error) {
+	s.broken = true
+	s.opts.Fatal(err)
+	panic(err)
 }
 
 func (s *Scheduler) answer(r request, re reply) {
@@ -335,10 +363,12 @@ func (s *Scheduler) checkpoint() {
 }
 
 // save writes checkpoints. They are only a shortcut for the next start, so
-// that a failure is no more than worth a line.
+// that a failure is no more than worth a line; the next pass comes when the
+// log has grown by as much again.
 func (s *Scheduler) save() {
 	var err error
 	if s.saved, err = s.saver.Save(); err != nil {
+		s.saved = max(s.saved, s.saver.Behind())
 		s.opts.Logger.Warn("write checkpoints", "error", err)
 	}
 }

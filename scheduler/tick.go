@@ -118,12 +118,16 @@ func decisions(r *replay.Run, now time.Time) (events []replay.Event) {
 		case replay.AskChild:
 			events = append(events, childEnded(r, task, now))
 		default:
-			events = append(events, &replay.TaskSkipped{Tasks: r.Unstarted(task),
-				Reason: fmt.Sprintf("%q failed", r.TaskID(r.Tasks[task].Each.Failed))})
+			for some := range slices.Chunk(r.Unstarted(task), maxSkipped) {
+				events = append(events, &replay.TaskSkipped{Tasks: some,
+					Reason: fmt.Sprintf("%q failed", r.TaskID(r.Tasks[task].Each.Failed))})
+			}
 		}
 	}
 	for _, q := range slices.Sorted(maps.Keys(ask)) {
-		events = append(events, &replay.EvaluationRequested{What: q, Tasks: ask[q]})
+		for some := range slices.Chunk(ask[q], maxSkipped) {
+			events = append(events, &replay.EvaluationRequested{What: q, Tasks: some})
+		}
 	}
 	return events
 }
@@ -196,7 +200,9 @@ func skips(r *replay.Run) []replay.Event {
 	var skipped []*replay.TaskSkipped
 	for why, tasks := range reasons {
 		slices.Sort(tasks)
-		skipped = append(skipped, &replay.TaskSkipped{Tasks: tasks, Reason: why})
+		for some := range slices.Chunk(tasks, maxSkipped) {
+			skipped = append(skipped, &replay.TaskSkipped{Tasks: some, Reason: why})
+		}
 	}
 	slices.SortFunc(skipped, func(a, b *replay.TaskSkipped) int { return a.Tasks[0] - b.Tasks[0] })
 	for _, e := range skipped {
@@ -209,7 +215,7 @@ func skips(r *replay.Run) []replay.Event {
 // adds them to those that are done with.
 func cancelWaits(r *replay.Run, done map[int]int) (events []replay.Event) {
 	for i := range r.Tasks {
-		if t := &r.Tasks[i]; t.Status == replay.TaskWaits {
+		if t := &r.Tasks[i]; t.Status == replay.TaskWaits && t.Wait.Kind != replay.WaitChild {
 			done[i] = i
 			events = append(events, &replay.TaskCancelled{Task: i, Attempt: t.Attempts})
 		}

@@ -18,6 +18,7 @@ import (
 var (
 	errCancelled   = errors.New("the run is being cancelled")
 	errInterrupted = errors.New("the process has to leave")
+	errVanished    = errors.New("the provider ended its goroutine without an answer")
 )
 
 // attempt names what a worker works on.
@@ -56,7 +57,10 @@ func (s *Scheduler) startWorker(run uint64, e *replay.TaskStarted) {
 	ctx, stop := context.WithCancelCause(s.ctx)
 	s.workers[attempt{run, e.Task}] = &worker{stop}
 	s.working.Add(1) // until it has reported
-	go s.work(ctx, j)
+	go func() {
+		defer stop(nil)
+		s.work(ctx, j)
+	}()
 }
 
 // newJob takes from the state what a worker needs that looks at other tasks.
@@ -118,10 +122,13 @@ func (s *Scheduler) work(ctx context.Context, j job) {
 		once.Do(s.working.Done)
 		return
 	}
-	watched := context.AfterFunc(ctx, func() { s.giveUp(ctx, j, report) })
-	result, err := s.call(ctx, j)
-	watched()
-	report(result, err)
+	watched := context.AfterFunc(ctx, func() { s.giveUp(ctx, report) })
+	result, err := json.RawMessage(nil), errVanished
+	defer func() {
+		watched()
+		report(result, err)
+	}()
+	result, err = s.call(ctx, j)
 }
 
 // unprovided returns what begins a task that needs no provider: it finds out
@@ -141,7 +148,7 @@ func (s *Scheduler) left(j job) { delete(s.workers, attempt{j.run, j.task}) }
 
 // giveUp reports an attempt whose provider doesn't obey. Its goroutine is left
 // behind: nobody can end it.
-func (s *Scheduler) giveUp(ctx context.Context, j job, report func(json.RawMessage, error)) {
+func (s *Scheduler) giveUp(ctx context.Context, report func(json.RawMessage, error)) {
 	time.AfterFunc(s.opts.Grace, func() { report(nil, context.Cause(ctx)) })
 }
 
@@ -166,12 +173,12 @@ func (s *Scheduler) call(ctx context.Context, j job) (result json.RawMessage, er
 	if err != nil {
 		return nil, err
 	}
-	defer s.sets.put(j.plan.SetupHash)
+	defer s.sets.put(set)
 	name := j.plan.Provider(j.def).Name
 	if task.Provider != "" {
 		name = task.Provider // an alias means something to the provider
 	}
-	return set.Call(ctx, name, s.providerCall(j, c, filled), host{s, j})
+	return set.providers.Call(ctx, name, s.providerCall(j, c, filled), host{s, j})
 }
 
 // context reads what the run got from outside.
@@ -253,16 +260,15 @@ func (s *Scheduler) providerCall(j job, c replay.Context, filled *protocols.Subs
 // when there is no loop any more: then the attempt is in doubt.
 func (s *Scheduler) report(ctx context.Context, j job, took time.Duration, result json.RawMessage, err error) {
 	f := Finish{Run: j.run, Task: j.task, Attempt: j.attempt, Duration: protocols.Duration(took), Jitter: rand.Float64()}
-	if err == nil && !json.Valid(result) {
-		err = protocols.Errorf(protocols.TaskResultInvalid, "the provider's answer is not JSON")
-	}
 	switch {
 	case err == nil:
-		f.Result = replay.NewValue(result)
+		if result, f.Error = fitting(result); f.Error == nil {
+			f.Result = replay.NewValue(result)
+		}
 	case errors.Is(context.Cause(ctx), errInterrupted):
 		f.Interrupted = true
 	default:
-		f.Error = failed(ctx, err)
+		f.Error = clip(failed(ctx, err))
 	}
 	s.send(context.Background(), request{command: f, act: func() { s.left(j) }})
 }
@@ -276,7 +282,7 @@ func failed(ctx context.Context, err error) *protocols.Error {
 		return protocols.Errorf(protocols.TaskCancelled, "cancelled while it ran")
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return protocols.Errorf(protocols.TaskTimeout, "no result within the timeout")
-	case errors.As(err, &e):
+	case errors.As(err, &e) && e != nil:
 		return e
 	}
 	return protocols.Errorf(protocols.TaskExecutionFailed, "%v", err)

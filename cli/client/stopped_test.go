@@ -28,6 +28,10 @@ func TestStoppedHolder(t *testing.T) {
 	if err := holder.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	var ws syscall.WaitStatus
+	if _, err := syscall.Wait4(holder.cmd.Process.Pid, &ws, syscall.WUNTRACED, nil); err != nil || !ws.Stopped() {
+		t.Fatalf("it has not stopped: %v %v", ws, err)
+	}
 	_, err := client.Open(soon(t), client.Options{Store: o.Store, Patience: 300 * time.Millisecond})
 	var se *client.StoreError
 	if !errors.As(err, &se) || se.PID != holder.cmd.Process.Pid || !strings.Contains(err.Error(), "not answered") {
