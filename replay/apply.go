@@ -535,7 +535,7 @@ func (s *State) unuse(p *Plan) {
 		return
 	}
 	delete(s.setups, p.SetupHash)
-	for i := range p.Setup.Providers {
+	for i := builtIn; i < len(p.Setup.Providers); i++ {
 		delete(s.groups, groupKey{p.SetupHash, i})
 	}
 	s.order = slices.DeleteFunc(s.order, func(g *Group) bool { return g.setup == p.SetupHash })

@@ -110,7 +110,10 @@ func decideSpawn(s *replay.State, now time.Time, c Spawn) []replay.Fact {
 		return facts(c.Run, now, &replay.TaskCancelled{Task: c.Task, Attempt: c.Attempt})
 	}
 	c.Child.Priority = r.Submitted.Priority
-	e := submission(s, now, c.Child)
+	e, err := submission(s, now, c.Child)
+	if err != nil {
+		return facts(c.Run, now, missed(r, c.Task, now, asError(err)))
+	}
 	wait := replay.Wait{Kind: replay.WaitChild, Child: e.Number, ChildID: e.ID}
 	return append(facts(c.Run, now, &replay.TaskWaiting{Task: c.Task, Attempt: c.Attempt, Wait: wait}),
 		facts(e.Number, now, e)...)

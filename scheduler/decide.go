@@ -73,7 +73,10 @@ func decideSubmit(s *replay.State, now time.Time, c Submit) ([]replay.Fact, erro
 	if err := checkID(s, c.ID); err != nil {
 		return nil, err
 	}
-	e := submission(s, now, c)
+	e, err := submission(s, now, c)
+	if err != nil {
+		return nil, err
+	}
 	return facts(e.Number, now, e), nil
 }
 
@@ -103,7 +106,7 @@ func idTaken(id string) error {
 }
 
 // submission is the first event of a new run.
-func submission(s *replay.State, now time.Time, c Submit) *replay.WorkflowSubmitted {
+func submission(s *replay.State, now time.Time, c Submit) (*replay.WorkflowSubmitted, error) {
 	w := c.Plan.Workflow
 	e := &replay.WorkflowSubmitted{
 		Number: s.NextRun, ID: runID(w, s.NextRun), Name: w.Name, Tags: w.Tags, Source: c.Source,
@@ -120,7 +123,7 @@ func submission(s *replay.State, now time.Time, c Submit) *replay.WorkflowSubmit
 		return nil, err
 	}
 	e.Bring(c.Plan, c.Values...)
-	return e
+	return e, nil
 }
 
 // sameSubmission tells whether a key used twice stands for the same wish.
@@ -179,7 +182,7 @@ func outcome(r *replay.Run, t *replay.Task, now time.Time, c Finish) replay.Even
 		return &replay.TaskIterated{Task: c.Task, Attempt: c.Attempt, Iteration: t.Iteration + 1, Result: c.Result, Duration: c.Duration}
 	case c.Error == nil && !c.Interrupted:
 		return &replay.TaskCompleted{Task: c.Task, Attempt: c.Attempt, Result: c.Result, Duration: c.Duration}
-	case r.Cancel != "":
+	case r.Cancel != "" && r.Stopping():
 		return &replay.TaskCancelled{Task: c.Task, Attempt: c.Attempt, Error: c.Error, Duration: c.Duration}
 	case c.Interrupted:
 		return &replay.TaskInterrupted{Task: c.Task, Attempt: c.Attempt, Duration: c.Duration}

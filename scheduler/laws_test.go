@@ -156,8 +156,8 @@ func (l *referee) event(f replay.Fact, r *watched) error {
 // whole is the part of the table about a run as a whole.
 func (l *referee) whole(f replay.Fact, r *watched) error {
 	switch e := f.Event.(type) {
-	case *replay.OutputsRequested:
-		if r.open() > 0 || r.cancel != "" || r.failedTask() >= 0 || len(r.plan.Workflow.Outputs) == 0 {
+	case *replay.EvaluationRequested:
+		if e.What != replay.AskOutputs || r.open() > 0 || r.cancel != "" || r.failedTask() >= 0 || len(r.plan.Workflow.Outputs) == 0 {
 			return errors.New("it isn't the time")
 		}
 		r.outputs = true

@@ -63,8 +63,14 @@ func weight(c Command) (n int) {
 		return n + c.Context.Size()
 	case Finish:
 		return c.Result.Size()
-	case Outputs:
-		return c.Value.Size()
+	case Answer:
+		n = c.Value.Size()
+		for _, v := range c.Items {
+			n += v.Size()
+		}
+		return n
+	case Signal:
+		return c.Data.Size()
 	}
 	return 0
 }

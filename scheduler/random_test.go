@@ -372,7 +372,7 @@ func (p *play) late() {
 
 // evaluated reports the outputs of a run, wanted or not.
 func (p *play) evaluated() {
-	o := Outputs{Run: p.anyRun()}
+	o := Answer{Run: p.anyRun(), What: replay.AskOutputs}
 	for _, n := range p.live() {
 		if p.state.Run(n).Outputs && p.rng.IntN(4) > 0 {
 			o.Run = n
@@ -570,7 +570,7 @@ func (p *play) drive() {
 func (p *play) deliverOutputs() bool {
 	for _, n := range p.live() {
 		if r := p.state.Run(n); r.Outputs && r.Held {
-			p.command(Outputs{Run: n, Value: replay.NewValue(p.result())})
+			p.command(Answer{Run: n, What: replay.AskOutputs, Value: replay.NewValue(p.result())})
 			return true
 		}
 	}

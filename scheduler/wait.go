@@ -66,7 +66,7 @@ func decideApprove(s *replay.State, now time.Time, c Approve) ([]replay.Fact, er
 	if err != nil {
 		return nil, err
 	}
-	task, err := asking(r, c.Task)
+	task, err := askedFor(r, c.Task)
 	if err != nil {
 		return nil, err
 	}
@@ -97,8 +97,8 @@ func rejected(c Approve) *protocols.Error {
 		map[string]any{"approved": false, "by": c.By, "comment": c.Comment})
 }
 
-// asking finds the task that waits for an approval.
-func asking(r *replay.Run, task int) (int, error) {
+// askedFor finds the task that waits for an approval.
+func askedFor(r *replay.Run, task int) (int, error) {
 	found := -1
 	for i := range r.Tasks {
 		t := &r.Tasks[i]
