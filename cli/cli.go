@@ -37,8 +37,11 @@ type grammar struct {
 
 	Run     runCmd      `cmd:"" group:"runs" help:"Run a workflow and print its result."`
 	Resume  resumeCmd   `cmd:"" group:"runs" help:"Go on with a run that was interrupted or whose process died, or with all."`
+	Signal  signalCmd   `cmd:"" group:"runs" help:"Send a run a signal that a task of it waits for, or will."`
+	Approve approveCmd  `cmd:"" group:"runs" help:"Approve what a task of a run asks for."`
+	Reject  rejectCmd   `cmd:"" group:"runs" help:"Reject what a task of a run asks for."`
 	History historyCmd  `cmd:"" group:"runs" help:"Show all that happened to a run."`
-	Runs    workflowCmd `cmd:"" name:"workflow" group:"runs" help:"List, look at and cancel runs."`
+	Runs    workflowCmd `cmd:"" name:"workflow" group:"runs" help:"List, look at, pause and cancel runs."`
 
 	Init     initCmd     `cmd:"" group:"files" help:"Write a workflow to start from."`
 	Validate validateCmd `cmd:"" group:"files" help:"Check workflow files without running them."`

@@ -17,7 +17,7 @@ const (
 	exitFailed      = 3 // the run failed
 	exitCancelled   = 4
 	exitTimedOut    = 5
-	exitWaiting     = 6 // the run waits for a person
+	exitWaiting     = 6 // the run waits for a person or a signal, is paused or parked
 	exitNotFound    = 7
 	exitUnreachable = 8  // server unreachable, or not authorised
 	exitMismatch    = 9  // what was found is not what was asked for: fmt --check

@@ -35,9 +35,11 @@ type following struct {
 	view   view
 	tracks []*track
 	grace  time.Duration
+	wait   bool // stay also when only a person or a signal is missing
 
 	news   chan news        // never closed
 	doubts bool             // a run looks stuck and is to be looked at closely
+	again  time.Time        // not before then
 	asked  int              // how often we were asked to leave
 	expiry <-chan time.Time // of the grace period
 }
@@ -115,7 +117,9 @@ func (f *following) take(n news) error {
 	switch {
 	case n.entry != nil:
 		n.track.apply(*n.entry)
-		f.doubts = f.doubts || n.track.stuck()
+		if n.track.stuck() {
+			f.doubts, f.again = true, time.Time{}
+		}
 		return f.view.entry(n.track, *n.entry)
 	case n.progress != nil:
 		n.track.progress(*n.progress)
@@ -127,10 +131,14 @@ func (f *following) take(n news) error {
 	return nil
 }
 
+// lookAgain is how long after a look that decided nothing the next one is made:
+// a look reads all that happened to a run.
+const lookAgain = 300 * time.Millisecond
+
 // resolveDoubts looks closely at the runs that seem to need a person: a task
 // that is about to start is not an event yet.
 func (f *following) resolveDoubts() error {
-	if !f.doubts {
+	if !f.doubts || time.Now().Before(f.again) {
 		return nil
 	}
 	f.doubts = false
@@ -138,27 +146,45 @@ func (f *following) resolveDoubts() error {
 		if t.settled || !t.stuck() {
 			continue
 		}
-		v, err := getRun(background(), f.store, t.id, false)
-		if err != nil {
+		if err := f.resolve(t); err != nil {
 			return err
 		}
-		t.settled = needsPerson(v)
-		f.doubts = f.doubts || !t.settled
+	}
+	f.again = time.Now().Add(lookAgain)
+	return nil
+}
+
+// resolve looks closely at one run.
+func (f *following) resolve(t *track) error {
+	load := loader(f.store)
+	v, err := load(t.id)
+	if err != nil {
+		return err
+	}
+	needs, err := needsPerson(v, t.interrupted, load)
+	switch {
+	case err != nil:
+		return err
+	case !needs:
+		f.doubts = true
+	case f.wait && !t.interrupted && v.Status != replay.Parked:
+		return f.tellNeed(t, v)
+	default:
+		t.settled = true
 	}
 	return nil
 }
 
-// needsPerson tells whether nothing goes on until a person does something.
-func needsPerson(v *replay.RunView) bool {
-	if v.Status != replay.Waiting && v.Status != replay.Parked {
-		return false
+// tellNeed says, once, what a run needs for which we wait.
+func (f *following) tellNeed(t *track, v *replay.RunView) error {
+	if err := explainChildren(f.store, v); err != nil {
+		return err
 	}
-	for _, t := range v.Tasks {
-		if t.Status == replay.TaskRunning || t.Status == replay.TaskWaitsToRetry {
-			return false
-		}
+	if need := f.s.standing(v); need != t.need {
+		t.need = need
+		f.view.note(need)
 	}
-	return true
+	return nil
 }
 
 // leave is called each time that we are asked to leave: the first time nothing
@@ -228,6 +254,11 @@ func (f *following) unended() (n int) {
 		}
 	}
 	return n
+}
+
+// loader loads runs without their values.
+func loader(store *client.Client) func(id string) (*replay.RunView, error) {
+	return func(id string) (*replay.RunView, error) { return getRun(background(), store, id, false) }
 }
 
 // getRun asks for a run; with values also for what it returned, in full.

@@ -26,9 +26,9 @@ func (i ink) status(s string) string {
 		return i.green(s)
 	case "failed", "timed_out":
 		return i.red(s)
-	case "running":
+	case "running", "evaluating", "expanded":
 		return i.blue(s)
-	case "cancelled", "waiting", "parked", "retrying", "in_doubt":
+	case "cancelled", "waiting", "paused", "parked", "retrying", "in_doubt":
 		return i.yellow(s)
 	}
 	return i.faint(s)

@@ -43,9 +43,15 @@ func (v *live) entry(*track, replay.Entry) error {
 
 func (v *live) tick() {
 	v.turn++
-	if v.dirty || v.track.counts["running"]+v.track.counts["retrying"] > 0 {
+	if v.dirty || v.moves() {
 		v.draw(true)
 	}
+}
+
+// moves tells whether something changes on the screen by itself.
+func (v *live) moves() bool {
+	c := v.track.counts
+	return c["running"]+c["retrying"]+c["evaluating"]+c["expanded"]+v.track.waits["timer"] > 0
 }
 
 // note writes a line above.
@@ -72,7 +78,7 @@ func (v *live) draw(bounded bool) {
 	if v.drawn > 0 {
 		fmt.Fprintf(&b, "\x1b[%dA\x1b[J", v.drawn)
 	}
-	most := len(v.track.tasks)
+	most := len(v.tasks())
 	if bounded {
 		most = screenHeight(v.out) - 3
 	}
@@ -98,15 +104,34 @@ func (v *live) rows(most, across int) []string {
 	return append(rows, v.summary(across))
 }
 
+// fewItems is how many instances of a foreach have a line each.
+const fewItems = 8
+
+// tasks are the tasks that have a line: those of the file, and after each its
+// instances if they are few. Of many the task's own line says how far they are.
+func (v *live) tasks() []*trackedTask {
+	all := make([]*trackedTask, 0, len(v.track.tasks))
+	for _, t := range v.track.tasks {
+		if t.of != nil {
+			continue
+		}
+		all = append(all, t)
+		if len(t.instances) <= fewItems {
+			all = append(all, t.instances...)
+		}
+	}
+	return all
+}
+
 // chosen are the tasks that are shown when not all fit: those that something
 // happens to, then the others in the order of the file.
 func (v *live) chosen(most int) []*trackedTask {
-	all := v.track.tasks
+	all := v.tasks()
 	if len(all) <= most {
 		return all
 	}
 	picked := map[*trackedTask]bool{}
-	for _, wanted := range []string{"running", "failed", "in_doubt", "retrying", "ready", "completed", "pending", "cancelled", "skipped"} {
+	for _, wanted := range []string{"running", "expanded", "failed", "in_doubt", "retrying", "waiting", "evaluating", "ready", "completed", "pending", "cancelled", "skipped"} {
 		for i := range all {
 			t := all[i]
 			if wanted == "completed" {
@@ -135,6 +160,9 @@ func (v *live) row(t *trackedTask, widest, columns int) string {
 	if t.attempts > 1 {
 		more = append(more, fmt.Sprintf("attempt %d", t.attempts))
 	}
+	if len(t.instances) > 0 {
+		more = append(more, itemsText(len(t.instances), t.items))
+	}
 	if t.tokens > 0 {
 		more = append(more, fmt.Sprintf("%d tokens", t.tokens))
 	}
@@ -153,7 +181,7 @@ func (v *live) row(t *trackedTask, widest, columns int) string {
 
 func (v *live) sign(t *trackedTask) (sign, took string) {
 	switch t.status {
-	case "running":
+	case "running", "expanded":
 		return v.ink.blue(string(spinner[v.turn%len(spinner)])), short(time.Since(t.started).Truncate(100 * time.Millisecond))
 	case "completed":
 		return v.ink.green("✓"), short(t.took)
@@ -161,6 +189,13 @@ func (v *live) sign(t *trackedTask) (sign, took string) {
 		return v.ink.red("✗"), short(t.took)
 	case "retrying":
 		return v.ink.yellow("↻"), "in " + short(max(0, time.Until(t.due)).Truncate(100*time.Millisecond))
+	case "waiting":
+		if t.kind == "timer" {
+			took = "in " + short(max(0, time.Until(t.due)).Truncate(100*time.Millisecond))
+		}
+		return v.ink.yellow("◷"), took
+	case "evaluating":
+		return v.ink.blue(string(spinner[v.turn%len(spinner)])), ""
 	case "in_doubt":
 		return v.ink.yellow("?"), ""
 	case "cancelled":
@@ -173,15 +208,35 @@ func (v *live) sign(t *trackedTask) (sign, took string) {
 
 // summary is the last line.
 func (v *live) summary(columns int) string {
+	counts := v.counts()
 	parts := []string{v.track.id}
-	for _, status := range []string{"completed", "running", "retrying", "in_doubt", "failed", "cancelled", "skipped"} {
-		if n := v.track.counts[status]; n > 0 {
+	for _, status := range []string{"completed", "running", "retrying", "waiting", "in_doubt", "failed", "cancelled", "skipped"} {
+		if n := counts[status]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, status))
 		}
 	}
-	if open := v.track.counts["pending"] + v.track.counts["ready"]; open > 0 {
+	if v.track.paused {
+		parts = append(parts, "paused")
+	}
+	if open := counts["pending"] + counts["ready"]; open > 0 {
 		parts = append(parts, fmt.Sprintf("%d to do", open))
 	}
 	parts = append(parts, short(time.Since(v.since).Truncate(100*time.Millisecond)))
 	return v.ink.faint(line(strings.Join(parts, " · "), columns))
+}
+
+// counts says how many tasks of the file stand where; a foreach with its items
+// runs.
+func (v *live) counts() map[string]int {
+	counts := map[string]int{}
+	for _, t := range v.track.tasks {
+		switch {
+		case t.of != nil:
+		case t.status == "expanded" || t.status == "evaluating":
+			counts["running"]++
+		default:
+			counts[t.status]++
+		}
+	}
+	return counts
 }

@@ -37,15 +37,18 @@ func describe(i ink, e replay.Entry) string {
 	switch e.Event.(type) {
 	case *replay.WorkflowSubmitted:
 		return i.faint(fmt.Sprintf("run %s", e.Run))
-	case *replay.TaskStarted, *replay.TaskDue, *replay.OutputsRequested, *replay.WorkflowEnded:
+	case *replay.TaskStarted, *replay.TaskDue, *replay.EvaluationRequested, *replay.ConditionMet, *replay.TaskRepeating, *replay.WorkflowEnded:
 		return ""
+	case *replay.TaskExpanded:
+		text = strings.TrimPrefix(text, "has ")
 	case *replay.TaskCompleted:
 		text = i.green("completed") + strings.TrimPrefix(text, "completed")
 	case *replay.TaskFailed:
 		text = i.red("failed") + strings.TrimPrefix(text, "failed")
 	case *replay.TaskSkipped:
 		text = i.faint(text)
-	case *replay.TaskRetrying, *replay.TaskInDoubt, *replay.TaskCancelled, *replay.TaskInterrupted, *replay.WorkflowParked:
+	case *replay.TaskRetrying, *replay.TaskInDoubt, *replay.TaskCancelled, *replay.TaskInterrupted, *replay.WorkflowParked,
+		*replay.TaskWaiting, *replay.WorkflowPaused:
 		text = i.yellow(text)
 	}
 	if e.Task == "" {

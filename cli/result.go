@@ -21,7 +21,7 @@ func (s *session) result(v *replay.RunView) error {
 		return nil
 	}
 	if s.print.format != "text" {
-		return s.print.show(v, nil)
+		return s.print.show(fold(v), nil)
 	}
 	if v.Status == replay.Completed {
 		return s.print.show(nil, func(w io.Writer) { writeResult(w, v) })
@@ -75,15 +75,16 @@ func members(object json.RawMessage) (values []value) {
 }
 
 // leaves returns the results of the completed tasks that no other waits for.
+// Hooks come after the result.
 func leaves(v *replay.RunView) (values []value) {
 	needed := map[string]bool{}
 	for _, t := range v.Tasks {
 		for _, d := range t.Dependencies {
-			needed[d] = true
+			needed[d] = needed[d] || t.Hook == ""
 		}
 	}
 	for _, t := range v.Tasks {
-		if !needed[t.ID] && t.Status == replay.TaskIsCompleted {
+		if !needed[t.ID] && t.Of == "" && t.Hook == "" && t.Status == replay.TaskIsCompleted {
 			values = append(values, value{t.ID, essence(t.Result)})
 		}
 	}
@@ -134,18 +135,18 @@ func indent(text, prefix string) string {
 func (s *session) explain(v *replay.RunView) {
 	p, i := s.print, s.print.errInk
 	switch {
-	case v.Status == replay.Waiting || v.Status == replay.Parked:
-		p.insist("%s %s: %s", v.ID, i.yellow(string(v.Status)), clean(v.Reason))
+	case !v.Status.Ended() && v.Reason != "":
+		p.insist("%s", s.standing(v))
 		return
 	case v.Error != nil:
 		p.insist("%s %s: %s", v.ID, i.red(string(v.Status)), clean(v.Error.Message))
 	default:
 		p.insist("%s %s", v.ID, i.red(string(v.Status)))
 	}
-	skipped := map[string][]string{}
+	skipped, byItems := map[string][]string{}, failedByItems(v)
 	for _, t := range v.Tasks {
 		switch {
-		case t.Status == replay.TaskIsFailed && t.Error != nil:
+		case t.Status == replay.TaskIsFailed && t.Error != nil && !byItems[t.ID]:
 			s.explainTask(t)
 		case t.Status == replay.TaskIsSkipped:
 			skipped[t.Reason] = append(skipped[t.Reason], t.ID)
@@ -155,6 +156,17 @@ func (s *session) explain(v *replay.RunView) {
 		p.insist("%s %s: %s", i.faint("skipped"), line(strings.Join(skipped[reason], ", "), 200), clean(reason))
 	}
 	p.say("%s gleitzeit history %s", i.faint("More:"), v.ID)
+}
+
+// failedByItems are the foreaches of which an instance failed, which says more.
+func failedByItems(v *replay.RunView) map[string]bool {
+	failed := map[string]bool{}
+	for _, t := range v.Tasks {
+		if t.Of != "" && t.Status == replay.TaskIsFailed {
+			failed[t.Of] = true
+		}
+	}
+	return failed
 }
 
 // explainTask tells why a task failed, with what its script left behind.
@@ -185,7 +197,11 @@ func (s *session) results(views []*replay.RunView) error {
 	if s.print.format == "jsonl" {
 		return nil
 	}
-	return s.print.show(views, func(w io.Writer) {
+	folded := make([]*replay.RunView, len(views))
+	for i, v := range views {
+		folded[i] = fold(v)
+	}
+	return s.print.show(folded, func(w io.Writer) {
 		rows := [][]string{{"RUN", "STATUS", "TASKS", "TIME", ""}}
 		for _, v := range views {
 			why := v.Reason

@@ -19,6 +19,7 @@ type resumeCmd struct {
 	Retry []string       `sep:"none" placeholder:"TASK" help:"Try the task again, whose attempt is in doubt."`
 	Fail  []string       `sep:"none" placeholder:"TASK" help:"Count the task as failed, whose attempt is in doubt."`
 	Skip  []string       `sep:"none" placeholder:"TASK" help:"Skip the task, whose attempt is in doubt."`
+	Wait  bool           `help:"Stay also when only a person or a signal is missing."`
 	Grace *time.Duration `placeholder:"TIME" help:"How long running tasks may go on after Ctrl-C (default: 10s)."`
 }
 
@@ -27,6 +28,9 @@ func (resumeCmd) Help() string {
 	return `Finished tasks are not run again. An attempt that had started when the process died
 is in doubt: it is tried again, unless its task's on_crash says otherwise. With
 on_crash: ask it waits until you say --retry, --fail or --skip.
+
+Timers and retries are waited for. When only a person or a signal is missing, the
+command that goes on is printed, and the exit code is 6: with --wait we stay.
 
 A run that was parked after too many crashes is resumed only by its id.
 
@@ -51,11 +55,18 @@ func (r *resumeCmd) Run(s *session) error {
 	}
 	c.setGrace(r.Grace)
 	return s.carry(c, func(ctx context.Context, store *client.Client) (errand, error) {
-		if r.ID == "" {
-			return s.resumeAll(ctx, store)
-		}
-		return resumeOne(ctx, store, r.ID, answers)
+		e, err := s.toResume(ctx, store, r.ID, answers)
+		e.wait = r.Wait
+		return e, err
 	})
+}
+
+// toResume takes one run on, or without an id all.
+func (s *session) toResume(ctx context.Context, store *client.Client, id string, answers map[string]protocols.OnCrash) (errand, error) {
+	if id == "" {
+		return s.resumeAll(ctx, store)
+	}
+	return resumeOne(ctx, store, id, answers)
 }
 
 // answers collects what becomes of attempts in doubt.

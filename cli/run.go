@@ -19,6 +19,7 @@ type runCmd struct {
 	Input      []string       `short:"i" sep:"none" placeholder:"NAME=VALUE" help:"A value for one of the workflow's inputs."`
 	InputsJSON string         `name:"inputs-json" placeholder:"FILE" help:"A file with a JSON object of inputs; - is standard input."`
 	Priority   string         `enum:"low,normal,high,urgent" default:"normal" help:"Which of several runs goes first: low, normal, high or urgent."`
+	Wait       bool           `help:"Stay also when only a person or a signal is missing."`
 	Grace      *time.Duration `placeholder:"TIME" help:"How long running tasks may go on after Ctrl-C (default: 10s)."`
 }
 
@@ -26,6 +27,9 @@ type runCmd struct {
 func (runCmd) Help() string {
 	return `The result goes to standard output: the workflow's outputs, or without any the
 results of the tasks that no other waits for. Everything else goes to standard error.
+
+Timers and retries are waited for. When only a person or a signal is missing, the
+command that goes on is printed, and the run can be resumed: with --wait we stay.
 
 Ctrl-C lets nothing new start and running tasks end; a second one stops them.
 Either way the run can be resumed.
@@ -37,7 +41,7 @@ Examples:
 	gleitzeit run report.yaml --inputs-json inputs.json -o json | jq .outputs
 
 Exit codes: 0 completed, 2 the file is wrong, 3 failed, 4 cancelled, 5 timed out,
-6 it waits for a person, 130 interrupted.`
+6 it waits for a person or a signal, 130 interrupted.`
 }
 
 // Run does it.
@@ -52,7 +56,7 @@ func (r *runCmd) Run(s *session) error {
 		if err := store.Call(ctx, server.WorkflowSubmit, submission, &started); err != nil {
 			return errand{}, err
 		}
-		return errand{ids: []string{started.ID}}, nil
+		return errand{ids: []string{started.ID}, wait: r.Wait}, nil
 	})
 }
 
@@ -68,6 +72,7 @@ type errand struct {
 	ids  []string
 	from map[string]eventlog.Seq
 	many bool // show what became of them as a list
+	wait bool // stay also when only a person or a signal is missing
 }
 
 // carry opens the store, has begin say which runs it is about, sees them
@@ -117,7 +122,7 @@ func unlessAsked(wishes <-chan os.Signal, do func(context.Context) error) error 
 
 // seeThrough follows the runs to their ends and prints what became of them.
 func (s *session) seeThrough(store *client.Client, c *config, e errand, wishes <-chan os.Signal) error {
-	f := &following{s: s, store: store, grace: time.Duration(c.Grace)}
+	f := &following{s: s, store: store, grace: time.Duration(c.Grace), wait: e.wait}
 	for _, id := range e.ids {
 		v, err := getRun(background(), store, id, false)
 		if err != nil {
@@ -148,9 +153,25 @@ func (s *session) views(store *client.Client, ids []string) ([]*replay.RunView, 
 		if err != nil {
 			return nil, err
 		}
+		if err := explainChildren(store, v); err != nil {
+			return nil, err
+		}
 		views = append(views, v)
 	}
 	return views, nil
+}
+
+// explainChildren makes the reason of a run that waits for child runs what
+// those wait for.
+func explainChildren(store *client.Client, v *replay.RunView) error {
+	if v.WaitsFor != "run" {
+		return nil
+	}
+	reason, err := childReason(v, loader(store))
+	if reason != "" {
+		v.Reason = reason
+	}
+	return err
 }
 
 // printAll prints what became of the runs and returns the worst of it.

@@ -12,6 +12,7 @@ import (
 	"gleitzeit/cli/server"
 	"gleitzeit/protocols"
 	"gleitzeit/providers"
+	"gleitzeit/replay"
 )
 
 // This file makes of a workflow file what a run is submitted with. Whatever
@@ -96,11 +97,20 @@ func (f *workflowFile) expand(r *protocols.Registry, w *protocols.Workflow) (*pr
 func unroutable(f *workflowFile, c providers.Config, w *protocols.Workflow) (ps protocols.Problems) {
 	infos := c.List()
 	for _, t := range w.Tasks {
+		if !needsProvider(t) {
+			continue
+		}
 		if _, err := providers.Route(infos, t.Protocol, t.Provider); err != nil {
 			ps = append(ps, f.problem(t.Provider, fmt.Sprintf("task %q: %v", t.ID, err), "see: gleitzeit provider list"))
 		}
 	}
 	return ps
+}
+
+// needsProvider tells whether a task is work: what only waits, or is a run of
+// its own, needs no provider and has no time limit but its own.
+func needsProvider(t *protocols.Task) bool {
+	return t.Protocol != replay.WaitProtocol && t.Protocol != replay.WorkflowProtocol
 }
 
 // inputs collects the values of the workflow's inputs; those given one by one
@@ -160,10 +170,11 @@ func (e *environment) values(names []string) map[string]string {
 	return values
 }
 
-// limitAttempts gives every task without a timeout the configured one.
+// limitAttempts gives every task that is work, and has no timeout, the
+// configured one.
 func limitAttempts(w *protocols.Workflow, timeout duration) {
 	for _, t := range w.Tasks {
-		if t.Timeout == 0 {
+		if t.Timeout == 0 && needsProvider(t) {
 			t.Timeout = protocols.Duration(timeout)
 		}
 	}

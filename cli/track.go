@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"time"
 
 	"gleitzeit/protocols"
@@ -13,62 +14,93 @@ import (
 type track struct {
 	id          string
 	name        string
-	tasks       []*trackedTask
+	tasks       []*trackedTask // in the places that events name: the document's, then the instances of foreaches
 	byID        map[string]*trackedTask
 	parked      bool
 	interrupted bool
+	paused      bool
 	ended       replay.Status // "" while it lives
 	settled     bool          // there is nothing more to follow: it has ended, or a person is needed
+	need        string        // what it was said to need last
 
-	// How many tasks stand where.
+	// How many tasks and instances stand where, and wait for what.
 	counts map[string]int
+	waits  map[string]int
 }
 
-// trackedTask is a task of it.
+// trackedTask is a task of it, or an instance of one.
 type trackedTask struct {
 	id       string
 	status   string
+	kind     string // what it waits for, while it waits
 	attempts int
 	started  time.Time
 	due      time.Time
 	took     time.Duration
 	tokens   int
 	message  string // the last sign of life, or why it is as it is
+
+	of        *trackedTask   // of an instance: the task that it is one of
+	instances []*trackedTask // of a foreach
+	items     map[string]int // how many of them stand where
 }
 
 // newTrack starts from the run as it was found.
 func newTrack(v *replay.RunView) *track {
-	t := &track{id: v.ID, name: v.Name, byID: map[string]*trackedTask{}, counts: map[string]int{}, parked: v.Status == replay.Parked}
+	t := &track{id: v.ID, name: v.Name, byID: map[string]*trackedTask{}, counts: map[string]int{}, waits: map[string]int{},
+		parked: v.Status == replay.Parked, paused: v.Status == replay.Paused}
 	if v.Status.Ended() {
 		t.ended = v.Status
 	}
 	for _, task := range v.Tasks {
-		one := &trackedTask{id: task.ID, status: task.Status.String(), attempts: task.Attempts, started: task.Started,
-			due: task.Due, took: time.Duration(task.DurationMS) * time.Millisecond, message: task.Reason}
-		t.tasks = append(t.tasks, one)
-		t.byID[task.ID] = one
-		t.counts[one.status]++
+		t.add(&trackedTask{id: task.ID, status: task.Status.String(), kind: task.WaitsFor, attempts: task.Attempts, started: task.Started,
+			due: task.Due, took: time.Duration(task.DurationMS) * time.Millisecond, message: task.Reason, of: t.byID[task.Of]})
 	}
 	return t
 }
 
+func (t *track) add(task *trackedTask) {
+	t.tasks = append(t.tasks, task)
+	t.byID[task.id] = task
+	if of := task.of; of != nil {
+		if of.items == nil {
+			of.items = map[string]int{}
+		}
+		of.instances = append(of.instances, task)
+	}
+	t.count(task, 1)
+}
+
+// count adds a task to the counts, or takes it out.
+func (t *track) count(task *trackedTask, by int) {
+	t.counts[task.status] += by
+	if task.status == "waiting" {
+		t.waits[task.kind] += by
+	}
+	if task.of != nil {
+		task.of.items[task.status] += by
+	}
+}
+
 func (t *track) set(task *trackedTask, status, message string) {
-	t.counts[task.status]--
-	t.counts[status]++
+	t.count(task, -1)
 	task.status, task.message = status, message
+	t.count(task, 1)
+}
+
+// at are the tasks at those places.
+func (t *track) at(places []int) (tasks []*trackedTask) {
+	for _, i := range places {
+		if i >= 0 && i < len(t.tasks) {
+			tasks = append(tasks, t.tasks[i])
+		}
+	}
+	return tasks
 }
 
 // apply takes what happened.
 func (t *track) apply(e replay.Entry) {
 	if t.applyRun(e) {
-		return
-	}
-	if v, ok := e.Event.(*replay.TaskSkipped); ok {
-		for _, i := range v.Tasks {
-			if i >= 0 && i < len(t.tasks) {
-				t.set(t.tasks[i], "skipped", v.Reason)
-			}
-		}
 		return
 	}
 	task := t.byID[e.Task]
@@ -100,20 +132,60 @@ func (t *track) apply(e replay.Entry) {
 		if v.Action == protocols.CrashAsk {
 			t.set(task, "in_doubt", "somebody has to say what becomes of it")
 		}
-	case *replay.TaskAnswered:
+	case *replay.TaskAnswered, *replay.ConditionMet:
 		t.set(task, "ready", "")
+	case *replay.TaskWaiting:
+		t.wait(task, e, v)
+	case *replay.TaskExpanded:
+		t.expand(task, e, v)
+	case *replay.TaskIterated:
+		t.set(task, "evaluating", e.Text)
+	case *replay.TaskRepeating:
+		t.set(task, "retrying", e.Text)
+		task.due = v.At
 	}
 }
 
-// applyRun takes what happened to the run as a whole.
+// wait notes what a task waits for.
+func (t *track) wait(task *trackedTask, e replay.Entry, v *replay.TaskWaiting) {
+	t.count(task, -1)
+	task.kind, task.due, task.status, task.message = string(v.Wait.Kind), v.Wait.Until, "waiting", e.Text
+	if v.Wait.Kind == replay.WaitChild {
+		task.kind = "run"
+	}
+	t.count(task, 1)
+}
+
+// expand gives a foreach its instances.
+func (t *track) expand(task *trackedTask, e replay.Entry, v *replay.TaskExpanded) {
+	t.set(task, "expanded", "")
+	task.started = e.Time
+	for i := range v.Count {
+		t.add(&trackedTask{id: fmt.Sprintf("%s[%d]", task.id, i), status: "pending", of: task})
+	}
+}
+
+// applyRun takes what happened to the run as a whole, or to many tasks.
 func (t *track) applyRun(e replay.Entry) bool {
 	switch v := e.Event.(type) {
+	case *replay.TaskSkipped:
+		for _, task := range t.at(v.Tasks) {
+			t.set(task, "skipped", v.Reason)
+		}
+	case *replay.EvaluationRequested:
+		for _, task := range t.at(v.Tasks) {
+			t.set(task, "evaluating", task.message)
+		}
 	case *replay.WorkflowParked:
 		t.parked = true
 	case *replay.WorkflowInterrupted:
 		t.interrupted = true
 	case *replay.WorkflowResumed:
 		t.parked, t.interrupted = false, false
+	case *replay.WorkflowPaused:
+		t.paused = true
+	case *replay.WorkflowUnpaused:
+		t.paused = false
 	case *replay.WorkflowEnded:
 		t.ended = v.Status
 	default:
@@ -136,10 +208,16 @@ func (t *track) progress(p scheduler.Progress) {
 	}
 }
 
-// stuck tells whether nothing can happen until a person does something.
+// stuck tells whether perhaps nothing can happen until a person does
+// something.
 func (t *track) stuck() bool {
-	if t.ended != "" || t.counts["running"] > 0 {
+	switch {
+	case t.ended != "" || t.counts["running"] > 0:
+		return false
+	case t.parked || t.interrupted || t.paused:
+		return true
+	case t.counts["retrying"] > 0 || t.counts["evaluating"] > 0 || t.counts["ready"] > 0 || t.waits["timer"] > 0:
 		return false
 	}
-	return t.parked || t.interrupted || t.counts["in_doubt"] > 0 && t.counts["retrying"] == 0 && t.counts["ready"] == 0
+	return t.counts["in_doubt"] > 0 || t.counts["waiting"] > 0
 }

@@ -21,6 +21,9 @@ type workflowCmd struct {
 	Status statusCmd `cmd:"" help:"Show where a run and its tasks stand."`
 	Get    getCmd    `cmd:"" help:"Show a run with all its results."`
 	Cancel cancelCmd `cmd:"" help:"End runs early; what runs is stopped."`
+
+	Pause   pauseCmd   `cmd:"" help:"Let nothing new of runs start until they are unpaused."`
+	Unpause unpauseCmd `cmd:"" help:"Let paused runs go on."`
 }
 
 // idHelp says what names a run; kong puts it where ${id} stands.
@@ -28,7 +31,7 @@ const idHelp = "The run: its id, the beginning of it, its number or @last."
 
 // listCmd lists runs.
 type listCmd struct {
-	Status []string `enum:"pending,running,waiting,parked,completed,failed,cancelled,timed_out" placeholder:"STATUS" help:"Only runs that stand so; several with commas."`
+	Status []string `enum:"pending,running,waiting,paused,parked,completed,failed,cancelled,timed_out" placeholder:"STATUS" help:"Only runs that stand so; several with commas."`
 	Name   string   `help:"Only runs of the workflow of that name."`
 	Tag    string   `help:"Only runs with the tag."`
 	Limit  int      `default:"50" help:"At most so many; 0 is all."`
@@ -87,10 +90,10 @@ func (s *session) writeList(w io.Writer, runs []*replay.RunView) {
 		return
 	}
 	now := time.Now()
-	rows := [][]string{{"RUN", "STATUS", "TASKS", "STARTED", "TIME", "NAME"}}
+	rows := [][]string{{"RUN", "STATUS", "TASKS", "STARTED", "TIME", "NAME", ""}}
 	for _, v := range runs {
 		rows = append(rows, []string{v.ID, s.print.outInk.status(string(v.Status)), progressOf(v), ago(v.Submitted, now),
-			short(elapsed(v, now)), line(v.Name, 40)})
+			short(elapsed(v, now)), line(v.Name, 40), s.print.outInk.faint(line(shortReason(v.Reason), 60))})
 	}
 	table(w, rows)
 }
@@ -111,7 +114,8 @@ func elapsed(v *replay.RunView, now time.Time) time.Duration {
 
 // statusCmd shows a run without its values.
 type statusCmd struct {
-	ID string `arg:"" help:"${id}"`
+	ID    string `arg:"" help:"${id}"`
+	Items bool   `help:"Show each item of a foreach, too."`
 }
 
 // Help shows how it is used.
@@ -119,7 +123,8 @@ func (statusCmd) Help() string {
 	return `Examples:
 
 	gleitzeit workflow status @last
-	gleitzeit workflow status report-7 -o json`
+	gleitzeit workflow status report-7 -o json
+	gleitzeit workflow status report-7 --items`
 }
 
 // Run does it.
@@ -129,25 +134,33 @@ func (c *statusCmd) Run(s *session) error {
 		if err != nil {
 			return err
 		}
-		return s.print.show(v, func(w io.Writer) { s.writeStatus(w, v) })
+		return s.print.show(foldUnless(v, c.Items), func(w io.Writer) { s.writeStatus(w, v, c.Items) })
 	})
 }
 
-func (s *session) writeStatus(w io.Writer, v *replay.RunView) {
+func (s *session) writeStatus(w io.Writer, v *replay.RunView, items bool) {
 	i := s.print.outInk
 	fmt.Fprintf(w, "%s  %s  %s tasks  %s\n", i.bold(v.ID), i.status(string(v.Status)), progressOf(v), short(elapsed(v, time.Now())))
 	if v.Reason != "" {
-		fmt.Fprintln(w, clean(v.Reason))
+		fmt.Fprintln(w, s.withStore(v.Reason))
 	}
 	if v.Error != nil {
 		fmt.Fprintln(w, clean(v.Error.Message))
 	}
 	fmt.Fprintln(w)
-	rows := [][]string{{"TASK", "STATUS", "ATTEMPTS", "TIME", ""}}
-	for _, t := range v.Tasks {
-		rows = append(rows, []string{line(t.ID, 60), i.status(t.Status.String()), fmt.Sprint(t.Attempts), took(t), line(whyOf(t), 100)})
+	rows, progress := [][]string{{"TASK", "STATUS", "ATTEMPTS", "TIME", ""}}, progressOfItems(v)
+	for _, t := range inOrder(foldUnless(v, items).Tasks) {
+		rows = append(rows, []string{line(t.ID, 60), i.status(t.Status.String()), attempts(t), took(t), line(whyOf(t, progress[t.ID]), 100)})
 	}
 	table(w, rows)
+}
+
+// attempts counts a task's attempts; those of a foreach are its instances'.
+func attempts(t replay.TaskView) string {
+	if t.Items > 0 {
+		return ""
+	}
+	return fmt.Sprint(t.Attempts)
 }
 
 func took(t replay.TaskView) string {
@@ -160,20 +173,26 @@ func took(t replay.TaskView) string {
 	return ""
 }
 
-func whyOf(t replay.TaskView) string {
+// whyOf says why a task is as it is, or of a foreach how far it is.
+func whyOf(t replay.TaskView, progress string) string {
 	switch {
+	case t.Status == replay.TaskExpandedInto || progress != "" && t.Error == nil:
+		return progress
 	case t.Error != nil:
 		return t.Error.Message
 	case t.Status == replay.TaskWaitsToRetry:
 		return "again in " + short(time.Until(t.Due))
+	case t.Status == replay.TaskWaits:
+		return "waits for " + t.Reason
 	}
 	return t.Reason
 }
 
 // getCmd shows a run with its values.
 type getCmd struct {
-	ID   string `arg:"" help:"${id}"`
-	Task string `placeholder:"TASK" help:"Print only the result of this task."`
+	ID    string `arg:"" help:"${id}"`
+	Task  string `placeholder:"TASK" help:"Print only the result of this task."`
+	Items bool   `help:"Show each item of a foreach, too."`
 }
 
 // Help shows how it is used.
@@ -195,7 +214,7 @@ func (c *getCmd) Run(s *session) error {
 		if c.Task != "" {
 			return s.showTask(v, c.Task)
 		}
-		return s.print.show(v, func(w io.Writer) { s.writeRun(w, v) })
+		return s.print.show(foldUnless(v, c.Items), func(w io.Writer) { s.writeRun(w, v, c.Items) })
 	})
 }
 
@@ -223,16 +242,16 @@ func orNull(raw json.RawMessage) json.RawMessage {
 }
 
 // writeRun writes the run, its results and what went wrong.
-func (s *session) writeRun(w io.Writer, v *replay.RunView) {
+func (s *session) writeRun(w io.Writer, v *replay.RunView, items bool) {
 	i := s.print.outInk
-	s.writeStatus(w, v)
+	s.writeStatus(w, v, items)
 	if v.Outputs != nil {
 		fmt.Fprintf(w, "\n%s\n", i.bold("outputs"))
 		for _, one := range members(v.Outputs) {
 			writeNamed(w, one.name, textOf(one.raw))
 		}
 	}
-	for _, t := range v.Tasks {
+	for _, t := range inOrder(foldUnless(v, items).Tasks) {
 		if t.Result != nil {
 			fmt.Fprintf(w, "\n%s\n%s\n", i.bold(t.ID), indent(textOf(t.Result), "  "))
 		}

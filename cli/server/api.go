@@ -17,9 +17,13 @@ const (
 	WorkflowResumeAll = "workflow/resume_all"
 	WorkflowInterrupt = "workflow/interrupt"
 	WorkflowCancel    = "workflow/cancel"
+	WorkflowPause     = "workflow/pause"
+	WorkflowUnpause   = "workflow/unpause"
 	WorkflowGet       = "workflow/get"
 	WorkflowList      = "workflow/list"
 	WorkflowHistory   = "workflow/history"
+	SignalSend        = "signal/send"
+	ApprovalDecide    = "approval/decide"
 	LogFollow         = "log/follow"
 	LogUnfollow       = "log/unfollow"
 	SystemHello       = "system/hello"
@@ -90,6 +94,31 @@ type InterruptParams struct {
 type CancelParams struct {
 	ID string `json:"id"`
 	By string `json:"by,omitempty"`
+}
+
+// PauseParams let a run rest, or go on again.
+type PauseParams struct {
+	ID string `json:"id"`
+	By string `json:"by,omitempty"`
+}
+
+// SignalParams send a run a signal.
+type SignalParams struct {
+	ID   string          `json:"id"`
+	Name string          `json:"name"`
+	Data json.RawMessage `json:"data,omitempty"` // any JSON; none: null
+	By   string          `json:"by,omitempty"`
+}
+
+// ApprovalParams decide what a task asked for.
+type ApprovalParams struct {
+	ID string `json:"id"`
+	// Task is the id of the task, that of an instance of a foreach with its
+	// index; "" is the only one that asks.
+	Task     string `json:"task,omitempty"`
+	Approved bool   `json:"approved"`
+	Comment  string `json:"comment,omitempty"`
+	By       string `json:"by,omitempty"`
 }
 
 // GetParams ask for a run.

@@ -38,7 +38,7 @@ func (s *Server) list(ctx context.Context, _ *Call, p ListParams) (r ListResult,
 }
 
 func checkStatuses(wanted []replay.Status) error {
-	known := []replay.Status{replay.Pending, replay.Running, replay.Waiting, replay.Parked,
+	known := []replay.Status{replay.Pending, replay.Running, replay.Waiting, replay.Paused, replay.Parked,
 		replay.Completed, replay.Failed, replay.Cancelled, replay.TimedOut}
 	for _, w := range wanted {
 		if !slices.Contains(known, w) {

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"gleitzeit/protocols"
 	"gleitzeit/replay"
@@ -48,43 +50,21 @@ func (s *Server) answers(ctx context.Context, running *scheduler.Scheduler, ref 
 	if len(given) == 0 {
 		return nil, nil
 	}
-	var w *protocols.Workflow
-	err := running.Query(ctx, func(state *replay.State) {
-		if r := state.Run(ref.number); r != nil {
-			w = r.Plan.Workflow
-		}
-	})
+	tasks := slices.Sorted(maps.Keys(given))
+	places, err := s.places(ctx, running, ref, tasks...)
 	if err != nil {
 		return nil, err
 	}
-	if w == nil {
-		return nil, notFound(ref.id)
-	}
-	places := make(map[int]protocols.OnCrash, len(given))
-	for i, t := range w.Tasks {
-		if a, ok := given[t.ID]; ok {
-			places[i] = a
-		}
-	}
-	return places, checkAnswers(ref, w, given)
-}
-
-func checkAnswers(ref runRef, w *protocols.Workflow, given map[string]protocols.OnCrash) error {
-	known := map[string]bool{}
-	for _, t := range w.Tasks {
-		known[t.ID] = true
-	}
-	for task, a := range given {
-		if !known[task] {
-			return protocols.Errorf(protocols.TaskNotFound, "run %s has no task %q", ref.id, task)
-		}
-		switch a {
+	answers := make(map[int]protocols.OnCrash, len(given))
+	for i, t := range tasks {
+		switch a := given[t]; a {
 		case protocols.CrashRetry, protocols.CrashFail, protocols.CrashSkip:
+			answers[places[i]] = a
 		default:
-			return protocols.Errorf(protocols.InvalidParams, "the answer for task %q must be retry, fail or skip, not %q", task, a)
+			return nil, protocols.Errorf(protocols.InvalidParams, "the answer for task %q must be retry, fail or skip, not %q", t, a)
 		}
 	}
-	return nil
+	return answers, nil
 }
 
 func (s *Server) resumeAll(ctx context.Context, c *Call, _ empty) (r RunsResult, err error) {
@@ -128,18 +108,10 @@ func (s *Server) interrupt(ctx context.Context, _ *Call, p InterruptParams) (r R
 	return r, err
 }
 
-func (s *Server) cancel(ctx context.Context, c *Call, p CancelParams) (r RunResult, err error) {
-	ref, err := s.findLive(p.ID)
-	if err != nil {
-		return r, err
-	}
-	running := s.current()
-	if running == nil {
-		if running, err = s.wish(c.Peer); err != nil {
-			return r, err
-		}
-	}
-	return RunResult{ref.id}, s.unlessEnded(ref, running.Cancel(ctx, ref.number, p.By))
+func (s *Server) cancel(ctx context.Context, c *Call, p CancelParams) (RunResult, error) {
+	return s.act(c.Peer, p.ID, func(running *scheduler.Scheduler, ref runRef) error {
+		return running.Cancel(ctx, ref.number, p.By)
+	})
 }
 
 // unlessEnded explains a scheduler's error about a run that it didn't find: it

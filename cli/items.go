@@ -1,0 +1,83 @@
+package cli
+
+import (
+	"fmt"
+
+	"gleitzeit/replay"
+)
+
+// This file folds the instances of foreaches, of which there may be thousands:
+// they are shown as one task's progress.
+
+// fold leaves out the instances of foreaches.
+func fold(v *replay.RunView) *replay.RunView {
+	folded := *v
+	folded.Tasks = nil
+	for _, t := range v.Tasks {
+		if t.Of == "" {
+			folded.Tasks = append(folded.Tasks, t)
+		}
+	}
+	return &folded
+}
+
+// foldUnless is fold, unless all is to be shown.
+func foldUnless(v *replay.RunView, all bool) *replay.RunView {
+	if all {
+		return v
+	}
+	return fold(v)
+}
+
+// inOrder returns the tasks in the order of the file, each followed by its
+// instances.
+func inOrder(tasks []replay.TaskView) (ordered []replay.TaskView) {
+	instances := map[string][]replay.TaskView{}
+	for _, t := range tasks {
+		if t.Of != "" {
+			instances[t.Of] = append(instances[t.Of], t)
+		}
+	}
+	for _, t := range tasks {
+		if t.Of == "" {
+			ordered = append(ordered, t)
+			ordered = append(ordered, instances[t.ID]...)
+		}
+	}
+	return ordered
+}
+
+// progressOfItems says for each foreach that has its items how far it is.
+func progressOfItems(v *replay.RunView) map[string]string {
+	counts := map[string]map[string]int{}
+	for _, t := range v.Tasks {
+		if t.Items > 0 {
+			counts[t.ID] = map[string]int{}
+		}
+		if of := counts[t.Of]; of != nil {
+			of[t.Status.String()]++
+		}
+	}
+	texts := map[string]string{}
+	for _, t := range v.Tasks {
+		if t.Items > 0 {
+			texts[t.ID] = itemsText(t.Items, counts[t.ID])
+		}
+	}
+	return texts
+}
+
+// itemsText is how far a foreach is, and what went wrong: 37/100, 2 failed.
+func itemsText(all int, counts map[string]int) string {
+	ended := 0
+	for _, status := range []string{"completed", "failed", "skipped", "cancelled"} {
+		ended += counts[status]
+	}
+	text := fmt.Sprintf("%d/%d", ended, all)
+	for _, status := range []string{"failed", "skipped", "cancelled", "waiting", "retrying", "in_doubt"} {
+		if n := counts[status]; n > 0 {
+			text += fmt.Sprintf(", %d %s", n, status)
+		}
+	}
+	return text
+}

@@ -1,0 +1,117 @@
+package server
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"gleitzeit/protocols"
+	"gleitzeit/replay"
+	"gleitzeit/scheduler"
+)
+
+// This file holds the wishes about runs that wait: for a signal, for a
+// decision, or because somebody paused them. None of them takes a run on: what
+// follows from them happens when somebody runs it.
+
+func (s *Server) pauseRun(ctx context.Context, c *Call, p PauseParams) (RunResult, error) {
+	return s.act(c.Peer, p.ID, func(running *scheduler.Scheduler, ref runRef) error {
+		return running.Pause(ctx, ref.number, p.By)
+	})
+}
+
+func (s *Server) unpauseRun(ctx context.Context, c *Call, p PauseParams) (RunResult, error) {
+	return s.act(c.Peer, p.ID, func(running *scheduler.Scheduler, ref runRef) error {
+		return running.Unpause(ctx, ref.number, p.By)
+	})
+}
+
+func (s *Server) signal(ctx context.Context, c *Call, p SignalParams) (RunResult, error) {
+	if p.Name == "" {
+		return RunResult{}, protocols.Errorf(protocols.InvalidParams, "the signal's name is missing")
+	}
+	return s.act(c.Peer, p.ID, func(running *scheduler.Scheduler, ref runRef) error {
+		return running.Signal(ctx, scheduler.Signal{Run: ref.number, Name: p.Name, Data: replay.NewValue(p.Data), By: p.By})
+	})
+}
+
+func (s *Server) decide(ctx context.Context, c *Call, p ApprovalParams) (RunResult, error) {
+	return s.act(c.Peer, p.ID, func(running *scheduler.Scheduler, ref runRef) error {
+		task := -1
+		if p.Task != "" {
+			places, err := s.places(ctx, running, ref, p.Task)
+			if err != nil {
+				return err
+			}
+			task = places[0]
+		}
+		return running.Approve(ctx, scheduler.Approve{Run: ref.number, Task: task, Approved: p.Approved, Comment: p.Comment, By: p.By})
+	})
+}
+
+// act does something to a live run. It takes the scheduler that is there, even
+// one that is on its way out, or else makes one.
+func (s *Server) act(p *Peer, id string, do func(*scheduler.Scheduler, runRef) error) (RunResult, error) {
+	ref, err := s.findLive(id)
+	if err != nil {
+		return RunResult{}, err
+	}
+	running := s.current()
+	if running == nil {
+		if running, err = s.wish(p); err != nil {
+			return RunResult{}, err
+		}
+	}
+	return RunResult{ref.id}, s.unlessEnded(ref, do(running, ref))
+}
+
+// places turns names of tasks into their places in the run.
+func (s *Server) places(ctx context.Context, running *scheduler.Scheduler, ref runRef, tasks ...string) ([]int, error) {
+	found := make([]int, len(tasks))
+	lives := false
+	err := running.Query(ctx, func(state *replay.State) {
+		r := state.Run(ref.number)
+		if lives = r != nil; !lives {
+			return
+		}
+		for i, t := range tasks {
+			found[i] = placeOf(r, t)
+		}
+	})
+	if err == nil && !lives {
+		err = notFound(ref.id)
+	}
+	for i, place := range found {
+		if err == nil && place < 0 {
+			err = protocols.Errorf(protocols.TaskNotFound, "run %s has no task %q", ref.id, tasks[i])
+		}
+	}
+	return found, err
+}
+
+// placeOf finds a task by its id or name, or an instance of a foreach by its
+// id and index, or returns -1.
+func placeOf(r *replay.Run, task string) int {
+	named := -1
+	for i, t := range r.Plan.Workflow.Tasks {
+		if t.ID == task {
+			return i
+		}
+		if t.Name == task && named < 0 {
+			named = i
+		}
+	}
+	at := strings.LastIndexByte(task, '[')
+	if named >= 0 || at < 0 || !strings.HasSuffix(task, "]") {
+		return named
+	}
+	n, err := strconv.Atoi(task[at+1 : len(task)-1])
+	parent := placeOf(r, task[:at])
+	if err != nil || parent < 0 {
+		return -1
+	}
+	if e := r.Tasks[parent].Each; e != nil && n >= 0 && n < e.Count {
+		return e.First + n
+	}
+	return -1
+}
