@@ -40,6 +40,11 @@ func (c *compiler) batch(root *node, p *parts) {
 	if p.tasks != nil && len(p.tasks.items) > 0 {
 		c.problem(p.tasks, "a batch has no tasks of its own", "its one task is the template")
 	}
+	for _, h := range hookOrder[1:] {
+		if m, given := p.hooks[h]; given {
+			c.problem(m.value, m.key+" is not supported yet in a batch", "")
+		}
+	}
 	b := &Batch{Pattern: "*"}
 	c.w.Batch, c.w.Tasks = b, []*Task{}
 	switch {
@@ -86,6 +91,7 @@ func (c *compiler) template(p *parts, b *Batch) {
 	}
 	d.ID = "template"
 	m := c.method(d)
+	c.flow(0, d)
 	if context := params.get("context"); d.Protocol == "python/v1" && context != nil && context.kind != mapKind {
 		c.problem(context, "context must be a map: the file's path goes into it", "")
 		return
@@ -163,7 +169,9 @@ func (w *Workflow) Expand(r *Registry, paths []string) (*Workflow, Problems) {
 func (w *Workflow) withoutBatch() *Workflow {
 	return &Workflow{Version: w.Version, ID: w.ID, Name: w.Name, Description: w.Description, Tags: w.Tags,
 		Inputs: w.Inputs, Env: w.Env, EnvRefs: w.EnvRefs, Timeout: w.Timeout, MaxParallel: w.MaxParallel,
-		ErrorStrategy: w.ErrorStrategy, Outputs: w.Outputs, Files: append([]string(nil), w.Files...)}
+		ErrorStrategy: w.ErrorStrategy, Budget: w.Budget, Limits: w.Limits, Schedule: w.Schedule,
+		SecretEnv: w.SecretEnv, Secrets: w.Secrets, SecretRefs: w.SecretRefs,
+		Outputs: w.Outputs, Files: append([]string(nil), w.Files...), Children: w.Children}
 }
 
 // batchMetadata adds what the original noted of a batch.
@@ -245,17 +253,15 @@ func isImage(file string) bool {
 
 // checkOutputs judges the references in outputs.
 func (w *Workflow) checkOutputs(r *Registry) Problems {
-	c := &compiler{registry: r, w: w, names: namesOf(w.Tasks), inputs: map[string]*Input{}, env: map[string]bool{}}
-	for i := range w.Inputs {
-		c.inputs[w.Inputs[i].Name] = &w.Inputs[i]
-	}
+	c := &compiler{registry: r, w: w, inputs: inputsOf(w.Inputs), env: map[string]bool{}}
+	c.names = namesOf(w.Tasks, c.inputs)
 	for _, v := range w.EnvRefs {
 		c.env[v] = true
 	}
 	for _, o := range w.Outputs {
 		read := &jsonReader{d: &Document{}, data: o.Value}
 		before := len(c.problems)
-		c.references(read.value(0, 1), nil)
+		c.references(read.value(0, 1), &use{what: "outputs"})
 		for i := before; i < len(c.problems); i++ {
 			p := &c.problems[i]
 			p.Line, p.Col, p.Text = 0, 0, "outputs."+o.Name+": "+p.Text

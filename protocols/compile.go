@@ -14,7 +14,7 @@ import (
 // be expanded before it can run (see Workflow.Expand).
 func (r *Registry) Compile(d *Document) (*Workflow, Problems) {
 	c := &compiler{registry: r, lang: newLanguage(), file: d.File,
-		problems: slices.Clone(d.problems), names: namesOf(nil), env: map[string]bool{}}
+		problems: slices.Clone(d.problems), names: namesOf(nil, nil), env: map[string]bool{}}
 	var w *Workflow
 	if d.root != nil {
 		w = c.workflow(d.root)
@@ -41,6 +41,9 @@ type compiler struct {
 	// lookups are references to tasks, to be compared with what these return
 	// once that is known.
 	lookups []lookup
+	// variables are the values in env that hold references.
+	variables  []*node
+	secretRefs map[string]bool
 }
 
 func (c *compiler) problem(n *node, text, hint string) { c.problemAt(n.line, n.col, text, hint) }
@@ -70,7 +73,8 @@ func (c *compiler) workflow(root *node) *Workflow {
 	}
 	c.outputs(p.outputs)
 	c.results()
-	c.w.EnvRefs = c.envRefs()
+	c.secretVariables()
+	c.w.EnvRefs, c.w.SecretRefs = c.envRefs(), sortedKeys(c.secretRefs)
 	return c.w
 }
 
@@ -102,27 +106,50 @@ func (c *compiler) tasks(root *node, p *parts) {
 		c.problem(p.tasks, "a workflow needs at least one task", "")
 		return
 	}
-	for _, item := range p.tasks.items {
-		d := &draft{Task: &Task{}, at: item}
-		if !readMap(c, item, c.lang.task, d) {
-			continue
-		}
-		if !d.hasPriority {
-			d.Priority = p.priority
-		}
-		c.drafts = append(c.drafts, d)
-	}
+	c.taskList("tasks", p.tasks, "", p.priority)
+	c.hooks(p)
 	c.nameTasks()
 	for _, d := range c.drafts {
 		c.w.Tasks = append(c.w.Tasks, d.Task)
 	}
-	c.names = namesOf(c.w.Tasks)
+	c.names = namesOf(c.w.Tasks, c.inputs)
 	for i, d := range c.drafts {
 		c.dependencies(d)
+		c.flow(i, d)
 		c.call(d)
 		c.edges(i, d)
 	}
 	c.cycles()
+}
+
+// taskList reads a list of tasks.
+func (c *compiler) taskList(key string, list *node, h Hook, p Priority) {
+	if list.kind != listKind {
+		c.mismatch(key, list, "a list of tasks")
+		return
+	}
+	for _, item := range list.items {
+		d := &draft{Task: &Task{Hook: h}, at: item}
+		if !readMap(c, item, c.lang.task, d) {
+			continue
+		}
+		if !d.hasPriority {
+			d.Priority = p
+		}
+		c.drafts = append(c.drafts, d)
+	}
+}
+
+// flow looks up what decides whether and how often a task runs.
+func (c *compiler) flow(i int, d *draft) {
+	if d.condition != nil {
+		d.If = c.condition("if", d.condition, &use{what: "if", d: d, status: true}, c.names)
+	}
+	c.instances(d)
+	c.again(i, d)
+	if d.cache != nil && d.cache.key != nil {
+		c.references(d.cache.key, &use{what: "cache.key", d: d, refs: &d.References, item: d.Foreach != nil, attempt: false})
+	}
 }
 
 // nameTasks gives every task an id and a name, and sees that ids differ.
@@ -171,19 +198,30 @@ func (c *compiler) dependencies(d *draft) {
 		case i == ambiguous:
 			c.problem(n, fmt.Sprintf("several tasks are named %s", quoted(n.text)), "give them ids and use these")
 		default:
+			if text := unreachable(d.Hook, c.w.Tasks[i].Hook); text != "" {
+				c.problem(n, fmt.Sprintf("%s can't wait for %s: %s", quoted(d.ID), quoted(n.text), text), "")
+				continue
+			}
 			d.Dependencies = append(d.Dependencies, i)
 		}
 	}
 }
 
 // edges completes a task's edges: those it declares and those that its
-// references imply, each once.
+// references and expressions imply, each once.
 func (c *compiler) edges(i int, d *draft) {
-	slices.Sort(d.References)
-	d.References = slices.Compact(d.References)
-	d.Dependencies = append(d.Dependencies, d.References...)
-	slices.Sort(d.Dependencies)
-	d.Dependencies = slices.Compact(d.Dependencies)
+	d.References = sortedSet(d.References)
+	all := slices.Clone(d.References)
+	if d.If != nil {
+		all = append(all, d.If.References...)
+	}
+	if d.Foreach != nil {
+		all = append(all, d.Foreach.References...)
+	}
+	if d.Repeat != nil {
+		all = append(all, d.Repeat.Until.References...)
+	}
+	d.Dependencies = sortedSet(append(d.Dependencies, c.waited(d.Hook, all)...))
 }
 
 // cycles reports one cycle of each knot of tasks.

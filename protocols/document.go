@@ -28,6 +28,16 @@ type Workflow struct {
 	// EnvRefs lists the variables that ${env.X} names and Env does not have:
 	// exactly these are read from the caller's environment when it submits.
 	EnvRefs []string `json:"env_refs,omitempty"`
+	// SecretEnv holds the environment variables that are made of secrets, as
+	// texts with ${secrets.X}; see Environment.
+	SecretEnv map[string]string `json:"secret_env,omitempty"`
+	// Secrets says where secrets come from: env:NAME, file:PATH or age:NAME by
+	// the name in ${secrets.X}. No value is ever here.
+	Secrets map[string]string `json:"secrets,omitempty"`
+	// SecretRefs lists the secrets that the workflow uses, sorted: the X of
+	// ${secrets.X}, which need not be in Secrets, and inputs.X for inputs that
+	// are secret. See SecretSource.
+	SecretRefs []string `json:"secret_refs,omitempty"`
 	// Timeout bounds the run, zero means none.
 	Timeout Duration `json:"timeout,omitempty"`
 	// MaxParallel bounds the running tasks of one run, zero means no bound.
@@ -36,6 +46,10 @@ type Workflow struct {
 	ErrorStrategy ErrorStrategy `json:"error_strategy,omitempty"`
 	// Budget bounds what the run may cost.
 	Budget *Budget `json:"budget,omitempty"`
+	// Limits tightens what the configuration allows.
+	Limits *Limits `json:"limits,omitempty"`
+	// Schedule says when runs start by themselves.
+	Schedule *Schedule `json:"schedule,omitempty"`
 	// Tasks in the order of the file, then those of on_success, on_failure and
 	// finally; indexes into it are used everywhere.
 	Tasks []*Task `json:"tasks"`
@@ -44,6 +58,9 @@ type Workflow struct {
 	// Files lists the files that tasks name literally, as written in the file.
 	// Whoever submits reads them and sends their bytes along.
 	Files []string `json:"files,omitempty"`
+	// Children lists those of Files that are workflows, run by workflow/run:
+	// whoever submits compiles them too.
+	Children []string `json:"children,omitempty"`
 	// Batch is set only on a document that has not been expanded yet
 	// (see Workflow.Expand); no run ever has it.
 	Batch *Batch `json:"batch,omitempty"`
@@ -59,6 +76,9 @@ type Input struct {
 	Default     json.RawMessage   `json:"default,omitempty"`
 	Description string            `json:"description,omitempty"`
 	Enum        []json.RawMessage `json:"enum,omitempty"`
+	// Secret tells that the value is a reference to a secret (env:NAME,
+	// file:PATH, age:NAME), never the secret itself.
+	Secret bool `json:"secret,omitempty"`
 }
 
 // Output is one value of a run's result.
@@ -87,10 +107,13 @@ type Task struct {
 	// Dependencies are the indexes of the tasks that must have ended first,
 	// sorted: the declared ones and those that a reference implies.
 	Dependencies []int `json:"dependencies,omitempty"`
-	// References are the indexes of the tasks whose values Parameters uses,
-	// sorted; a subset of Dependencies.
+	// References are the indexes of the tasks whose values Parameters and
+	// Cache.Key use, sorted. They are in Dependencies too, but for those that
+	// have always ended when a hook begins: a hook task doesn't wait for the
+	// tasks of the list "tasks", nor one of finally for those of the others.
 	References      []int             `json:"references,omitempty"`
 	Env             map[string]string `json:"env,omitempty"`
+	SecretEnv       map[string]string `json:"secret_env,omitempty"` // as Workflow.SecretEnv
 	Priority        Priority          `json:"priority,omitempty"`
 	Timeout         Duration          `json:"timeout,omitempty"` // of one attempt, zero means none
 	Retry           *Retry            `json:"retry,omitempty"`   // nil: one attempt
@@ -109,28 +132,35 @@ type Task struct {
 	Cache *Cache `json:"cache,omitempty"`
 	// Budget bounds what the task may cost.
 	Budget *Budget `json:"budget,omitempty"`
+	// Limits tightens what the configuration and the workflow allow.
+	Limits *Limits `json:"limits,omitempty"`
 }
 
 // Expression is a condition of the small expression language.
 type Expression struct {
-	Text string `json:"text"` // without ${ and }
+	// Text is without ${ and }. See Evaluate.
+	Text string `json:"text"`
 	// Status tells that it calls success(), failure(), always() or
 	// cancelled(): then it is asked also when a dependency has failed.
 	Status bool `json:"status,omitempty"`
-	// References are the indexes of the tasks that it looks at, sorted.
+	// References are the indexes of the tasks that it looks at, sorted; in
+	// until, without the task itself.
 	References []int `json:"references,omitempty"`
 }
 
 // Foreach makes one instance of a task per item (language.md, "Keys").
 type Foreach struct {
-	// Items is a list or a map, or a string that is one whole ${…}.
+	// Items is a list or a map, which may hold references, or a string that
+	// is one whole ${…}. See Workflow.Items.
 	Items json.RawMessage `json:"items"`
-	// References are the indexes of the tasks that Items looks at, sorted.
+	// References are the indexes of the tasks that Items and Key look at,
+	// sorted.
 	References []int `json:"references,omitempty"`
 	// As is the name under which parameters see the item; "item" unless said
 	// otherwise.
 	As string `json:"as"`
-	// Key names each item; a text with references to the item, or "".
+	// Key names each item; a text with references to the item, or "": then
+	// the index names it, or its key in a map.
 	Key string `json:"key,omitempty"`
 	// MaxParallel bounds the running instances, zero means no bound.
 	MaxParallel int `json:"max_parallel,omitempty"`
@@ -144,7 +174,9 @@ type Foreach struct {
 
 // Repeat runs a task again until a condition on its result holds.
 type Repeat struct {
-	Until         Expression `json:"until"` // sees the task's own latest result under its id
+	// Until sees the task's own latest result as result, and under the task's
+	// id and name.
+	Until         Expression `json:"until"`
 	MaxIterations int        `json:"max_iterations"`
 	Interval      Duration   `json:"interval,omitempty"`
 }
@@ -171,6 +203,29 @@ type Budget struct {
 	Tokens   int64   `json:"tokens,omitempty"` // zero: no bound
 	USD      float64 `json:"usd,omitempty"`    // zero: no bound
 	OnExceed string  `json:"on_exceed"`        // fail or pause
+}
+
+// Limits bounds the calls of a run or task.
+type Limits struct {
+	PerProvider int   `json:"per_provider,omitempty"` // calls at once on one provider, zero: no bound
+	Rate        *Rate `json:"rate,omitempty"`         // nil: no bound
+}
+
+// Rate is a number of calls in a time, such as 10/s.
+type Rate struct {
+	Calls int      `json:"calls"`
+	Per   Duration `json:"per"`
+}
+
+// Schedule says when runs start by themselves.
+type Schedule struct {
+	Cron     string `json:"cron"`               // five fields, or @daily and the like
+	Timezone string `json:"timezone,omitempty"` // an IANA name; "" is the server's
+	// Overlap is what a time does that comes while a run of the schedule
+	// lives: skip, queue or allow.
+	Overlap string `json:"overlap"`
+	// CatchUp starts one run for all the times that passed while no server ran.
+	CatchUp bool `json:"catch_up,omitempty"`
 }
 
 // Retry says how often and when a failed attempt is tried again

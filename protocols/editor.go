@@ -14,9 +14,10 @@ func Schema() []byte {
 	lang, r := newLanguage(), NewRegistry()
 	e := &editor{defs: map[string]any{}}
 	e.defs["task"] = e.task(lang, r)
-	e.defs["retry"] = e.object(lang.retry.level)
-	e.defs["input"] = e.object(lang.input.level)
-	e.defs["batch"] = e.object(lang.batch.level)
+	for _, l := range []*level{lang.retry.level, lang.input.level, lang.batch.level, lang.foreach.level, lang.repeat.level,
+		lang.cache.level, lang.budget.level, lang.limits.level, lang.schedule.level} {
+		e.defs[defOf(l)] = e.object(l)
+	}
 	root := e.object(lang.workflow.level)
 	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	root["title"] = "gleitzeit workflow"
@@ -59,8 +60,10 @@ func (e *editor) value(s *spelling, doc string) map[string]any {
 		v = decoded([]byte(s.schema)).(map[string]any)
 	}
 	if s.inside != nil {
-		ref := map[string]any{"$ref": "#/$defs/" + strings.TrimPrefix(strings.TrimPrefix(s.inside.what, "a "), "an ")}
+		ref := map[string]any{"$ref": "#/$defs/" + defOf(s.inside)}
 		switch {
+		case !s.many && s.schema != "":
+			v = map[string]any{"anyOf": []any{ref, v}}
 		case !s.many:
 			v = ref
 		case s.name == "inputs":
@@ -72,6 +75,9 @@ func (e *editor) value(s *spelling, doc string) map[string]any {
 	v["description"] = doc
 	return v
 }
+
+// defOf returns what the definition of a map is called.
+func defOf(l *level) string { return strings.TrimPrefix(strings.TrimPrefix(l.what, "a "), "an ") }
 
 // task adds to a task's keys the methods and their parameters.
 func (e *editor) task(lang *language, r *Registry) map[string]any {

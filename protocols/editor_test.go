@@ -11,7 +11,7 @@ func TestSchemaRefuses(t *testing.T) {
 		`{"tasks":[]}`,
 		`{"nam":"x","tasks":[{"name":"a","method":"echo/echo"}]}`,
 		`{"tasks":[{"name":"a"}]}`,
-		`{"tasks":[{"name":"a","method":"echo/echo","if":"x"}]}`,
+		`{"tasks":[{"name":"a","method":"echo/echo","if":1}]}`,
 		`{"tasks":[{"name":"a","method":"echo/echo","priority":"soon"}]}`,
 		`{"tasks":[{"name":"a","method":"echo/echo","retry":{"attempts":3}}]}`,
 		`{"tasks":[{"name":"a","method":"llm/chat","with":{"prompt":"x","temperature":"hot"}}]}`,

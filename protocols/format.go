@@ -100,7 +100,7 @@ func (r *renamer) below(n *node, s *spelling, l *level) {
 	switch {
 	case s.name == "template" && l == r.lang.workflow.level:
 		r.visit(n, r.lang.task.level)
-	case s.inside == nil:
+	case s.inside == nil, !s.many && n.kind != mapKind:
 		r.pass(n)
 	case !s.many:
 		r.visit(n, s.inside)

@@ -11,10 +11,9 @@ import (
 // inputDraft is an input as it is read.
 type inputDraft struct {
 	*Input
-	at       *node
-	deflt    *node
-	enum     *node
-	isSecret bool
+	at    *node
+	deflt *node
+	enum  *node
 }
 
 var inputTypes = []string{"string", "integer", "number", "boolean", "array", "object"}
@@ -37,11 +36,9 @@ func inputKeys() []key[*inputDraft] {
 				}
 				d.enum = v
 			}},
-		{spelling{name: "secret", doc: "The value is a secret.", schema: `{"const":false}`},
+		{spelling{name: "secret", doc: "The value is a reference to a secret: env:NAME, file:PATH or age:NAME.", schema: schemaBool},
 			func(c *compiler, d *inputDraft, k string, v *node) {
-				if secret, ok := c.boolean(k, v); ok && secret {
-					c.problem(v, "secret inputs are not supported yet", "")
-				}
+				d.Secret, _ = c.boolean(k, v)
 			}},
 	}
 }
@@ -90,6 +87,9 @@ func (c *compiler) readInputs(n *node) {
 
 // inputValues takes over enum and default, which must fit the type.
 func (c *compiler) inputValues(d *inputDraft) {
+	if d.Secret {
+		c.secretInput(d)
+	}
 	if d.enum != nil {
 		for _, item := range d.enum.items {
 			if text := d.misfit(item.raw()); text != "" {
@@ -110,6 +110,12 @@ func (c *compiler) inputValues(d *inputDraft) {
 
 // misfit says why value is none for the input, "" if it is one.
 func (in *Input) misfit(value json.RawMessage) string {
+	if in.Secret {
+		if !secretSource.MatchString(rawText(value)) {
+			return fmt.Sprintf("%s is a secret and must be given as a reference, never itself (%s)", quoted(in.Name), howSecrets)
+		}
+		return ""
+	}
 	if in.Type != "" && (kindOf(value) != kindNames[in.Type] || in.Type == "integer" && !isInteger(string(value))) {
 		return fmt.Sprintf("%s must be %s, not %s", quoted(in.Name), typeList([]string{in.Type}), show(value))
 	}
@@ -189,7 +195,7 @@ func (w *Workflow) ParseInput(name, text string) (json.RawMessage, *Error) {
 	}
 	value := json.RawMessage(text)
 	switch in := &w.Inputs[i]; {
-	case in.Type == "string", in.Type == "" && !json.Valid(value):
+	case in.Secret, in.Type == "string", in.Type == "" && !json.Valid(value):
 		value = appendString(nil, text)
 	case in.Type == "boolean":
 		b, err := strconv.ParseBool(text)

@@ -5,17 +5,29 @@ type language struct {
 	workflow table[*parts]
 	task     table[*draft]
 	retry    table[*Retry]
+	foreach  table[*foreachDraft]
+	repeat   table[*repeatDraft]
+	cache    table[*cacheDraft]
+	budget   table[*Budget]
+	limits   table[*Limits]
+	schedule table[*Schedule]
 	input    table[*inputDraft]
 	batch    table[*Batch]
 }
 
 func newLanguage() *language {
 	l := &language{
-		retry: newTable("retry", retryKeys()),
-		input: newTable("an input", inputKeys()),
-		batch: newTable("batch", batchKeys()),
+		retry:    newTable("retry", retryKeys()),
+		foreach:  newTable("foreach", foreachKeys()),
+		repeat:   newTable("repeat", repeatKeys()),
+		cache:    newTable("cache", cacheKeys()),
+		budget:   newTable("budget", budgetKeys()),
+		limits:   newTable("limits", limitsKeys()),
+		schedule: newTable("schedule", scheduleKeys()),
+		input:    newTable("an input", inputKeys()),
+		batch:    newTable("batch", batchKeys()),
 	}
-	l.task = newTable("a task", taskKeys(l.retry.level))
+	l.task = newTable("a task", taskKeys(l))
 	l.workflow = newTable("a workflow", workflowKeys(l))
 	l.task.other, l.workflow.other = l.workflow.level, l.task.level
 	return l
@@ -44,13 +56,19 @@ type parts struct {
 	template *node
 	isBatch  bool
 	protocol member // of a batch
+	hooks    map[Hook]member
 	priority Priority
 }
 
 func workflowKeys(l *language) []key[*parts] {
 	none := func(*compiler, *parts, string, *node) {}
-	soon := func(doc string, names ...string) key[*parts] {
-		return key[*parts]{spelling{name: names[0], aliases: names[1:], state: later, doc: doc}, none}
+	hook := func(h Hook, doc string) key[*parts] {
+		return key[*parts]{spelling{name: string(h), doc: doc, inside: l.task.level, many: true}, func(_ *compiler, p *parts, k string, v *node) {
+			if p.hooks == nil {
+				p.hooks = map[Hook]member{}
+			}
+			p.hooks[h] = member{key: k, value: v, line: v.line, col: v.col}
+		}}
 	}
 	wrong := func(hint string, name string) key[*parts] {
 		return key[*parts]{spelling{name: name, state: elsewhere, hint: hint}, none}
@@ -72,7 +90,7 @@ func workflowKeys(l *language) []key[*parts] {
 		{spelling{name: "inputs", doc: "What a run is given: a map of typed inputs.", inside: l.input.level, many: true},
 			func(c *compiler, p *parts, _ string, v *node) { p.inputs = v }},
 		{spelling{name: "env", doc: "Environment variables of all tasks.", schema: schemaVariables},
-			func(c *compiler, p *parts, k string, v *node) { p.Env = c.environment(k, v) }},
+			func(c *compiler, p *parts, k string, v *node) { p.Env, p.SecretEnv = c.readEnvironment(k, v) }},
 		{spelling{name: "timeout", aliases: []string{"timeout_sec"}, doc: "How long a run may take.", schema: schemaDuration},
 			func(c *compiler, p *parts, k string, v *node) { p.Timeout, _ = c.duration(k, v, 1) }},
 		{spelling{name: "error_strategy", aliases: []string{"error_policy"}, doc: "What a failed task does to the others: stop or continue.", schema: `{"enum":["stop","continue"]}`},
@@ -97,13 +115,17 @@ func workflowKeys(l *language) []key[*parts] {
 		{spelling{name: "protocol", doc: "The protocol of a batch.", schema: schemaText},
 			func(c *compiler, p *parts, k string, v *node) { p.protocol = member{key: k, value: v} }},
 
-		soon("References to secrets.", "secrets"),
-		soon("When to run.", "schedule"),
-		soon("Tighter limits than the configuration's.", "limits"),
-		soon("What the run may cost.", "budget"),
-		soon("Tasks at the end of a run that succeeded.", "on_success"),
-		soon("Tasks at the end of a run that failed.", "on_failure"),
-		soon("Tasks at the end of every run.", "finally"),
+		{spelling{name: "secrets", doc: "Where secrets come from: env:NAME, file:PATH or age:NAME by the name in ${secrets.NAME}.", schema: schemaSecrets},
+			func(c *compiler, p *parts, k string, v *node) { c.secrets(k, v) }},
+		{spelling{name: "schedule", doc: "When runs start by themselves.", inside: l.schedule.level, schema: schemaText},
+			func(c *compiler, p *parts, _ string, v *node) { p.Schedule = c.schedule(v) }},
+		{spelling{name: "limits", doc: "Tighter limits than the configuration's.", inside: l.limits.level},
+			func(c *compiler, p *parts, _ string, v *node) { p.Limits = c.limits(v) }},
+		{spelling{name: "budget", doc: "What the run may cost.", inside: l.budget.level},
+			func(c *compiler, p *parts, _ string, v *node) { p.Budget = c.budget(v) }},
+		hook(OnSuccess, "Tasks at the end of a run that succeeded."),
+		hook(OnFailure, "Tasks at the end of a run that failed."),
+		hook(Finally, "Tasks at the end of every run."),
 
 		nothing("version"),
 		nothing("wait_for_completion"),

@@ -14,8 +14,12 @@ func (w *Workflow) OutputReferences() []int {
 	}
 	used := map[int]bool{}
 	for _, p := range tmpl.parts {
-		if p.ref != nil && p.ref.root == taskRoot {
-			used[p.ref.task] = true
+		if p.ref != nil {
+			p.ref.each(func(ref *reference) {
+				if ref.root == taskRoot {
+					used[ref.task] = true
+				}
+			})
 		}
 	}
 	return slices.Sorted(maps.Keys(used))

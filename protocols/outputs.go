@@ -10,7 +10,7 @@ func (c *compiler) outputs(n *node) {
 		return
 	}
 	if len(c.w.Tasks) > 0 { // else it is a batch: Expand judges them, it knows the tasks
-		c.references(n, nil)
+		c.references(n, &use{what: "outputs"})
 	}
 	for _, m := range n.members {
 		c.w.Outputs = append(c.w.Outputs, Output{Name: unescape(m.key), Value: m.value.appendJSON(nil, escapes{keys: true})})

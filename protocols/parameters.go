@@ -13,7 +13,8 @@ import (
 // workflow's Files. m is nil if the method is unknown. complete, if not nil,
 // adds what the parameters will have when the task runs and don't yet.
 func (c *compiler) parameters(d *draft, m *Method, n *node, complete func(json.RawMessage) json.RawMessage) {
-	d.Literal = !c.references(n, d)
+	u := &use{what: "parameters", d: d, refs: &d.References, item: d.Foreach != nil, attempt: true, secrets: true}
+	d.Literal = !c.references(n, u)
 	d.Parameters = n.appendJSON(nil, escapes{keys: true, texts: d.Literal})
 	if m == nil {
 		return
@@ -27,7 +28,8 @@ func (c *compiler) parameters(d *draft, m *Method, n *node, complete func(json.R
 	}
 	o := checkOptions{what: d.Method, member: "parameter"}
 	if !d.Literal {
-		o.unknown = c.unknown
+		names := c.namesFor(d)
+		o.unknown = func(text string) (some, whole bool) { return unknown(text, names) }
 	}
 	for _, v := range m.parameters.check(full, o) {
 		line, col := n.placeOf(v)
@@ -55,11 +57,11 @@ func (n *node) placeOf(v violation) (line, col int) {
 }
 
 // unknown tells whether a text holds references, and whether it is only one.
-func (c *compiler) unknown(text string) (some, whole bool) {
+func unknown(text string, n *names) (some, whole bool) {
 	if !hasReference(text) {
 		return false, false
 	}
-	pieces, wrong := split(text, c.names)
+	pieces, wrong := split(text, n)
 	return true, len(pieces) == 1 && pieces[0].ref != nil || len(wrong) > 0
 }
 
@@ -77,65 +79,136 @@ func (c *compiler) files(v *node) {
 	}
 }
 
-// references looks up every reference in n, for the task d or, if d is nil,
-// for the outputs. It tells whether there is any.
-func (c *compiler) references(n *node, d *draft) (some bool) {
+// use is a place where references stand, and what they may mean there.
+type use struct {
+	what    string // the place, as messages call it
+	d       *draft // nil outside of tasks
+	refs    *[]int // takes the tasks that are looked at; nil for nothing
+	item    bool   // ${item} means something
+	own     bool   // so does result: the task's latest one
+	index   int    // of the task, if own
+	attempt bool   // so does ${run.attempt}
+	secrets bool
+	status  bool // of other tasks, as success()
+}
+
+// namesFor returns what references of a task may begin with; d is nil for
+// the outputs.
+func (c *compiler) namesFor(d *draft) *names {
+	if d == nil || d.Foreach == nil {
+		return c.names
+	}
+	return c.names.withItem(d.Foreach.As)
+}
+
+// references looks up every reference in n. It tells whether there is any.
+func (c *compiler) references(n *node, u *use) (some bool) {
 	switch n.kind {
 	case stringKind:
 		if !hasReference(n.text) {
 			return false
 		}
-		pieces, wrong := split(n.text, c.names)
+		pieces, wrong := split(n.text, c.namesFor(u.d))
 		for _, w := range wrong {
 			c.problem(n, w.text, w.hint)
 		}
 		for _, p := range pieces {
 			if p.ref != nil {
-				c.reference(n, p.ref, d)
+				c.reference(n, p.ref, u)
 			}
 		}
 		return true
 	case listKind:
 		for _, item := range n.items {
-			some = c.references(item, d) || some
+			some = c.references(item, u) || some
 		}
 	case mapKind:
 		for _, m := range n.members {
 			if hasReference(m.key) {
 				c.problemAt(m.line, m.col, fmt.Sprintf("the key %s holds a reference; only values can", quoted(m.key)), "write $${ for the text ${")
 			}
-			some = c.references(m.value, d) || some
+			some = c.references(m.value, u) || some
 		}
 	}
 	return some
 }
 
-// reference checks what can be known of a reference, and notes what it needs.
-func (c *compiler) reference(n *node, ref *reference, d *draft) {
+// reference checks what can be known of a reference or expression, and notes
+// what it needs.
+func (c *compiler) reference(n *node, ref *reference, u *use) {
+	if ref.root != exprRoot {
+		c.path(n, ref, u)
+		return
+	}
+	if ref.expr.status && !u.status {
+		c.problem(n, fmt.Sprintf("${%s}: the status functions belong to if", shorten(ref.text)), "")
+	}
+	before := len(c.problems)
+	for _, r := range ref.expr.refs {
+		c.path(n, r, u)
+	}
+	if wrong := ref.expr.compile(c.inputs); wrong != nil && len(c.problems) == before {
+		c.problem(n, fmt.Sprintf("${%s}: %s", shorten(ref.text), wrong.text), wrong.hint)
+	}
+}
+
+// path checks what can be known of a path.
+func (c *compiler) path(n *node, ref *reference, u *use) {
 	wrong := func(hint, format string, args ...any) {
 		c.problem(n, fmt.Sprintf("${%s}: ", shorten(ref.text))+fmt.Sprintf(format, args...), hint)
 	}
 	switch ref.root {
 	case taskRoot:
-		if d != nil {
-			d.References = append(d.References, ref.task)
-		}
-		c.lookups = append(c.lookups, lookup{ref, wrong})
+		c.taskReference(ref, u, wrong)
 	case inputsRoot:
-		c.inputReference(ref, wrong)
+		c.inputReference(ref, u, wrong)
 	case envRoot:
 		if len(ref.path) != 1 {
 			wrong("", "name one variable, as in ${env.HOME}")
 			return
 		}
-		c.needEnv(ref.path[0].key, d)
+		c.needEnv(ref.path[0].key, u.d, wrong)
+	case secretsRoot:
+		c.secretReference(ref, u, wrong)
+	case itemRoot, indexRoot:
+		if !u.item {
+			wrong("", "%s", noItem(u))
+		}
 	case runRoot:
 		c.fieldReference(ref, runFields, wrong)
-		if d == nil && len(ref.path) > 0 && ref.path[0].key == "attempt" {
-			wrong("", "outputs belong to no attempt")
+		if !u.attempt && len(ref.path) > 0 && ref.path[0].key == "attempt" {
+			wrong("", "%s belong to no attempt", u.what)
 		}
 	case workflowRoot:
 		c.fieldReference(ref, workflowFields, wrong)
+	}
+}
+
+func noItem(u *use) string {
+	if u.d == nil || u.d.Foreach == nil {
+		return "there is an item only in a task with foreach"
+	}
+	return u.what + " is about the whole foreach, not one item"
+}
+
+// taskReference notes the task that a reference looks at.
+func (c *compiler) taskReference(ref *reference, u *use, wrong complaint) {
+	if ref.task < len(c.w.Tasks) {
+		c.lookups = append(c.lookups, lookup{ref, wrong})
+	}
+	if u.own && ref.task == u.index {
+		return
+	}
+	hook, to := Hook(""), c.w.Tasks[ref.task].Hook
+	if u.d != nil {
+		hook = u.d.Hook
+	}
+	if text := unreachable(hook, to); text != "" {
+		wrong("", "%s", text)
+		return
+	}
+	if u.refs != nil {
+		*u.refs = append(*u.refs, ref.task)
 	}
 }
 
@@ -148,7 +221,7 @@ func (c *compiler) fieldReference(ref *reference, fields []string, wrong complai
 	}
 }
 
-func (c *compiler) inputReference(ref *reference, wrong complaint) {
+func (c *compiler) inputReference(ref *reference, u *use, wrong complaint) {
 	if len(ref.path) == 0 {
 		return
 	}
@@ -163,17 +236,29 @@ func (c *compiler) inputReference(ref *reference, wrong complaint) {
 		wrong(hint, "no input is called %s", quoted(name))
 		return
 	}
+	if in.Secret {
+		c.secretUse(ref, "inputs."+name, u, wrong)
+		return
+	}
 	if len(ref.path) > 1 && in.Type != "" && in.Type != "object" && in.Type != "array" {
 		wrong("", "the input %s is a %s and has nothing inside", quoted(name), in.Type)
 	}
 }
 
 // needEnv notes a variable that must come from the caller's environment.
-func (c *compiler) needEnv(name string, d *draft) {
+func (c *compiler) needEnv(name string, d *draft, wrong complaint) {
 	if d != nil {
 		if _, own := d.Env[name]; own {
 			return
 		}
+		if _, secret := d.SecretEnv[name]; secret {
+			wrong("refer to the secret itself", "the variable %s is made of a secret", name)
+			return
+		}
+	}
+	if _, secret := c.w.SecretEnv[name]; secret {
+		wrong("refer to the secret itself", "the variable %s is made of a secret", name)
+		return
 	}
 	if _, own := c.w.Env[name]; !own {
 		c.env[name] = true

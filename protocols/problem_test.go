@@ -70,7 +70,7 @@ func TestLimitsOfAFile(t *testing.T) {
 		{"utf-16", "f.yaml", "\xff\xfea\x00:\x00", "f.yaml:1:1: the file is not UTF-8 text"},
 		{"quote", "f.yaml", task("'" + strings.Repeat("${", 1<<18) + "'"), "is never closed"},
 		{"defaults", "f.yaml", task("'" + strings.Repeat(`${a ?? "`, 1<<18) + "'"), "is never closed"},
-		{"longer defaults", "f.yaml", task("'" + strings.Repeat(`${a ?? "x}`, 1<<18) + "'"), "is not a path"},
+		{"longer defaults", "f.yaml", task("'" + strings.Repeat(`${a ?? "x}`, 1<<18) + "'"), "unexpected x in the expression"},
 		{"long key", "f.yaml", strings.Repeat("x", 1<<20) + ": 1", "mapping values are not allowed"},
 	}
 	for _, test := range tests {

@@ -12,12 +12,12 @@ import (
 
 // This file reads references out of text:
 //
-//	text      = { any | "$${" | "${" reference "}" }
+//	text      = { any | "$${" | "${" ( reference | expression ) "}" }
 //	reference = root path [ "??" JSON ]
 //	path      = { "." key | "[" number "]" | "[" string "]" }
 //
 // The root is the longest task or root name that fits. Anything else between
-// the braces is an expression, which is not supported yet.
+// the braces is an expression (expression.go).
 
 // reference is what stands between ${ and }.
 type reference struct {
@@ -26,6 +26,19 @@ type reference struct {
 	task     int // if root is taskRoot
 	path     []step
 	fallback json.RawMessage // nil without ??
+	maybe    bool            // in an expression: ?? follows
+	expr     *expression     // if root is exprRoot
+}
+
+// each calls f with every path in ref: ref itself, or those of its expression.
+func (ref *reference) each(f func(*reference)) {
+	if ref.root != exprRoot {
+		f(ref)
+		return
+	}
+	for _, r := range ref.expr.refs {
+		f(r)
+	}
 }
 
 // step leads from a value into it.
@@ -98,40 +111,65 @@ func split(s string, n *names) (pieces []piece, wrong []referenceError) {
 func readReference(s string, n *names) (*reference, string, *referenceError) {
 	end := strings.IndexByte(s, '}')
 	if end < 0 {
-		return nil, "", &referenceError{"${" + shorten(s) + " is never closed with }", "write $${ for the text ${"}
+		return nil, "", neverClosed(s)
 	}
-	rest := s[end+1:]
+	ref, rest, err := readPath(s, end, n)
+	if ref != nil || err != nil {
+		return ref, rest, err
+	}
+	if i := closing(s); i >= 0 {
+		end = i
+	}
+	text, rest := s[:end], s[end+1:]
+	if err := unknownRoot(text, n); err != nil {
+		return nil, rest, err
+	}
+	e, err := readExpression(text, n)
+	if err != nil {
+		err.text = "${" + shorten(text) + "}: " + err.text
+		return nil, rest, err
+	}
+	return &reference{text: text, root: exprRoot, expr: e}, rest, nil
+}
+
+func neverClosed(s string) *referenceError {
+	return &referenceError{"${" + shorten(s) + " is never closed with }", "write $${ for the text ${"}
+}
+
+// readPath reads a path, and returns neither it nor an error if there is none.
+// end is the first closing brace in s.
+func readPath(s string, end int, n *names) (*reference, string, *referenceError) {
 	p := &pathReader{s: s}
 	p.space()
-	ref := &reference{}
-	var length int
 	head := ""
 	if p.i < end {
 		head = s[p.i:end]
 	}
+	ref := &reference{}
+	var length int
 	ref.root, ref.task, length = n.split(head)
-	if ref.root == noRoot {
-		return nil, rest, unknownRoot(s[:end], n)
+	if ref.root == noRoot || ref.root == tasksRoot {
+		return nil, "", nil
 	}
 	if ref.root == taskRoot && ref.task == ambiguous {
 		name := head[:length]
-		return nil, rest, &referenceError{fmt.Sprintf("${%s} could mean several tasks that are named %s", shorten(s[:end]), quoted(name)),
+		return nil, s[end+1:], &referenceError{fmt.Sprintf("${%s} could mean several tasks that are named %s", shorten(s[:end]), quoted(name)),
 			"give them ids and use these"}
 	}
-	if ref.root == laterRoot {
-		return nil, rest, &referenceError{head[:length] + " is not supported yet", ""}
-	}
 	p.i += length
-	if err := p.read(ref); err != nil {
-		return nil, rest, err
+	if !p.read(ref) {
+		return nil, "", nil
 	}
 	ref.text = s[:p.i]
 	return ref, s[p.i+1:], nil
 }
 
-// unknownRoot says why text names nothing.
+// unknownRoot says why text names nothing; nil if it may be an expression.
 func unknownRoot(text string, n *names) *referenceError {
 	word := strings.TrimSpace(text)
+	if root, _, _ := n.head(word, isIdentifierEnd); root != noRoot {
+		return nil
+	}
 	if i := strings.IndexAny(word, ".[?"); i >= 0 {
 		word = strings.TrimSpace(word[:i])
 	}
@@ -139,9 +177,7 @@ func unknownRoot(text string, n *names) *referenceError {
 	case word == "":
 		return &referenceError{"${" + shorten(text) + "} names nothing", "write $${ for the text ${"}
 	case isExpression(word):
-		return expression(text)
-	case word == "tasks":
-		return &referenceError{"expressions such as tasks[…] are not supported yet", "begin with the task's name"}
+		return nil
 	}
 	hint := Suggest(word, n.words())
 	if hint == "" && strings.ToUpper(word) == word {
@@ -151,11 +187,8 @@ func unknownRoot(text string, n *names) *referenceError {
 }
 
 func isExpression(word string) bool {
-	return strings.ContainsAny(word, `()+*/<>=!&|,"'{^%`) || strings.Contains(word, " - ") || unicode.IsDigit(rune(word[0]))
-}
-
-func expression(text string) *referenceError {
-	return &referenceError{"${" + shorten(text) + "} is not a path; expressions are not supported yet", "write $${ for the text ${"}
+	return strings.ContainsAny(word, "()+*/<>=!&|,\"'`{^%#:;") || strings.Contains(word, " - ") || unicode.IsDigit(rune(word[0])) ||
+		strings.HasPrefix(word, "-") || strings.HasPrefix(word, "not ") || slices.Contains(literalWords, word)
 }
 
 // pathReader reads the part of a reference after its root.
@@ -164,35 +197,36 @@ type pathReader struct {
 	i int
 }
 
-// read reads path and default into ref, and stops at the closing brace.
-func (p *pathReader) read(ref *reference) *referenceError {
+// read reads path and default into ref, and stops at the closing brace. It
+// returns false if what is there is no path.
+func (p *pathReader) read(ref *reference) bool {
 	for p.i < len(p.s) {
 		switch c := p.s[p.i]; {
 		case c == '}':
-			return nil
+			return true
 		case c == '.':
 			key := p.key()
 			if key == "" {
-				return p.broken()
+				return false
 			}
 			ref.path = append(ref.path, stepOf(key))
 		case c == '[':
 			s, ok := p.bracket()
 			if !ok {
-				return p.broken()
+				return false
 			}
 			ref.path = append(ref.path, s)
 		case strings.HasPrefix(p.s[p.i:], "??"):
 			return p.fallback(ref)
 		case p.space():
 			if !strings.HasPrefix(p.s[p.i:], "}") && !strings.HasPrefix(p.s[p.i:], "??") {
-				return p.broken()
+				return false
 			}
 		default:
-			return p.broken()
+			return false
 		}
 	}
-	return p.broken()
+	return false
 }
 
 // space skips white space, and tells whether there was any.
@@ -283,32 +317,19 @@ func unquote(s string) (string, bool) {
 }
 
 // fallback reads "?? JSON" up to the closing brace.
-func (p *pathReader) fallback(ref *reference) *referenceError {
+func (p *pathReader) fallback(ref *reference) bool {
 	p.i += len("??")
 	p.space()
 	rest := p.s[p.i:]
 	end := skipValue(rest, 0)
 	value := []byte(rest[:end])
 	p.i += end
-	if !json.Valid(value) {
-		text, _, _ := strings.Cut(rest, "}")
-		return &referenceError{fmt.Sprintf("the default %s after ?? is not JSON", quoted(text)), `write a text as "text"`}
+	p.space()
+	if p.i >= len(p.s) || p.s[p.i] != '}' || !json.Valid(value) {
+		return false
 	}
 	ref.fallback = compact(value)
-	p.space()
-	if p.i >= len(p.s) || p.s[p.i] != '}' {
-		return p.broken()
-	}
-	return nil
-}
-
-// broken says that the reference isn't a path.
-func (p *pathReader) broken() *referenceError {
-	text, _, closed := strings.Cut(p.s, "}")
-	if !closed {
-		return &referenceError{"${" + shorten(p.s) + " is never closed with }", "write $${ for the text ${"}
-	}
-	return expression(text)
+	return true
 }
 
 // String returns the path as a message shows it.

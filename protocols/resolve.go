@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // This file finds the value that a reference means.
@@ -11,12 +12,15 @@ import (
 // value returns what ref means, as JSON. Its default counts when there is no
 // value, or when the value is null.
 func (f *filler) value(ref *reference) (json.RawMessage, *Error) {
+	if ref.root == exprRoot {
+		return f.evaluated(ref.expr)
+	}
 	found, lost := f.find(ref)
 	if ref.fallback != nil && (lost != nil || kindOf(found) == nullKind) {
 		return ref.fallback, nil
 	}
 	if lost != nil {
-		return nil, f.refuse(ref, lost.keys, "%s", lost.text)
+		return nil, f.refuse(ref.text, lost.keys, "%s", lost.text)
 	}
 	return found, nil
 }
@@ -27,18 +31,21 @@ type missing struct {
 	keys []string
 }
 
-// refuse makes the error of a reference.
-func (f *filler) refuse(ref *reference, keys []string, format string, args ...any) *Error {
+// refuse makes the error of a reference or expression.
+func (f *filler) refuse(ref string, keys []string, format string, args ...any) *Error {
 	data := struct {
 		Task      string   `json:"task,omitempty"`
 		Reference string   `json:"reference"`
 		Keys      []string `json:"keys,omitempty"`
-	}{Reference: ref.text, Keys: keys}
+	}{Reference: ref, Keys: keys}
 	where := "outputs"
 	if f.task != nil {
 		where, data.Task = "task "+f.task.ID, f.task.ID
 	}
-	text := fmt.Sprintf("%s: ${%s}: ", where, shorten(ref.text)) + fmt.Sprintf(format, args...)
+	if f.what != "" {
+		where += ": " + f.what
+	}
+	text := fmt.Sprintf("%s: ${%s}: ", where, shorten(strings.TrimSpace(ref))) + fmt.Sprintf(format, args...)
 	return Errorf(TaskParameterError, "%s", text).With(data)
 }
 
@@ -54,6 +61,10 @@ func (f *filler) find(ref *reference) (json.RawMessage, *missing) {
 		return f.input(ref.path)
 	case envRoot:
 		return f.env(ref.path)
+	case secretsRoot:
+		return f.secret(ref.path)
+	case itemRoot, indexRoot:
+		return f.item(ref)
 	case runRoot:
 		return walk(f.run(), ref.path)
 	case workflowRoot:
@@ -197,6 +208,18 @@ func lostAt(value json.RawMessage, way []step, s step) *missing {
 	}
 }
 
+// item finds the item of a foreach, or its index.
+func (f *filler) item(ref *reference) (json.RawMessage, *missing) {
+	it := f.scope.Item
+	switch {
+	case it == nil:
+		return nil, &missing{text: "there is no item here"}
+	case ref.root == indexRoot:
+		return walk(strconv.AppendInt(nil, int64(it.Index), 10), ref.path)
+	}
+	return walk(it.Value, ref.path)
+}
+
 func (f *filler) input(path []step) (json.RawMessage, *missing) {
 	if len(path) == 0 {
 		b, err := marshal(f.scope.Inputs)
@@ -207,6 +230,9 @@ func (f *filler) input(path []step) (json.RawMessage, *missing) {
 			return json.RawMessage("{}"), nil
 		}
 		return b, nil
+	}
+	if in := f.inputs[path[0].key]; in != nil && in.Secret {
+		return f.secretInput(in.Name)
 	}
 	value, given := f.scope.Inputs[path[0].key]
 	if !given {

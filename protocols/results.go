@@ -19,7 +19,7 @@ type lookup struct {
 // results judges the lookups.
 func (c *compiler) results() {
 	for _, l := range c.lookups {
-		if l.ref.fallback != nil || len(l.ref.path) == 0 {
+		if l.ref.fallback != nil || l.ref.maybe || len(l.ref.path) == 0 || c.w.Tasks[l.ref.task].Foreach != nil {
 			continue
 		}
 		method := c.w.Tasks[l.ref.task].Method

@@ -24,6 +24,9 @@ type Scope struct {
 	Item *ItemValue
 	// Status is what the status functions of expressions answer.
 	Status StatusValue
+	// Secrets are the values of Workflow.SecretRefs, by the names there. They
+	// go into parameters and environments, and nowhere else.
+	Secrets map[string]string
 }
 
 // ItemValue is what ${item} and ${item_index} see.
@@ -86,7 +89,7 @@ func Substitute(w *Workflow, task int, s *Scope, r *Registry) (*Substituted, *Er
 	if err != nil {
 		return nil, Errorf(TaskParameterError, "task %s: %v", t.ID, err)
 	}
-	f := &filler{scope: s, task: t}
+	f := w.filler(s, t)
 	params, failed := f.fill(tmpl)
 	if failed != nil {
 		return nil, failed
@@ -101,8 +104,7 @@ func SubstituteOutputs(w *Workflow, s *Scope) (json.RawMessage, *Error) {
 	if err != nil {
 		return nil, Errorf(TaskParameterError, "outputs: %v", err)
 	}
-	f := &filler{scope: s}
-	return f.fill(tmpl)
+	return w.filler(s, nil).fill(tmpl)
 }
 
 // templates keeps what was parsed of a workflow's references. It is filled
@@ -111,6 +113,7 @@ type templates struct {
 	names   *names
 	tasks   []atomic.Pointer[template]
 	outputs func() (*template, error)
+	rest    sync.Map // of what else a task has: restKey to *template, *expression or error
 }
 
 // templates returns the workflow's templates, made on first use.
@@ -118,7 +121,7 @@ func (w *Workflow) templates() *templates {
 	if t := w.cache.Load(); t != nil {
 		return t
 	}
-	t := &templates{names: namesOf(w.Tasks), tasks: make([]atomic.Pointer[template], len(w.Tasks))}
+	t := &templates{names: namesOf(w.Tasks, inputsOf(w.Inputs)), tasks: make([]atomic.Pointer[template], len(w.Tasks))}
 	t.outputs = sync.OnceValues(func() (*template, error) { return newTemplate(w.rawOutputs(), t.names, nil) })
 	w.cache.CompareAndSwap(nil, t)
 	return w.cache.Load()
@@ -136,7 +139,7 @@ func (w *Workflow) taskTemplate(task int, r *Registry) (*template, error) {
 		}
 		source = func(member string) bool { return m.traits[member].source }
 	}
-	t, err := newTemplate(w.Tasks[task].Parameters, all.names, source)
+	t, err := newTemplate(w.Tasks[task].Parameters, w.namesIn(task), source)
 	if err == nil {
 		all.tasks[task].Store(t)
 	}
@@ -161,8 +164,14 @@ func (w *Workflow) rawOutputs() json.RawMessage {
 // filler fills in one template.
 type filler struct {
 	scope    *Scope
-	task     *Task // nil for outputs
+	task     *Task  // nil for outputs
+	what     string // of the task, if not its parameters
+	inputs   map[string]*Input
 	bindings map[string]json.RawMessage
+}
+
+func (w *Workflow) filler(s *Scope, t *Task) *filler {
+	return &filler{scope: s, task: t, inputs: w.templates().names.inputs}
 }
 
 func (f *filler) fill(t *template) (json.RawMessage, *Error) {
@@ -177,7 +186,7 @@ func (f *filler) fill(t *template) (json.RawMessage, *Error) {
 			return nil, err
 		}
 		if len(out)+len(value) > maxSubstituted {
-			return nil, f.refuse(p.ref, nil, "the parameters would become larger than %d MiB", maxSubstituted>>20)
+			return nil, f.refuse(p.ref.text, nil, "the parameters would become larger than %d MiB", maxSubstituted>>20)
 		}
 		switch p.way {
 		case asValue:
@@ -186,7 +195,7 @@ func (f *filler) fill(t *template) (json.RawMessage, *Error) {
 			out = appendText(out, value)
 		case asCode:
 			if kindOf(value) != stringKind {
-				return nil, f.refuse(p.ref, nil, "source code must be a text, not %s", kindOf(value))
+				return nil, f.refuse(p.ref.text, nil, "source code must be a text, not %s", kindOf(value))
 			}
 			out = appendString(out, unfence(rawText(value)))
 		case asSymbol:

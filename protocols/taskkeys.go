@@ -10,6 +10,10 @@ type draft struct {
 	method       *node
 	parameters   *node
 	dependencies []*node
+	condition    *node
+	foreach      *foreachDraft
+	repeat       *repeatDraft
+	cache        *cacheDraft
 	hasPriority  bool
 }
 
@@ -23,7 +27,7 @@ func (d *draft) place() *node {
 	return d.at
 }
 
-func taskKeys(retry *level) []key[*draft] {
+func taskKeys(l *language) []key[*draft] {
 	none := func(*compiler, *draft, string, *node) {}
 	soon := func(doc string, names ...string) key[*draft] {
 		return key[*draft]{spelling{name: names[0], aliases: names[1:], state: later, doc: doc}, none}
@@ -66,12 +70,12 @@ func taskKeys(retry *level) []key[*draft] {
 		{spelling{name: "dependencies", aliases: []string{"depends", "needs", "depends_on"}, doc: "Tasks that must have ended first.", schema: schemaTexts},
 			func(c *compiler, d *draft, k string, v *node) { d.dependencies, _ = c.texts(k, v) }},
 		{spelling{name: "env", doc: "Environment variables of the task.", schema: schemaVariables},
-			func(c *compiler, d *draft, k string, v *node) { d.Env = c.environment(k, v) }},
+			func(c *compiler, d *draft, k string, v *node) { d.Env, d.SecretEnv = c.readEnvironment(k, v) }},
 		{spelling{name: "priority", doc: "Ready tasks with a higher one go first.", schema: schemaPriority},
 			func(c *compiler, d *draft, k string, v *node) { d.hasPriority, d.Priority = true, c.priority(k, v) }},
 		{spelling{name: "timeout", aliases: []string{"timeout_sec"}, doc: "How long one attempt may take.", schema: schemaDuration},
 			func(c *compiler, d *draft, k string, v *node) { d.Timeout, _ = c.duration(k, v, 1) }},
-		{spelling{name: "retry", aliases: []string{"retry_config", "retry_policy"}, doc: "How a failed attempt is tried again; {} for the defaults.", inside: retry, emptyHint: "write retry: {} for the defaults"},
+		{spelling{name: "retry", aliases: []string{"retry_config", "retry_policy"}, doc: "How a failed attempt is tried again; {} for the defaults.", inside: l.retry.level, emptyHint: "write retry: {} for the defaults"},
 			func(c *compiler, d *draft, _ string, v *node) { d.Retry = c.retry(v) }},
 		{spelling{name: "continue_on_error", aliases: []string{"allow_failure", "continue-on-error"}, doc: "The run goes on when the task fails.", schema: schemaBool},
 			func(c *compiler, d *draft, k string, v *node) { d.ContinueOnError, _ = c.boolean(k, v) }},
@@ -81,15 +85,22 @@ func taskKeys(retry *level) []key[*draft] {
 				d.OnCrash = OnCrash(s)
 			}},
 
-		soon("Whether the task runs.", "if", "when"),
-		soon("One instance of the task for each item.", "foreach", "for_each"),
-		soon("Again until a condition holds.", "repeat", "repeat_policy"),
+		{spelling{name: "if", aliases: []string{"when"}, doc: "An expression; the task is skipped when it is false.", schema: schemaCondition},
+			func(c *compiler, d *draft, k string, v *node) { d.condition = v }},
+		{spelling{name: "foreach", aliases: []string{"for_each"}, doc: "One instance of the task for each item.", inside: l.foreach.level, schema: schemaShortForeach},
+			func(c *compiler, d *draft, _ string, v *node) { c.foreach(d, v) }},
+		{spelling{name: "repeat", aliases: []string{"repeat_policy"}, doc: "Again until a condition holds.", inside: l.repeat.level},
+			func(c *compiler, d *draft, _ string, v *node) { c.repeat(d, v) }},
+		{spelling{name: "cache", aliases: []string{"memoize"}, doc: "An earlier result of the same call may stand for this one.", inside: l.cache.level, schema: schemaBool, emptyHint: "write cache: true for the defaults"},
+			func(c *compiler, d *draft, _ string, v *node) { c.cache(d, v) }},
+		{spelling{name: "limits", doc: "Tighter limits than the configuration's.", inside: l.limits.level},
+			func(c *compiler, d *draft, _ string, v *node) { d.Limits = c.limits(v) }},
+		{spelling{name: "budget", doc: "What the task may cost.", inside: l.budget.level},
+			func(c *compiler, d *draft, _ string, v *node) { d.Budget = c.budget(v) }},
+
 		soon("JSON Schema of the result.", "output_schema", "response_format"),
-		soon("Reuses an earlier result.", "cache", "memoize"),
-		soon("Tighter limits than the configuration's.", "limits"),
-		soon("What the task may cost.", "budget"),
 		soon("How long a stream may be silent.", "idle_timeout"),
-		soon("References to secrets.", "secrets"),
+		{spelling{name: "secrets", state: elsewhere, hint: "it belongs to the workflow; a task says ${secrets.NAME}"}, none},
 	}
 }
 

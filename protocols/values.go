@@ -151,29 +151,3 @@ func (c *compiler) choice(key string, v *node, words ...string) (string, bool) {
 	c.problem(v, fmt.Sprintf("%s must be %s, not %s", key, want, got), hint)
 	return "", false
 }
-
-// environment reads variables and their literal values.
-func (c *compiler) environment(key string, v *node) map[string]string {
-	if v.kind != mapKind {
-		c.mismatch(key, v, "a map of variables")
-		return nil
-	}
-	env := make(map[string]string, len(v.members))
-	for _, m := range v.members {
-		switch {
-		case m.key == "" || strings.ContainsAny(m.key, "=\x00"):
-			c.problemAt(m.line, m.col, quoted(m.key)+" can't be the name of a variable", "")
-		case m.value.kind == nullKind:
-			env[m.key] = ""
-		case !m.value.scalar():
-			c.mismatch(key+"."+m.key, m.value, "text")
-		case hasReference(m.value.text):
-			c.problem(m.value, "references in env are not supported yet", "write $${ for the text ${")
-		case strings.ContainsRune(m.value.text, 0):
-			c.problem(m.value, key+"."+m.key+" holds a NUL character", "")
-		default:
-			env[m.key] = unescape(m.value.text)
-		}
-	}
-	return env
-}
