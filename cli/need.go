@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gleitzeit/replay"
@@ -42,6 +43,9 @@ func needsPerson(v *replay.RunView, interrupted bool, children func(id string) (
 	return true, nil
 }
 
+// mostNeeds is how many things that a run needs are told one by one.
+const mostNeeds = 10
+
 // standing says where a live run stands and what it needs, a line for each
 // thing. Commands in it name the store as ours does.
 func (s *session) standing(v *replay.RunView) string {
@@ -49,17 +53,32 @@ func (s *session) standing(v *replay.RunView) string {
 	if v.Status != replay.Waiting {
 		return text
 	}
-	more := 0
+	told := 0
 	for _, t := range v.Tasks {
-		if !slices.Contains(ownWaits, t.WaitsFor) || strings.Contains(v.Reason, fmt.Sprintf("%q", t.ID)) || strings.HasPrefix(v.Reason, t.Reason+":") {
+		command := remedy(v.ID, t)
+		if command == "" || strings.HasSuffix(v.Reason, command) {
 			continue
 		}
-		if more++; more > 10 {
-			return text + "\n  and others"
+		if told++; told > mostNeeds {
+			return text + "\n  and more: gleitzeit" + s.storeFlag() + " workflow status " + v.ID
 		}
-		text += fmt.Sprintf("\n  %q waits too: %s", clean(t.ID), s.withStore(clean(t.Reason)))
+		text += fmt.Sprintf("\n  %s waits for %s", line(t.ID, 60), s.withStore(t.Reason+": "+command))
 	}
 	return text
+}
+
+// remedy is the command that gives a task what it waits for, "" if time does.
+func remedy(run string, t replay.TaskView) string {
+	switch t.WaitsFor {
+	case "signal":
+		name, _ := strconv.QuotedPrefix(strings.TrimPrefix(t.Reason, "the signal "))
+		return fmt.Sprintf("gleitzeit signal %s %s --data JSON", run, name)
+	case "approval":
+		return fmt.Sprintf("gleitzeit approve %s %q", run, t.ID)
+	case "answer":
+		return fmt.Sprintf("gleitzeit resume %s --retry, --fail or --skip %q", run, t.ID)
+	}
+	return ""
 }
 
 // withStore repeats --store in the commands of a reason.
