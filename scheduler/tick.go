@@ -58,9 +58,6 @@ func settle(r *replay.Run, now time.Time) []replay.Event {
 	return append(skips(r), decisions(r, now)...)
 }
 
-// hookOrder is the order in which hooks run.
-var hookOrder = []protocols.Hook{protocols.OnSuccess, protocols.OnFailure, protocols.Finally}
-
 // next begins the hook that comes now, or ends the run. Hooks that don't suit
 // how the run went are skipped.
 func next(r *replay.Run) (events []replay.Event) {
@@ -68,14 +65,14 @@ func next(r *replay.Run) (events []replay.Event) {
 		return []replay.Event{over(r)}
 	}
 	suits := r.EndHook()
-	for _, h := range hookOrder {
-		tasks := r.HookTasks(h)
-		switch {
-		case len(tasks) == 0 || h != protocols.Finally && r.Hook != "":
-		case h == suits || h == protocols.Finally:
-			return append(events, &replay.HooksStarted{Hook: h})
-		default:
+	for _, h := range []protocols.Hook{protocols.OnSuccess, protocols.OnFailure} {
+		if tasks := r.HookTasks(h); len(tasks) > 0 && h != suits {
 			events = append(events, &replay.TaskSkipped{Tasks: tasks, Reason: "the run " + fared(r)})
+		}
+	}
+	for _, h := range []protocols.Hook{suits, protocols.Finally} {
+		if h != "" && len(r.HookTasks(h)) > 0 {
+			return append(events, &replay.HooksStarted{Hook: h})
 		}
 	}
 	return append(events, over(r))
