@@ -23,6 +23,12 @@ func (s *Scheduler) startEvaluation(run uint64, e *replay.EvaluationRequested) {
 	for _, task := range e.Tasks {
 		j := newJob(r, task, lookedAt(r.Task(task), e.What))
 		if e.What == replay.AskUntil {
+			if j.needs == nil {
+				j.needs = map[int]replay.Task{}
+			}
+			if j.needs == nil {
+				j.needs = map[int]replay.Task{}
+			}
 			j.needs[j.def] = r.Tasks[task]
 		}
 		var results []replay.Value
