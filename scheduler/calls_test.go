@@ -19,7 +19,7 @@ var echoSetup = replay.Setup{Providers: []replay.ProviderSlots{{Name: "echo", Pr
 type calls struct {
 	workflow *protocols.Workflow
 	mu       sync.Mutex
-	tasks    map[string]int // by index in the document
+	tasks    map[string]int // by id
 }
 
 func (c *calls) open([]byte) (Providers, error) { return c, nil }
@@ -69,9 +69,5 @@ func (c *calls) note(call providers.Call) {
 	if c.tasks == nil {
 		c.tasks = map[string]int{}
 	}
-	for i, t := range c.workflow.Tasks {
-		if t.ID == call.Task {
-			c.tasks[fmt.Sprint(i)]++
-		}
-	}
+	c.tasks[call.Task]++
 }

@@ -3,9 +3,9 @@ package scheduler
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -26,6 +26,14 @@ var crashWorkflows = map[string]string{
 	"fan-out": fanYAML(20),
 	"retrying": "name: retrying\ntasks:\n- {id: a, method: echo/fail, parameters: {times: 2, message: not yet}, retry: {max_attempts: 3, base_delay: 0.001, jitter: false}}\n" +
 		"- {id: b, method: echo/echo, dependencies: [a], parameters: {done: true}}\n- {id: c, method: echo/fail, parameters: {message: never}, continue_on_error: true}\n",
+	"foreach": "name: foreach\ntasks:\n- {id: list, method: echo/echo, parameters: {items: [" + numbers(50) + "]}}\n" +
+		"- {id: each, method: echo/echo, foreach: {items: '${list.items}', max_parallel: 7}, parameters: {n: '${item}', at: '${item_index}'}}\n" +
+		"- {id: sum, method: echo/echo, parameters: {all: '${each.result}'}}\noutputs: {all: '${sum.all}'}\n",
+	"repeat": "name: repeat\ntasks:\n- {id: again, method: echo/echo, parameters: {n: 3}, repeat: {until: '${again.n > 5}', max_iterations: 4}, continue_on_error: true}\n" +
+		"- {id: once, method: echo/echo, parameters: {n: 3}, repeat: {until: '${once.n == 3}', max_iterations: 4, interval: 0.001}}\n",
+	"flow": "name: flow\ntasks:\n- {id: a, method: echo/echo, parameters: {n: 1}}\n- {id: yes, method: echo/echo, if: '${a.n == 1}'}\n- {id: no, method: echo/echo, if: '${a.n == 2}'}\n" +
+		"- {id: nap, method: wait/timer, parameters: {seconds: 0.002}}\n- {id: last, method: echo/echo, dependencies: [no, nap], if: always()}\n" +
+		"on_success:\n- {id: s, method: echo/echo}\non_failure:\n- {id: f, method: echo/echo}\nfinally:\n- {id: x, method: echo/fail, parameters: {message: a hook breaks}}\n",
 	"failing": "name: failing\nerror_strategy: continue\ntasks:\n- {id: a, method: echo/fail, parameters: {message: never}}\n- {id: b, method: echo/echo, dependencies: [a]}\n- {id: c, method: echo/echo}\n",
 	"batch":   "name: batch\ntype: batch\nprotocol: echo/v1\nbatch: {directory: in, pattern: '*.txt'}\ntemplate: {method: echo/echo, big: '" + string(bytes.Repeat([]byte("x"), 3000)) + "'}\n",
 }
@@ -36,6 +44,15 @@ func chainYAML(n int) string {
 		b += fmt.Sprintf("- {id: t%d, method: echo/echo, parameters: {n: %d, before: '${t%d.n}'}}\n", i, i, i-1)
 	}
 	return b
+}
+
+// numbers lists the first n of them.
+func numbers(n int) string {
+	all := make([]string, n)
+	for i := range all {
+		all[i] = fmt.Sprint(i)
+	}
+	return strings.Join(all, ", ")
 }
 
 func fanYAML(n int) string {
@@ -157,7 +174,7 @@ func after(t *testing.T, what string, c cut, w *protocols.Workflow, before []eve
 			t.Fatalf("%s: record %d has changed", what, i+1)
 		}
 	}
-	done := completed(kept)
+	done := completed(t, log)
 	calls := &calls{}
 	if got := finish(t, log, w, calls); got != want {
 		t.Fatalf("%s: result\n%s\nuncut it is\n%s", what, got, want)
@@ -194,18 +211,20 @@ func allRecords(t testing.TB, log *eventlog.Log) []eventlog.Record {
 	return all
 }
 
-// completed names the tasks that the records say have ended for ever.
-func completed(records []eventlog.Record) map[string]bool {
+// completed names the tasks that have ended for ever, those of the first run.
+func completed(t testing.TB, log *eventlog.Log) map[string]bool {
+	t.Helper()
+	h, err := replay.LoadHistory(log, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
 	done := map[string]bool{}
-	for _, r := range records {
-		if r.Type == "task.completed" || r.Type == "task.failed" {
-			var e struct {
-				Task int `json:"task"`
-			}
-			if err := json.Unmarshal(r.Data, &e); err != nil {
-				panic(err)
-			}
-			done[fmt.Sprint(e.Task)] = true
+	if h == nil {
+		return done
+	}
+	for i := range h.Run().Tasks {
+		if h.Run().Tasks[i].Status.Ended() {
+			done[h.Run().TaskID(i)] = true
 		}
 	}
 	return done
@@ -265,6 +284,9 @@ func result(t testing.TB, log *eventlog.Log, number uint64) string {
 	}
 	out := fmt.Sprintf("%s %s %v %s\n", v.ID, v.Status, v.Error, v.Outputs)
 	for _, task := range v.Tasks {
+		if task.Method == "wait/timer" {
+			task.Result = nil // says when it fired
+		}
 		out += fmt.Sprintf("%s %s %s %v %s\n", task.ID, task.Status, task.Reason, task.Error, task.Result)
 	}
 	return out
