@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
@@ -26,6 +27,7 @@ var table = map[string]func() Event{
 	"task.interrupted":          func() Event { return new(TaskInterrupted) },
 	"task.in_doubt":             func() Event { return new(TaskInDoubt) },
 	"task.answered":             func() Event { return new(TaskAnswered) },
+	"cache.stored":              func() Event { return new(CacheStored) },
 	"task.waiting":              func() Event { return new(TaskWaiting) },
 	"signal.received":           func() Event { return new(SignalReceived) },
 	"approval.decided":          func() Event { return new(ApprovalDecided) },
@@ -61,6 +63,9 @@ func Encode(f Fact, b *eventlog.Batch) error {
 		e.put(b, &r)
 	case *TaskCompleted:
 		e.Result.put(b, &r)
+	case *CacheStored:
+		r.Stream = CacheStream(e.Call)
+		e.Result.put(b, &r)
 	case *TaskIterated:
 		e.Result.put(b, &r)
 	case *TaskExpanded:
@@ -79,6 +84,22 @@ func Encode(f Fact, b *eventlog.Batch) error {
 	r.Data = data
 	b.Add(r)
 	return nil
+}
+
+// CacheStream is the stream of what a call came to; its last record stands.
+func CacheStream(call eventlog.Hash) string { return "cache/" + call.String() }
+
+// Cached returns what a call came to, if that still stands at now.
+func Cached(log *eventlog.Log, call eventlog.Hash, now time.Time) (Value, bool, error) {
+	rec, found, err := log.Head(CacheStream(call))
+	if err != nil || !found || rec.Type != (*CacheStored)(nil).Type() {
+		return Value{}, false, err
+	}
+	var e CacheStored
+	if err := json.Unmarshal(rec.Data, &e); err != nil {
+		return Value{}, false, fmt.Errorf("record %d (%s): %w", rec.Seq, rec.Type, err)
+	}
+	return e.Result, now.Before(e.Until), nil
 }
 
 // marshal writes v as JSON without escaping what HTML would mind.

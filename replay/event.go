@@ -97,6 +97,16 @@ type TaskCompleted struct {
 	Attempt  int                `json:"attempt"`
 	Result   Value              `json:"result"`
 	Duration protocols.Duration `json:"duration"`
+	Cached   bool               `json:"cached,omitempty"` // the result is an earlier one of the same call
+}
+
+// CacheStored: a result may stand for later calls that are the same. It lies in
+// a stream of its own, named by the call's hash.
+type CacheStored struct {
+	Call   eventlog.Hash `json:"call"`
+	Result Value         `json:"result"`
+	Until  time.Time     `json:"until"`
+	Run    string        `json:"run"` // whose result it was
 }
 
 // TaskRetrying: an attempt failed and another will be made at At.
@@ -361,6 +371,7 @@ func (*TaskCancelled) Type() string       { return "task.cancelled" }
 func (*TaskInterrupted) Type() string     { return "task.interrupted" }
 func (*TaskInDoubt) Type() string         { return "task.in_doubt" }
 func (*TaskAnswered) Type() string        { return "task.answered" }
+func (*CacheStored) Type() string         { return "cache.stored" }
 func (*TaskWaiting) Type() string         { return "task.waiting" }
 func (*SignalReceived) Type() string      { return "signal.received" }
 func (*ApprovalDecided) Type() string     { return "approval.decided" }

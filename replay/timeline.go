@@ -72,6 +72,9 @@ func (n *Narrator) Describe(f Fact) Entry {
 	case *TaskCompleted:
 		of(v.Task, v.Attempt)
 		e.Text = fmt.Sprintf("completed in %s", short(v.Duration))
+		if v.Cached {
+			e.Text = "completed with an earlier result of the same call"
+		}
 	case *TaskRetrying:
 		of(v.Task, v.Attempt)
 		e.Text = fmt.Sprintf("attempt %d failed: %s; again in %s", v.Attempt, explain(v.Error), short(v.Delay))

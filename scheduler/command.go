@@ -59,7 +59,9 @@ type Finish struct {
 	Attempt     int
 	Result      replay.Value
 	Error       *protocols.Error
-	Interrupted bool // we stopped it because we had to leave
+	Interrupted bool          // we stopped it because we had to leave
+	Cached      bool          // the result is an earlier one
+	Call        eventlog.Hash // under which the result is to be kept, zero: it isn't
 	Duration    protocols.Duration
 	Jitter      float64 // in [0,1), drawn by the worker
 }

@@ -168,7 +168,12 @@ func decideFinish(s *replay.State, now time.Time, c Finish) []replay.Fact {
 	if _, again := events[0].(*replay.TaskIterated); again {
 		events = append(events, &replay.EvaluationRequested{What: replay.AskUntil, Tasks: []int{c.Task}})
 	}
-	return facts(c.Run, now, events...)
+	out := facts(c.Run, now, events...)
+	if def := r.Task(c.Task); def.Cache != nil && !c.Call.IsZero() && c.Error == nil && !c.Interrupted {
+		out = append(out, replay.Fact{At: now, Event: &replay.CacheStored{Call: c.Call, Result: c.Result,
+			Until: now.Add(time.Duration(def.Cache.TTL)), Run: r.ID()}})
+	}
+	return out
 }
 
 // current tells whether the attempt is the one that runs now.
@@ -181,7 +186,7 @@ func outcome(r *replay.Run, t *replay.Task, now time.Time, c Finish) replay.Even
 	case c.Error == nil && !c.Interrupted && r.Task(c.Task).Repeat != nil:
 		return &replay.TaskIterated{Task: c.Task, Attempt: c.Attempt, Iteration: t.Iteration + 1, Result: c.Result, Duration: c.Duration}
 	case c.Error == nil && !c.Interrupted:
-		return &replay.TaskCompleted{Task: c.Task, Attempt: c.Attempt, Result: c.Result, Duration: c.Duration}
+		return &replay.TaskCompleted{Task: c.Task, Attempt: c.Attempt, Result: c.Result, Duration: c.Duration, Cached: c.Cached}
 	case r.Cancel != "" && r.Stopping():
 		return &replay.TaskCancelled{Task: c.Task, Attempt: c.Attempt, Error: c.Error, Duration: c.Duration}
 	case c.Interrupted:

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
 	"gleitzeit/providers"
 	"gleitzeit/replay"
@@ -45,6 +46,8 @@ type job struct {
 	name    string // its id
 	attempt int
 	group   int
+	cached  bool                // the result is an earlier one
+	call    eventlog.Hash       // under which a new result is kept, if it is
 	item    *itemPlace          // of an instance of a foreach
 	needs   map[int]replay.Task // the tasks that parameters refer to
 }
@@ -103,10 +106,10 @@ func (s *Scheduler) stopWorkers(run uint64, why error) {
 func (s *Scheduler) work(ctx context.Context, j job) {
 	began := time.Now()
 	var once sync.Once
-	report := func(result json.RawMessage, err error) {
+	report := func(came cameTo, err error) {
 		once.Do(func() {
 			defer s.working.Done()
-			s.report(ctx, j, time.Since(began), result, err)
+			s.report(ctx, j, time.Since(began), came, err)
 		})
 	}
 	if d := time.Duration(j.plan.Task(j.def).Timeout); d > 0 {
@@ -116,19 +119,26 @@ func (s *Scheduler) work(ctx context.Context, j job) {
 	}
 	if begin := s.unprovided(j); begin != nil {
 		if err := begin(ctx, j); err != nil {
-			report(nil, err)
+			report(cameTo{}, err)
 			return
 		}
 		once.Do(s.working.Done)
 		return
 	}
 	watched := context.AfterFunc(ctx, func() { s.giveUp(ctx, report) })
-	result, err := json.RawMessage(nil), errVanished
+	came, err := cameTo{}, errVanished
 	defer func() {
 		watched()
-		report(result, err)
+		report(came, err)
 	}()
-	result, err = s.call(ctx, j)
+	came, err = s.call(ctx, j)
+}
+
+// cameTo is what a call came to.
+type cameTo struct {
+	result json.RawMessage
+	cached bool          // it is an earlier one
+	call   eventlog.Hash // under which it is to be kept; zero: it isn't
 }
 
 // unprovided returns what begins a task that needs no provider: it finds out
@@ -148,12 +158,12 @@ func (s *Scheduler) left(j job) { delete(s.workers, attempt{j.run, j.task}) }
 
 // giveUp reports an attempt whose provider doesn't obey. Its goroutine is left
 // behind: nobody can end it.
-func (s *Scheduler) giveUp(ctx context.Context, report func(json.RawMessage, error)) {
-	time.AfterFunc(s.opts.Grace, func() { report(nil, context.Cause(ctx)) })
+func (s *Scheduler) giveUp(ctx context.Context, report func(cameTo, error)) {
+	time.AfterFunc(s.opts.Grace, func() { report(cameTo{}, context.Cause(ctx)) })
 }
 
 // call fills in the parameters and calls the provider.
-func (s *Scheduler) call(ctx context.Context, j job) (result json.RawMessage, err error) {
+func (s *Scheduler) call(ctx context.Context, j job) (came cameTo, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = protocols.Errorf(protocols.InternalError, "the provider panicked: %v", p).With(
@@ -162,23 +172,29 @@ func (s *Scheduler) call(ctx context.Context, j job) (result json.RawMessage, er
 	}()
 	c, err := s.context(j.context)
 	if err != nil {
-		return nil, err
+		return came, err
 	}
 	task := j.plan.Task(j.def)
 	filled, err := s.parameters(j, c)
 	if err != nil {
-		return nil, err
+		return came, err
+	}
+	if task.Cache != nil {
+		if came, err = s.cached(j, c, filled); err != nil || came.cached {
+			return came, err
+		}
 	}
 	set, err := s.sets.get(j.plan.SetupHash, j.plan.Setup.Config)
 	if err != nil {
-		return nil, err
+		return came, err
 	}
 	defer s.sets.put(set)
 	name := j.plan.Provider(j.def).Name
 	if task.Provider != "" {
 		name = task.Provider // an alias means something to the provider
 	}
-	return set.providers.Call(ctx, name, s.providerCall(j, c, filled), host{s, j})
+	came.result, err = set.providers.Call(ctx, name, s.providerCall(j, c, filled), host{s, j})
+	return came, err
 }
 
 // context reads what the run got from outside.
@@ -258,11 +274,13 @@ func (s *Scheduler) providerCall(j job, c replay.Context, filled *protocols.Subs
 
 // report sends the outcome home. It returns when the loop has taken it, or
 // when there is no loop any more: then the attempt is in doubt.
-func (s *Scheduler) report(ctx context.Context, j job, took time.Duration, result json.RawMessage, err error) {
-	f := Finish{Run: j.run, Task: j.task, Attempt: j.attempt, Duration: protocols.Duration(took), Jitter: rand.Float64()}
+func (s *Scheduler) report(ctx context.Context, j job, took time.Duration, came cameTo, err error) {
+	f := Finish{Run: j.run, Task: j.task, Attempt: j.attempt, Duration: protocols.Duration(took), Jitter: rand.Float64(),
+		Cached: came.cached, Call: came.call}
 	switch {
 	case err == nil:
-		if result, f.Error = fitting(result); f.Error == nil {
+		var result json.RawMessage
+		if result, f.Error = fitting(came.result); f.Error == nil {
 			f.Result = replay.NewValue(result)
 		}
 	case errors.Is(context.Cause(ctx), errInterrupted):
