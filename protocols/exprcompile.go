@@ -45,13 +45,13 @@ type handle struct{ *evaluation }
 var libraryFunctions = []string{
 	"all", "none", "any", "one", "filter", "map", "find", "findIndex", "findLast", "findLastIndex", "count",
 	"groupBy", "sortBy", "reduce", "sum", "mean", "median", "min", "max",
-	"len", "type", "int", "float", "abs", "ceil", "floor", "round",
+	"len", "int", "float", "abs", "ceil", "floor", "round",
 	"trim", "trimPrefix", "trimSuffix", "upper", "lower", "split", "indexOf", "lastIndexOf", "hasPrefix", "hasSuffix",
-	"first", "last", "get", "take", "reverse", "concat", "flatten", "uniq", "sort",
+	"first", "last", "get", "take", "reverse", "concat", "flatten", "sort",
 }
 
 // constantTime are the functions whose cost doesn't grow with what they are given.
-var constantTime = wordSet("len", "type", "int", "float", "abs", "ceil", "floor", "round", "first", "last", "get")
+var constantTime = wordSet("len", "int", "float", "abs", "ceil", "floor", "round", "first", "last", "get")
 
 // conditions are the functions that ask each item a question.
 var conditions = wordSet("all", "none", "any", "one", "filter", "find", "findIndex", "findLast", "findLastIndex", "count")
@@ -257,7 +257,7 @@ var (
 	unexpected   = regexp.MustCompile(`unexpected token \w+\("(.*?)"\)`)
 	goType       = strings.NewReplacer("unexpected token EOF", "it ends too early", "unexpected end of expression", "it ends too early", "map[string]interface {}", "map", "[]interface {}", "list", "interface {}", "any value",
 		"float64", "number", "bool", "boolean", "[]int", "list", "[]string", "list", "[]float64", "list", "protocols.handle", "run",
-		"conf.Kind", "kind", "compilation failed: ", "", "<nil>", "null", "nil", "null", "array", "list", "builtin ", "")
+		"conf.Kind", "kind", "compilation failed: ", "", "<nil>", "null", "nil", "null", "array", "list", "builtin ", "", "memory budget exceeded", "the expression needs too much memory")
 )
 
 // readable returns what the library says in the words of the language.

@@ -176,7 +176,11 @@ func (r *expressionReader) word(word string) *referenceError {
 
 func (r *expressionReader) function(name string) *referenceError {
 	if !isFunction(name) {
-		return &referenceError{"there is no function " + quoted(name), Suggest(name, functionNames())}
+		hint := Suggest(name, functionNames())
+		if slices.Contains([]string{"now", "date", "duration", "timezone"}, name) {
+			hint = "an expression knows no clock"
+		}
+		return &referenceError{"there is no function " + quoted(name), hint}
 	}
 	r.e.status = r.e.status || slices.Contains(statusFunctions, name)
 	r.take(len(name), false)

@@ -23,8 +23,9 @@ const maxCost = 10_000_000
 type evaluation struct {
 	*filler
 	e      *expression
-	values []any // of the placeholders, once known
-	known  []bool
+	values []any  // of the placeholders, once known
+	known  []bool // a value is known, or it is known that there is none
+	lost   []bool // there is none
 	cost   int
 }
 
@@ -38,7 +39,7 @@ func (f *filler) evaluate(e *expression) (any, *Error) {
 	if wrong := e.compile(f.inputs); wrong != nil {
 		return nil, f.refuse(e.text, nil, "%s", wrong.text)
 	}
-	run := &evaluation{filler: f, e: e, values: make([]any, len(e.refs)), known: make([]bool, len(e.refs))}
+	run := &evaluation{filler: f, e: e, values: make([]any, len(e.refs)), known: make([]bool, len(e.refs)), lost: make([]bool, len(e.refs))}
 	v, err := vm.Run(e.program, map[string]any{handleName: handle{run}})
 	if own := ownError(err); own != nil {
 		return nil, own
@@ -64,7 +65,7 @@ func (f *filler) evaluated(e *expression) (json.RawMessage, *Error) {
 
 // reference returns the value of a path, which must be there.
 func (v *evaluation) reference(i int, t reflect.Type) (any, error) {
-	if v.known[i] {
+	if v.known[i] && !v.lost[i] {
 		return v.values[i], nil
 	}
 	raw, err := v.value(v.e.refs[i])
@@ -89,6 +90,7 @@ func (v *evaluation) optional(i int) (any, error) {
 	}
 	raw, lost := v.find(v.e.refs[i])
 	if lost != nil {
+		v.known[i], v.lost[i] = true, true
 		return nil, nil
 	}
 	value, err := v.decode(raw)
@@ -99,7 +101,7 @@ func (v *evaluation) optional(i int) (any, error) {
 }
 
 func (v *evaluation) decode(raw json.RawMessage) (any, error) {
-	if err := v.spend(len(raw) / 16); err != nil {
+	if err := v.spend(len(raw) / 4); err != nil {
 		return nil, err
 	}
 	return decodeValue(raw)
@@ -383,10 +385,10 @@ func (v *evaluation) at(i int, key any) (any, error) {
 	}
 	ref.path = append(ref.path[:len(ref.path):len(ref.path)], stepOf(text))
 	raw, lost := v.find(&ref)
+	if err := v.spend(len(v.scope.Tasks[ref.task].Result) / 16); ref.root == taskRoot && err != nil {
+		return nil, err
+	}
 	if lost != nil {
-		if err := v.spend(1000); err != nil {
-			return nil, err
-		}
 		return nil, absent{fmt.Sprintf("%s: %s", ref.text+ref.path[len(ref.path)-1].String(), lost.text)}
 	}
 	return v.decode(raw)
@@ -491,6 +493,28 @@ var ownFunctions = []ownFunction{
 		}
 		return out, err
 	}, takes("values", 1, 1, listType, mapType)},
+	{"type", func(_ handle, args []any) (any, error) {
+		k, _ := kindOfType(reflect.TypeOf(args[0]))
+		return [...]string{"null", "boolean", "number", "string", "array", "object"}[k], nil
+	}, takes("type", 1, 1, stringType)},
+	{"uniq", func(_ handle, args []any) (any, error) {
+		r := reflect.ValueOf(args[0])
+		if !r.IsValid() || r.Kind() != reflect.Slice {
+			return nil, fmt.Errorf("uniq takes a list, not %s", showValue(args[0]))
+		}
+		out, seen := []any{}, map[string]bool{}
+		for i := range r.Len() {
+			b, err := appendValue(nil, r.Index(i).Interface())
+			if err != nil {
+				return nil, err
+			}
+			if !seen[string(b)] {
+				seen[string(b)] = true
+				out = append(out, r.Index(i).Interface())
+			}
+		}
+		return out, nil
+	}, takes("uniq", 1, 1, listType, listType)},
 	{"join", joinTexts, takes("join", 1, 2, stringType, listType, stringType)},
 	{"replace", func(h handle, args []any) (any, error) {
 		t, err := texts("replace", args)

@@ -174,6 +174,8 @@ func unknownRoot(text string, n *names) *referenceError {
 		word = strings.TrimSpace(word[:i])
 	}
 	switch {
+	case word == "" && strings.TrimSpace(text) != "":
+		return nil
 	case word == "":
 		return &referenceError{"${" + shorten(text) + "} names nothing", "write $${ for the text ${"}
 	case isExpression(word):
