@@ -48,6 +48,9 @@ func (s *session) submission(name string, w wishes) (*server.SubmitParams, *conf
 	}
 	files, problems := f.capture(workflow.Files)
 	problems = append(problems, unroutable(f, c.providers(), workflow)...)
+	kids := &children{s: s, registry: registry, config: c, all: map[string]server.ChildParams{}}
+	names := kids.of(f, workflow)
+	problems = append(problems, kids.problems...)
 	inputs, err := s.inputs(workflow, w)
 	if err := s.tell(problems); err != nil {
 		return nil, nil, err
@@ -57,7 +60,7 @@ func (s *session) submission(name string, w wishes) (*server.SubmitParams, *conf
 	}
 	p := &server.SubmitParams{
 		Setup: c.setup(), Inputs: inputs, Env: s.env.values(workflow.EnvRefs), Files: files,
-		Dir: f.dir, Cwd: f.cwd, Roots: c.Roots, Source: name,
+		Children: kids.all, Names: names, Dir: f.dir, Cwd: f.cwd, Roots: c.Roots, Source: name,
 	}
 	if err := json.Unmarshal([]byte(strconv.Quote(w.priority)), &p.Priority); err != nil {
 		return nil, nil, usage(err)

@@ -72,16 +72,19 @@ type Context struct {
 	Dir    string                     `json:"dir,omitempty"`   // the workflow's folder
 	Cwd    string                     `json:"cwd,omitempty"`   // where the command was called
 	Roots  []string                   `json:"roots,omitempty"` // further folders that may be read
-	// Children are the workflows that tasks of workflow/v1 run, by the name
-	// that the document has for each, "FILE" or "FILE > FILE OF A CHILD".
-	Children map[string]Child `json:"children,omitempty"`
+	// Children are the workflows that tasks of workflow/v1 may run, also those
+	// of children, by where they were found; Names says which of them the
+	// document means by the names that it has for them.
+	Children map[string]Child  `json:"children,omitempty"`
+	Names    map[string]string `json:"names,omitempty"`
 }
 
-// Child is a workflow that a task of the run may run.
+// Child is a workflow that a task may run.
 type Child struct {
 	Document eventlog.Hash            `json:"document"` // protocols.Workflow
 	Files    map[string]eventlog.Hash `json:"files,omitempty"`
 	Dir      string                   `json:"dir,omitempty"`
+	Names    map[string]string        `json:"names,omitempty"` // of its own children
 }
 
 // TaskStarted: an attempt has a slot and its worker is about to run.

@@ -3,7 +3,6 @@ package scheduler
 import (
 	"context"
 	"encoding/json"
-	"strings"
 	"time"
 
 	"gleitzeit/protocols"
@@ -53,7 +52,7 @@ func (s *Scheduler) spawn(ctx context.Context, j job) error {
 
 // child makes the submission of a child run.
 func (s *Scheduler) child(j job, c replay.Context, p childParams) (*Submit, error) {
-	known, ok := c.Children[p.File]
+	known, ok := c.Children[c.Names[p.File]]
 	if !ok {
 		return nil, protocols.Errorf(protocols.TaskParameterError, "the workflow %q was not there when the run was submitted", p.File)
 	}
@@ -74,7 +73,7 @@ func (s *Scheduler) child(j job, c replay.Context, p childParams) (*Submit, erro
 		return nil, err
 	}
 	context, err := json.Marshal(replay.Context{Inputs: inputs, Env: c.Env, Files: known.Files, Dir: known.Dir, Cwd: c.Cwd,
-		Roots: c.Roots, Children: below(c.Children, p.File)})
+		Roots: c.Roots, Children: c.Children, Names: known.Names})
 	if err != nil {
 		return nil, err
 	}
@@ -84,20 +83,6 @@ func (s *Scheduler) child(j job, c replay.Context, p childParams) (*Submit, erro
 		child.Files = append(child.Files, h)
 	}
 	return child, nil
-}
-
-// below are the workflows that a child may run in turn.
-func below(all map[string]replay.Child, file string) map[string]replay.Child {
-	var own map[string]replay.Child
-	for name, c := range all {
-		if rest, ok := strings.CutPrefix(name, file+" > "); ok {
-			if own == nil {
-				own = map[string]replay.Child{}
-			}
-			own[rest] = c
-		}
-	}
-	return own
 }
 
 // decideSpawn lets a started task give its slot back and wait for a new run.

@@ -25,11 +25,23 @@ type Submission struct {
 	Roots    []string
 	Source   string // the workflow's file, for people
 	Priority protocols.Priority
+	// Children are the workflows that tasks of it, or of its children, run, by
+	// where they were found; Names are the names that it has for them.
+	Children map[string]Child
+	Names    map[string]string
 	// ID is the run's id, "" for one of ours. No two runs of a store have the same.
 	ID string
 	// Key makes submitting safe to repeat: the same key gives the same run,
 	// also after the run has ended.
 	Key string
+}
+
+// Child is a workflow that tasks may run, with what it needs from outside.
+type Child struct {
+	Workflow *protocols.Workflow
+	Files    map[string][]byte
+	Dir      string
+	Names    map[string]string
 }
 
 // Submit accepts a run and returns its id once that is durable.
@@ -89,15 +101,15 @@ func (s *Scheduler) submit(sub Submission) (*Submit, error) {
 	}
 	cmd := &Submit{Plan: plan, Values: [][]byte{document, setup}, Source: sub.Source,
 		Priority: sub.Priority, Key: sub.Key, ID: sub.ID}
-	c := replay.Context{Inputs: sub.Inputs, Env: sub.Env, Dir: sub.Dir, Cwd: sub.Cwd, Roots: sub.Roots}
-	for _, name := range slices.Sorted(maps.Keys(sub.Files)) {
-		if c.Files == nil {
-			c.Files = map[string]eventlog.Hash{}
+	c := replay.Context{Inputs: sub.Inputs, Env: sub.Env, Dir: sub.Dir, Cwd: sub.Cwd, Roots: sub.Roots, Names: sub.Names}
+	c.Files = cmd.keep(sub.Files)
+	for _, place := range slices.Sorted(maps.Keys(sub.Children)) {
+		if c.Children == nil {
+			c.Children = map[string]replay.Child{}
 		}
-		h := eventlog.Sum(sub.Files[name])
-		c.Files[name] = h
-		cmd.Files = append(cmd.Files, h)
-		cmd.Values = append(cmd.Values, sub.Files[name])
+		child := sub.Children[place]
+		document := map[string][]byte{place: child.Workflow.Encode()}
+		c.Children[place] = replay.Child{Document: cmd.keep(document)[place], Files: cmd.keep(child.Files), Dir: child.Dir, Names: child.Names}
 	}
 	raw, err := json.Marshal(c)
 	if err != nil {
@@ -107,6 +119,23 @@ func (s *Scheduler) submit(sub Submission) (*Submit, error) {
 		cmd.Context = replay.NewValue(raw)
 	}
 	return cmd, nil
+}
+
+// keep notes values that go into the log with the submission, and returns their
+// names there.
+func (c *Submit) keep(values map[string][]byte) (hashes map[string]eventlog.Hash) {
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if hashes == nil {
+			hashes = map[string]eventlog.Hash{}
+		}
+		h := eventlog.Sum(values[name])
+		hashes[name] = h
+		if !slices.Contains(c.Files, h) {
+			c.Files = append(c.Files, h)
+			c.Values = append(c.Values, values[name])
+		}
+	}
+	return hashes
 }
 
 // Resume takes a run on; see the command Resume.

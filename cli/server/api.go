@@ -48,6 +48,8 @@ type SubmitParams struct {
 	Dir      string                     `json:"dir,omitempty"`
 	Cwd      string                     `json:"cwd,omitempty"`
 	Roots    []string                   `json:"roots,omitempty"`
+	Children map[string]ChildParams     `json:"children,omitempty"` // workflows that tasks run, by where they were found
+	Names    map[string]string          `json:"names,omitempty"`    // which of them the document means by its names
 	Source   string                     `json:"source,omitempty"`
 	Priority protocols.Priority         `json:"priority,omitempty"`
 	// ID is the run's id, "" for one of the store's.
@@ -55,6 +57,14 @@ type SubmitParams struct {
 	// Key makes a repeated submission give the same run. The client draws one
 	// if it is empty.
 	Key string `json:"key,omitempty"`
+}
+
+// ChildParams are a workflow that tasks run, with what it needs from outside.
+type ChildParams struct {
+	Document json.RawMessage   `json:"document"`
+	Files    map[string][]byte `json:"files,omitempty"`
+	Dir      string            `json:"dir,omitempty"`
+	Names    map[string]string `json:"names,omitempty"`
 }
 
 // RunParams name a run. Everywhere, ID may be the full id, the run's number,

@@ -20,13 +20,30 @@ func (s *Server) submit(ctx context.Context, c *Call, p SubmitParams) (r RunResu
 	if err != nil {
 		return r, protocols.Errorf(protocols.WorkflowValidationFailed, "the document: %v", err)
 	}
+	children, err := p.children()
+	if err != nil {
+		return r, err
+	}
 	running, err := s.wish(c.Peer)
 	if err != nil {
 		return r, err
 	}
 	r.ID, err = running.Submit(ctx, scheduler.Submission{Workflow: w, Setup: p.Setup, Inputs: p.Inputs, Env: p.Env, Files: p.Files,
-		Dir: p.Dir, Cwd: p.Cwd, Roots: p.Roots, Source: p.Source, Priority: p.Priority, ID: p.ID, Key: p.Key})
+		Dir: p.Dir, Cwd: p.Cwd, Roots: p.Roots, Children: children, Names: p.Names, Source: p.Source, Priority: p.Priority, ID: p.ID, Key: p.Key})
 	return r, err
+}
+
+// children reads the documents of the workflows that tasks run.
+func (p *SubmitParams) children() (map[string]scheduler.Child, error) {
+	all := make(map[string]scheduler.Child, len(p.Children))
+	for place, c := range p.Children {
+		w, err := protocols.Decode(c.Document)
+		if err != nil {
+			return nil, protocols.Errorf(protocols.WorkflowValidationFailed, "%s: the document: %v", place, err)
+		}
+		all[place] = scheduler.Child{Workflow: w, Files: c.Files, Dir: c.Dir, Names: c.Names}
+	}
+	return all, nil
 }
 
 func (s *Server) resume(ctx context.Context, c *Call, p ResumeParams) (r RunResult, err error) {
