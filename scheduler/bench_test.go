@@ -212,6 +212,26 @@ func BenchmarkBigRun(b *testing.B) {
 	b.ReportMetric(one.Seconds()/many.Seconds(), "ratio")
 }
 
+// BenchmarkForeach: a foreach over 10,000 items, and 10,000 separate tasks.
+func BenchmarkForeach(b *testing.B) {
+	const n = 10_000
+	each := compile(b, "name: each\ntasks:\n- {id: a, method: echo/echo, foreach: ["+numbers(n)+"], parameters: {n: '${item}'}}\n")
+	var plain strings.Builder
+	plain.WriteString("name: plain\ntasks:\n- {id: one, method: echo/echo, parameters: {n: 1}}\n")
+	for i := range n {
+		fmt.Fprintf(&plain, "- {id: t%d, method: echo/echo, parameters: {n: '${one.n}'}}\n", i)
+	}
+	tasks := compile(b, plain.String())
+	var ours, theirs time.Duration
+	for b.Loop() {
+		ours += timeRuns(b, each, 1)
+		theirs += timeRuns(b, tasks, 1)
+	}
+	b.ReportMetric(ours.Seconds()/float64(b.N), "s/foreach")
+	b.ReportMetric(theirs.Seconds()/float64(b.N), "s/tasks")
+	b.ReportMetric(ours.Seconds()/theirs.Seconds(), "ratio")
+}
+
 func timeRuns(b *testing.B, w *protocols.Workflow, n int) time.Duration {
 	log, s := newBench(b, b.TempDir(), Options{Policy: Policy{Slots: 1 << 20}})
 	defer log.Close()
