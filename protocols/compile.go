@@ -211,16 +211,7 @@ func (c *compiler) dependencies(d *draft) {
 // references and expressions imply, each once.
 func (c *compiler) edges(i int, d *draft) {
 	d.References = sortedSet(d.References)
-	all := slices.Clone(d.References)
-	if d.If != nil {
-		all = append(all, d.If.References...)
-	}
-	if d.Foreach != nil {
-		all = append(all, d.Foreach.References...)
-	}
-	if d.Repeat != nil {
-		all = append(all, d.Repeat.Until.References...)
-	}
+	all := slices.Concat(d.indexes()[1:]...)
 	d.Dependencies = sortedSet(append(d.Dependencies, c.waited(d.Hook, all)...))
 }
 

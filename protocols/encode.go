@@ -61,10 +61,33 @@ func (w *Workflow) checkTask(t *Task) error {
 		return fmt.Errorf("parameters are not an object")
 	}
 	outside := func(i int) bool { return i < 0 || i >= len(w.Tasks) }
-	if slices.ContainsFunc(t.Dependencies, outside) || slices.ContainsFunc(t.References, outside) {
-		return fmt.Errorf("it depends on a task that isn't there")
+	for _, of := range t.indexes() {
+		if slices.ContainsFunc(of, outside) {
+			return fmt.Errorf("it depends on a task that isn't there")
+		}
+	}
+	if f := t.Foreach; f != nil && (!json.Valid(f.Items) || f.As == "") {
+		return fmt.Errorf("its foreach has no items or no name for one")
+	}
+	if !slices.Contains(hookOrder, t.Hook) {
+		return fmt.Errorf("there is no hook %s", quoted(string(t.Hook)))
 	}
 	return nil
+}
+
+// indexes returns every list of tasks' indexes that t has.
+func (t *Task) indexes() [][]int {
+	all := [][]int{t.Dependencies, t.References}
+	if t.If != nil {
+		all = append(all, t.If.References)
+	}
+	if t.Foreach != nil {
+		all = append(all, t.Foreach.References)
+	}
+	if t.Repeat != nil {
+		all = append(all, t.Repeat.Until.References)
+	}
+	return all
 }
 
 // marshal writes JSON that leaves <, > and & as they are.

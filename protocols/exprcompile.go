@@ -25,11 +25,11 @@ import (
 
 // Names that no expression can say: the reader refuses them.
 const (
-	handleName = "__run"  // the evaluation
-	costName   = "__cost" // counts a value's size
-	boolName   = "__bool" // true or false
-	getName    = "__get"  // a member of a value
-	tryName    = "__try"  // a member of a value, null if there is none
+	handleName = "__run"    // the evaluation
+	costName   = "__cost"   // counts a value's size
+	boolName   = "__bool"   // true or false
+	getName    = "__get"    // a member of a value
+	tryName    = "__try"    // a member of a value, null if there is none
 	atName     = "__at"     // a member of what a path leads to
 	tryAtName  = "__try_at" // the same, null if there is none
 	sliceName  = "__slice"
@@ -254,6 +254,7 @@ func typeOfReference(ref *reference, inputs map[string]*Input) reflect.Type {
 
 var (
 	internalName = regexp.MustCompile(`\b__(?:try_)?([0-9]+)\b`)
+	wholeNumber  = regexp.MustCompile(`(\b(?:types?|and|as|use|got) )int\b`)
 	unexpected   = regexp.MustCompile(`unexpected token \w+\("(.*?)"\)`)
 	goType       = strings.NewReplacer("unexpected token EOF", "it ends too early", "unexpected end of expression", "it ends too early", "map[string]interface {}", "map", "[]interface {}", "list", "interface {}", "any value",
 		"float64", "number", "bool", "boolean", "[]int", "list", "[]string", "list", "[]float64", "list", "protocols.handle", "run",
@@ -266,6 +267,7 @@ func (e *expression) readable(text string) string {
 	if i := strings.LastIndex(text, " ("); i > 0 && strings.HasSuffix(text, ")") && strings.Contains(text[i:], ":") {
 		text = text[:i] // the place in what the library saw
 	}
+	text = wholeNumber.ReplaceAllString(text, "${1}integer")
 	text = goType.Replace(unexpected.ReplaceAllString(text, "unexpected $1"))
 	text = internalName.ReplaceAllStringFunc(text, func(name string) string {
 		var i int

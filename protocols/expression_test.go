@@ -109,10 +109,10 @@ func TestExpressions(t *testing.T) {
 		// Other roots.
 		{"${run.attempt + 1}", "3"}, {"${run.id + workflow.name}", `"run-1test"`}, {"${env.HERE + '!'}", `"home!"`}, {"${map([1, 1.5, '', true, null, [], {}], type(#))}", `["number","number","string","boolean","null","array","object"]`},
 		// Wrong before the run.
-		{"${inputs.n + 'x'}", "!! ${inputs.n + 'x'}: invalid operation: + (mismatched types int and string) (make a text of a value with string(…))"},
-		{"${inputs.s > 1}", "!! ${inputs.s > 1}: invalid operation: > (mismatched types string and int)"},
+		{"${inputs.n + 'x'}", "!! ${inputs.n + 'x'}: invalid operation: + (mismatched types integer and string) (make a text of a value with string(…))"},
+		{"${inputs.s > 1}", "!! ${inputs.s > 1}: invalid operation: > (mismatched types string and integer)"},
 		{"${inputs.n ? 1 : 2}", "!! ${inputs.n ? 1 : 2}: a condition must be true or false, not a number"},
-		{"${len(inputs.n)}", "!! ${len(inputs.n)}: invalid argument for len (type int)"},
+		{"${len(inputs.n)}", "!! ${len(inputs.n)}: invalid argument for len (type integer)"},
 		{"${inputs.nn + 1}", "!! ${inputs.nn}: no input is called nn (did you mean n?)"},
 		{"${inputs.s[0] + 1}", "!! ${inputs.s[0]}: the input s is a string and has nothing inside"},
 		{"${x + 1}", `!! ${x + 1}: no task or root is called x (quote it for text: "x")`},

@@ -2,6 +2,7 @@ package protocols
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -17,8 +18,11 @@ type GraphNode struct {
 	ID     string `json:"id"`
 	Name   string `json:"name"`
 	Method string `json:"method"`
-	// Level is the length of the longest chain of tasks before it.
+	// Level is the length of the longest chain of tasks before it; those of
+	// hooks come after all others.
 	Level int `json:"level"`
+	// Hook is set on tasks that run at the end of the run.
+	Hook Hook `json:"hook,omitempty"`
 }
 
 // GraphEdge says that To waits for From; both are indexes of nodes.
@@ -33,7 +37,7 @@ type GraphEdge struct {
 func (w *Workflow) Graph() Graph {
 	g := Graph{Name: w.Name, Nodes: make([]GraphNode, len(w.Tasks)), Edges: []GraphEdge{}}
 	for i, t := range w.Tasks {
-		g.Nodes[i] = GraphNode{ID: t.ID, Name: t.Name, Method: t.Method}
+		g.Nodes[i] = GraphNode{ID: t.ID, Name: t.Name, Method: t.Method, Hook: t.Hook}
 		uses := map[int]bool{}
 		for _, d := range t.References {
 			uses[d] = true
@@ -41,13 +45,44 @@ func (w *Workflow) Graph() Graph {
 		for _, d := range t.Dependencies {
 			g.Edges = append(g.Edges, GraphEdge{From: d, To: i, Data: uses[d]})
 		}
+		for _, d := range t.References { // what a hook looks at has always ended
+			if !slices.Contains(t.Dependencies, d) {
+				g.Edges = append(g.Edges, GraphEdge{From: d, To: i, Data: true})
+			}
+		}
 	}
 	for _, i := range w.order() {
 		for _, d := range w.Tasks[i].Dependencies {
 			g.Nodes[i].Level = max(g.Nodes[i].Level, g.Nodes[d].Level+1)
 		}
 	}
+	g.lowerHooks()
 	return g
+}
+
+// lowerHooks puts the tasks of hooks below those that have ended before them.
+func (g Graph) lowerHooks() {
+	below := func(is func(Hook) bool, least int) {
+		for i := range g.Nodes {
+			if is(g.Nodes[i].Hook) {
+				g.Nodes[i].Level += least
+			}
+		}
+	}
+	depth := func(is func(Hook) bool) int {
+		deepest := -1
+		for _, n := range g.Nodes {
+			if is(n.Hook) {
+				deepest = max(deepest, n.Level)
+			}
+		}
+		return deepest + 1
+	}
+	main := func(h Hook) bool { return h == "" }
+	outcome := func(h Hook) bool { return h == OnSuccess || h == OnFailure }
+	last := func(h Hook) bool { return h == Finally }
+	below(outcome, depth(main))
+	below(last, max(depth(main), depth(outcome)))
 }
 
 // order returns the tasks' indexes so that each comes after those it waits for.
@@ -99,6 +134,9 @@ func (g Graph) Text() string {
 				head = fmt.Sprint(l + 1)
 			}
 			line := fmt.Sprintf("%4s  %-*s  %s", head, wide, g.Nodes[i].ID, g.Nodes[i].Method)
+			if h := g.Nodes[i].Hook; h != "" {
+				line += "  (" + string(h) + ")"
+			}
 			if len(after[i]) > 0 {
 				line += "  ← " + strings.Join(after[i], ", ")
 			}

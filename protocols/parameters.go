@@ -36,8 +36,12 @@ func (c *compiler) parameters(d *draft, m *Method, n *node, complete func(json.R
 		c.problemAt(line, col, v.text, v.hint)
 	}
 	for _, mem := range n.members {
-		if m.traits[unescape(mem.key)].file {
+		t := m.traits[unescape(mem.key)]
+		if t.file {
 			c.files(mem.value)
+		}
+		if t.workflow {
+			c.child(d, mem.value)
 		}
 	}
 }
@@ -99,6 +103,17 @@ func (c *compiler) namesFor(d *draft) *names {
 		return c.names
 	}
 	return c.names.withItem(d.Foreach.As)
+}
+
+// child notes the workflow that a task runs.
+func (c *compiler) child(d *draft, v *node) {
+	switch name := unescape(v.text); {
+	case v.kind != stringKind || v.text == "":
+	case hasReference(v.text):
+		c.problem(v, fmt.Sprintf("the file of %s must be named literally", d.Method), "it is read and checked when the run is submitted")
+	case !slices.Contains(c.w.Children, name):
+		c.w.Children = append(c.w.Children, name)
+	}
 }
 
 // references looks up every reference in n. It tells whether there is any.
@@ -177,7 +192,11 @@ func (c *compiler) path(n *node, ref *reference, u *use) {
 	case runRoot:
 		c.fieldReference(ref, runFields, wrong)
 		if !u.attempt && len(ref.path) > 0 && ref.path[0].key == "attempt" {
-			wrong("", "%s belong to no attempt", u.what)
+			belong := "belongs"
+			if u.what == "outputs" || u.what == "items" {
+				belong = "belong"
+			}
+			wrong("", "%s %s to no attempt", u.what, belong)
 		}
 	case workflowRoot:
 		c.fieldReference(ref, workflowFields, wrong)
@@ -188,7 +207,7 @@ func noItem(u *use) string {
 	if u.d == nil || u.d.Foreach == nil {
 		return "there is an item only in a task with foreach"
 	}
-	return u.what + " is about the whole foreach, not one item"
+	return u.what + ": this is about the whole foreach, not one item"
 }
 
 // taskReference notes the task that a reference looks at.

@@ -10,7 +10,11 @@
 //	                                                         │ Expand, if it is a batch
 //	                                                         ▼ batch.go
 //	an ended task's result ──► Scope ── Substitute ──► parameters without references
-//	                                    template.go, reference.go, resolve.go
+//	                             │      template.go, reference.go, resolve.go
+//	                             ├───── Evaluate ────► whether a task runs, or runs again
+//	                             │      condition.go, expression.go, exprcompile.go, exprvalue.go
+//	                             └───── Items ───────► the items of a foreach
+//	                                    foreach.go
 //
 // Parse makes one tree of YAML and JSON, with the place of every value.
 // Compile reads the tree by tables (language.go, taskkeys.go), one row for
@@ -20,6 +24,11 @@
 //
 // A compiled Workflow is shared by all its runs and never changes. Substitute
 // cuts a task's parameters into pieces once per document and then only copies.
+//
+// Paths and expressions are two things: a path is looked up here, by rules of
+// our own; an expression is github.com/expr-lang/expr's, which sees paths only
+// as placeholders. Nothing in either knows a clock or chance, and an
+// evaluation takes bounded time.
 //
 // Protocols are data: specs/*.json, with JSON Schemas of parameters and
 // results (schema.go). Other protocols can be registered.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/google/jsonschema-go/jsonschema"
@@ -243,6 +244,7 @@ func (w *checker) array(t *jsonschema.Schema, raw json.RawMessage, path []string
 }
 
 func (w *checker) text(t *jsonschema.Schema, s string, path []string) {
+	w.time(t, s, path)
 	if t.MinLength == nil && t.MaxLength == nil && t.Pattern == "" {
 		return
 	}
@@ -260,7 +262,22 @@ func (w *checker) text(t *jsonschema.Schema, s string, path []string) {
 	}
 }
 
+// time checks what is a duration or a time.
+func (w *checker) time(t *jsonschema.Schema, s string, path []string) {
+	if t.Extra["x-duration"] == true && s != "" {
+		if d, err := parseDuration(s); err != nil || d < 0 {
+			w.violate(path, "", `%s must be a number of seconds or a duration such as "90s" or "1h30m", not %s`, w.name(path), quoted(s))
+		}
+	}
+	if t.Extra["x-time"] == true && s != "" {
+		if _, err := time.Parse(time.RFC3339, s); err != nil {
+			w.violate(path, "", "%s must be a time such as 2026-12-24T18:00:00Z, not %s", w.name(path), quoted(s))
+		}
+	}
+}
+
 func (w *checker) number(t *jsonschema.Schema, s string, path []string) {
+	w.time(t, s, path)
 	if t.Minimum == nil && t.Maximum == nil && t.ExclusiveMinimum == nil && t.ExclusiveMaximum == nil {
 		return
 	}

@@ -48,7 +48,7 @@ func (c *compiler) secretReference(ref *reference, u *use, wrong complaint) {
 		return
 	}
 	name := ref.path[0].key
-	if _, declared := c.w.Secrets[name]; !declared && len(c.w.Secrets) > 0 {
+	if _, declared := c.w.Secrets[name]; !declared { // then it may mean something where the run is executed
 		if hint := Suggest(name, sortedKeys(c.w.Secrets)); hint != "" {
 			wrong(hint, "there is no secret %s", quoted(name))
 			return
@@ -62,7 +62,7 @@ func (c *compiler) secretUse(ref *reference, name string, u *use, wrong complain
 	switch {
 	case !u.secrets:
 		wrong("", "a secret can't stand in %s, only in parameters and env", u.what)
-	case len(ref.path) > 2 || len(ref.path) > 1 && ref.root != inputsRoot:
+	case len(ref.path) > 1:
 		wrong("", "a secret is text and has nothing inside")
 	default:
 		if c.secretRefs == nil {

@@ -22,13 +22,16 @@ type Spec struct {
 }
 
 // Method is one method of a protocol. Its schemas are JSON Schema 2020-12;
-// what is false, absent or open in them is as usual. Three further words may
+// what is false, absent or open in them is as usual. Further words may
 // stand in the schema of a parameter:
 //
 //	x-source: python   source code, see Substitute
 //	x-file: true       the name of a file, or a list of such names
+//	x-workflow: true   with x-file: the file is a workflow, and literal
 //	x-text: true       text; a value put in by a reference is taken as text
 //	                   whatever its type
+//	x-duration: true   a number of seconds or a duration such as 90s
+//	x-time: true       a time as RFC 3339 has it
 //
 // and one in the schema of a result, or of a map in it:
 //
@@ -55,8 +58,9 @@ type Method struct {
 
 // trait is what the further words of the schema say about a parameter.
 type trait struct {
-	source bool
-	file   bool
+	source   bool
+	file     bool
+	workflow bool
 }
 
 // Protocol returns the id of the protocol that the method belongs to.
@@ -85,7 +89,7 @@ func (m *Method) load() error {
 
 func traitOf(p *jsonschema.Schema) trait {
 	_, source := p.Extra["x-source"]
-	return trait{source: source, file: p.Extra["x-file"] == true}
+	return trait{source: source, file: p.Extra["x-file"] == true, workflow: p.Extra["x-workflow"] == true}
 }
 
 // defaults returns the parameters that params doesn't have and the schema has

@@ -85,11 +85,11 @@ func taskKeys(l *language) []key[*draft] {
 				d.OnCrash = OnCrash(s)
 			}},
 
-		{spelling{name: "if", aliases: []string{"when"}, doc: "An expression; the task is skipped when it is false.", schema: schemaCondition},
+		{spelling{name: "if", aliases: []string{"when"}, doc: "An expression; the task is skipped when it is false.", schema: schemaCondition, emptyHint: "write the condition, or leave the key out"},
 			func(c *compiler, d *draft, k string, v *node) { d.condition = v }},
-		{spelling{name: "foreach", aliases: []string{"for_each"}, doc: "One instance of the task for each item.", inside: l.foreach.level, schema: schemaShortForeach},
+		{spelling{name: "foreach", aliases: []string{"for_each"}, doc: "One instance of the task for each item.", inside: l.foreach.level, schema: schemaShortForeach, emptyHint: "write the items, or leave the key out"},
 			func(c *compiler, d *draft, _ string, v *node) { c.foreach(d, v) }},
-		{spelling{name: "repeat", aliases: []string{"repeat_policy"}, doc: "Again until a condition holds.", inside: l.repeat.level},
+		{spelling{name: "repeat", aliases: []string{"repeat_policy"}, doc: "Again until a condition holds.", inside: l.repeat.level, emptyHint: "write until and max_iterations, or leave the key out"},
 			func(c *compiler, d *draft, _ string, v *node) { c.repeat(d, v) }},
 		{spelling{name: "cache", aliases: []string{"memoize"}, doc: "An earlier result of the same call may stand for this one.", inside: l.cache.level, schema: schemaBool, emptyHint: "write cache: true for the defaults"},
 			func(c *compiler, d *draft, _ string, v *node) { c.cache(d, v) }},
