@@ -3,6 +3,7 @@ package scheduler
 import (
 	"encoding/json"
 	"fmt"
+	"sync"
 
 	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
@@ -35,9 +36,16 @@ func chunks(items []protocols.ItemValue) (values []replay.Value, size int, err e
 
 // itemPlace says where an instance's item lies.
 type itemPlace struct {
+	name  chunkName
 	chunk replay.Value
 	at    int // in the chunk
 	index int // among all items
+}
+
+// chunkName tells a chunk from all others of the store.
+type chunkName struct {
+	run          uint64
+	first, chunk int
 }
 
 // placeOf finds the item of an instance; nil for any other task.
@@ -47,11 +55,39 @@ func placeOf(r *replay.Run, task int) *itemPlace {
 		return nil
 	}
 	e := r.Tasks[r.Def(task)].Each
-	return &itemPlace{chunk: e.Items[index/e.Size], at: index % e.Size, index: index}
+	n := index / e.Size
+	return &itemPlace{name: chunkName{r.Number, e.First, n}, chunk: e.Items[n], at: index % e.Size, index: index}
 }
 
 // load reads the item.
-func (p *itemPlace) load(get func(eventlog.Hash) ([]byte, error)) (*protocols.ItemValue, error) {
+func (p *itemPlace) load(read *chunkReader, get func(eventlog.Hash) ([]byte, error)) (*protocols.ItemValue, error) {
+	chunk, err := read.chunk(p, get)
+	if err != nil {
+		return nil, err
+	}
+	if p.at >= len(chunk) {
+		return nil, fmt.Errorf("the chunk has %d items, not %d", len(chunk), p.at+1)
+	}
+	return &protocols.ItemValue{Value: chunk[p.at].Value, Key: chunk[p.at].Key, Index: p.index}, nil
+}
+
+// keptChunks is how many chunks stay read: instances start in their order, so
+// that neighbours want the same one.
+const keptChunks = 8
+
+// chunkReader reads chunks, and keeps the last ones.
+type chunkReader struct {
+	mu    sync.Mutex
+	kept  map[chunkName][]replay.Item
+	order []chunkName // oldest first
+}
+
+func (c *chunkReader) chunk(p *itemPlace, get func(eventlog.Hash) ([]byte, error)) ([]replay.Item, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if chunk, ok := c.kept[p.name]; ok {
+		return chunk, nil
+	}
 	raw, err := p.chunk.Load(get)
 	if err != nil {
 		return nil, err
@@ -60,8 +96,14 @@ func (p *itemPlace) load(get func(eventlog.Hash) ([]byte, error)) (*protocols.It
 	if err := json.Unmarshal(raw, &chunk); err != nil {
 		return nil, err
 	}
-	if p.at >= len(chunk) {
-		return nil, fmt.Errorf("the chunk has %d items, not %d", len(chunk), p.at+1)
+	if c.kept == nil {
+		c.kept = map[chunkName][]replay.Item{}
 	}
-	return &protocols.ItemValue{Value: chunk[p.at].Value, Key: chunk[p.at].Key, Index: p.index}, nil
+	if len(c.order) == keptChunks {
+		delete(c.kept, c.order[0])
+		c.order = c.order[1:]
+	}
+	c.kept[p.name] = chunk
+	c.order = append(c.order, p.name)
+	return chunk, nil
 }

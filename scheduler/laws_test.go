@@ -9,6 +9,17 @@ import (
 	"gleitzeit/replay"
 )
 
+// law is what facts are held against.
+type law interface {
+	// allow tells what the policy is now.
+	allow(Policy)
+	// announce tells what a run does, after its first fact.
+	announce(run uint64, p *replay.Plan)
+	fact(replay.Fact) error
+	// settled checks what must hold when nothing more follows.
+	settled(now time.Time) error
+}
+
 // referee watches the facts go by and holds them against the laws. It keeps a
 // model of its own, as plain as can be, and takes nothing from State.
 type referee struct {
@@ -58,6 +69,8 @@ const (
 func (s stand) over() bool { return s >= completes }
 
 func newReferee() *referee { return &referee{runs: map[uint64]*watched{}} }
+
+func (l *referee) allow(p Policy) { l.policy = p }
 
 // fact checks one fact and makes it part of the model.
 func (l *referee) fact(f replay.Fact) error {

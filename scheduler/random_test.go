@@ -67,7 +67,7 @@ type play struct {
 	t       *testing.T
 	seed    uint64
 	rng     *rand.Rand
-	referee *referee
+	referee law
 	saver   *replay.Checkpointer
 	replica *replay.State // folded from the records alone, never from a checkpoint
 	codec   *replay.Codec
@@ -166,7 +166,7 @@ func short(c Command) any {
 // judge lets the referee see the facts.
 func (p *play) judge(fresh []replay.Fact) {
 	p.t.Helper()
-	p.referee.policy = p.policy
+	p.referee.allow(p.policy)
 	for _, f := range fresh {
 		text, _ := json.Marshal(f.Event)
 		p.trace = append(p.trace, fmt.Sprintf("    %d run %d %s %s", f.Seq, f.Run, f.Event.Type(), text))

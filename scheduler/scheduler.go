@@ -86,6 +86,7 @@ type Scheduler struct {
 	saver    *replay.Checkpointer
 	sets     sets
 	live     watchers
+	chunks   chunkReader
 	quitOnce sync.Once
 }
 

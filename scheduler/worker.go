@@ -246,7 +246,7 @@ func (s *Scheduler) scope(j job, c replay.Context) (scope *protocols.Scope, err 
 			Attempts: t.Attempts, Duration: t.Duration}
 	}
 	if j.item != nil {
-		if scope.Item, err = j.item.load(s.log.Value); err != nil {
+		if scope.Item, err = j.item.load(&s.chunks, s.log.Value); err != nil {
 			return nil, fmt.Errorf("item of %q: %w", j.name, err)
 		}
 	}
