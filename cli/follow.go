@@ -39,7 +39,8 @@ type following struct {
 
 	news   chan news        // never closed
 	doubts bool             // a run looks stuck and is to be looked at closely
-	again  time.Time        // not before then
+	heard  time.Time        // the last event
+	again  time.Time        // no look before then
 	asked  int              // how often we were asked to leave
 	expiry <-chan time.Time // of the grace period
 }
@@ -117,9 +118,7 @@ func (f *following) take(n news) error {
 	switch {
 	case n.entry != nil:
 		n.track.apply(*n.entry)
-		if n.track.stuck() {
-			f.doubts, f.again = true, time.Time{}
-		}
+		f.doubts, f.heard = f.doubts || n.track.stuck(), time.Now()
 		return f.view.entry(n.track, *n.entry)
 	case n.progress != nil:
 		n.track.progress(*n.progress)
@@ -131,14 +130,19 @@ func (f *following) take(n news) error {
 	return nil
 }
 
-// lookAgain is how long after a look that decided nothing the next one is made:
-// a look reads all that happened to a run.
-const lookAgain = 300 * time.Millisecond
+// A look reads all that happened to a run, so it is made only when nothing has
+// happened for a moment, and not again at once: it may cost a tenth of the time.
+const (
+	quietFor  = 100 * time.Millisecond
+	lookAgain = 300 * time.Millisecond
+	lookShare = 10
+)
 
 // resolveDoubts looks closely at the runs that seem to need a person: a task
 // that is about to start is not an event yet.
 func (f *following) resolveDoubts() error {
-	if !f.doubts || time.Now().Before(f.again) {
+	now := time.Now()
+	if !f.doubts || now.Before(f.again) || now.Sub(f.heard) < quietFor {
 		return nil
 	}
 	f.doubts = false
@@ -150,7 +154,7 @@ func (f *following) resolveDoubts() error {
 			return err
 		}
 	}
-	f.again = time.Now().Add(lookAgain)
+	f.again = time.Now().Add(max(lookAgain, lookShare*time.Since(now)))
 	return nil
 }
 

@@ -156,11 +156,12 @@ func (t *track) wait(task *trackedTask, e replay.Entry, v *replay.TaskWaiting) {
 	t.count(task, 1)
 }
 
-// expand gives a foreach its instances.
+// expand gives a foreach its instances. It may have them already: the run may
+// have been found later than the place from which it is followed.
 func (t *track) expand(task *trackedTask, e replay.Entry, v *replay.TaskExpanded) {
 	t.set(task, "expanded", "")
 	task.started = e.Time
-	for i := range v.Count {
+	for i := len(task.instances); i < v.Count; i++ {
 		t.add(&trackedTask{id: fmt.Sprintf("%s[%d]", task.id, i), status: "pending", of: task})
 	}
 }
