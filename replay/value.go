@@ -44,6 +44,12 @@ func NewValue(raw json.RawMessage) Value {
 	return Value{Big: &BigValue{Hash: eventlog.Sum(raw), Size: len(raw), Preview: preview(raw), raw: raw}}
 }
 
+// StoredValue makes a Value that lies in the log whatever its size, for lists
+// of values in one event.
+func StoredValue(raw json.RawMessage) Value {
+	return Value{Big: &BigValue{Hash: eventlog.Sum(raw), Size: len(raw), raw: raw}}
+}
+
 // preview cuts raw at a rune's border.
 func preview(raw []byte) string {
 	n := min(previewBytes, len(raw))

@@ -15,10 +15,16 @@ import (
 const (
 	minChunk  = 64
 	maxChunks = 256
+	// maxItems bounds a foreach: each instance is kept in memory.
+	maxItems = 100_000
 )
 
 // chunks cuts items up and returns how many there are in each.
 func chunks(items []protocols.ItemValue) (values []replay.Value, size int, err error) {
+	if len(items) > maxItems {
+		return nil, 0, protocols.Errorf(protocols.TaskParameterError, "the foreach has %d items, the limit is %d", len(items), maxItems)
+	}
+	bytes := 0
 	size = max(minChunk, (len(items)+maxChunks-1)/maxChunks)
 	for from := 0; from < len(items); from += size {
 		chunk := make([]replay.Item, 0, size)
@@ -29,7 +35,14 @@ func chunks(items []protocols.ItemValue) (values []replay.Value, size int, err e
 		if err != nil {
 			return nil, 0, fmt.Errorf("write items: %w", err)
 		}
-		values = append(values, replay.NewValue(raw))
+		if bytes += len(raw); bytes > maxValue {
+			return nil, 0, protocols.Errorf(protocols.TaskParameterError, "the items have more than %d bytes", maxValue)
+		}
+		if len(items) <= size {
+			values = append(values, replay.NewValue(raw))
+		} else { // not inline: all of them share one record
+			values = append(values, replay.StoredValue(raw))
+		}
 	}
 	return values, size, nil
 }

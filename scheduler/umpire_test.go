@@ -1,0 +1,519 @@
+package scheduler
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"gleitzeit/eventlog"
+	"gleitzeit/protocols"
+	"gleitzeit/replay"
+)
+
+// umpire holds facts of the whole language against laws that need no model of
+// what should happen next: what may never happen, whatever the document says.
+type umpire struct {
+	policy Policy
+	seq    uint64
+	at     time.Time
+	runs   map[uint64]*match
+	load   func(eventlog.Hash) ([]byte, error)
+}
+
+// match is a run as the umpire knows it.
+type match struct {
+	plan        *replay.Plan
+	parent      *replay.Parent
+	held        bool
+	paused      bool
+	interrupted bool
+	parked      bool
+	ended       bool
+	outputs     bool
+	cancel      replay.CancelReason
+	cancelHook  protocols.Hook
+	hook        protocols.Hook
+	signals     map[string]int
+	tasks       []player
+}
+
+// player is a task as the umpire knows it.
+type player struct {
+	of       int // of an instance: its foreach plus 1
+	runs     bool
+	doubtful bool
+	over     replay.TaskStatus // 0: not over
+	wait     *replay.Wait
+	asked    replay.Question
+	met      bool // its condition holds
+	due      time.Time
+	approved bool
+	attempts, uncounted, earlier, iterations,
+	first, count int
+}
+
+func newUmpire(load func(eventlog.Hash) ([]byte, error)) *umpire {
+	return &umpire{runs: map[uint64]*match{}, load: load}
+}
+
+func (u *umpire) allow(p Policy) { u.policy = p }
+
+func (u *umpire) announce(run uint64, p *replay.Plan) {}
+
+func (u *umpire) fact(f replay.Fact) error {
+	if uint64(f.Seq) != u.seq+1 || f.At.Before(u.at) {
+		return fmt.Errorf("record %d at %s follows on %d at %s", f.Seq, f.At, u.seq, u.at)
+	}
+	u.seq, u.at = uint64(f.Seq), f.At
+	if err := u.judge(f); err != nil {
+		return fmt.Errorf("%s of run %d: %w", f.Event.Type(), f.Run, err)
+	}
+	return nil
+}
+
+func (u *umpire) judge(f replay.Fact) error {
+	switch e := f.Event.(type) {
+	case *replay.SystemStarted:
+		for _, m := range u.runs {
+			m.held = false
+			for i := range m.tasks {
+				m.tasks[i].doubtful = m.tasks[i].doubtful || m.tasks[i].runs
+			}
+		}
+		return nil
+	case *replay.WorkflowSubmitted:
+		if u.runs[f.Run] != nil {
+			return errors.New("the number is taken")
+		}
+		plan := e.Plan()
+		u.runs[f.Run] = &match{held: true, parent: e.Parent, plan: plan, signals: map[string]int{}, tasks: make([]player, len(plan.Workflow.Tasks))}
+		return nil
+	}
+	m := u.runs[f.Run]
+	switch {
+	case m == nil:
+		return errors.New("it was never submitted")
+	case m.ended:
+		return errors.New("it has ended")
+	}
+	return u.event(f, m)
+}
+
+func (m *match) def(i int) int {
+	if m.tasks[i].of > 0 {
+		return m.tasks[i].of - 1
+	}
+	return i
+}
+
+func (m *match) task(i int) *protocols.Task { return m.plan.Task(m.def(i)) }
+
+// open tells whether the task exists and isn't over.
+func (m *match) open(i int) error {
+	if i < 0 || i >= len(m.tasks) {
+		return fmt.Errorf("there is no task %d", i)
+	}
+	if t := m.tasks[i]; t.over != 0 {
+		return fmt.Errorf("task %d is over: %s", i, t.over)
+	}
+	return nil
+}
+
+// named returns the tasks that an event is about.
+func named(e replay.Event) []int {
+	switch e := e.(type) {
+	case *replay.TaskStarted:
+		return []int{e.Task}
+	case *replay.TaskCompleted:
+		return []int{e.Task}
+	case *replay.TaskRetrying:
+		return []int{e.Task}
+	case *replay.TaskDue:
+		return []int{e.Task}
+	case *replay.TaskFailed:
+		return []int{e.Task}
+	case *replay.TaskSkipped:
+		return e.Tasks
+	case *replay.TaskCancelled:
+		return []int{e.Task}
+	case *replay.TaskInterrupted:
+		return []int{e.Task}
+	case *replay.TaskInDoubt:
+		return []int{e.Task}
+	case *replay.TaskAnswered:
+		return []int{e.Task}
+	case *replay.TaskWaiting:
+		return []int{e.Task}
+	case *replay.ApprovalDecided:
+		return []int{e.Task}
+	case *replay.EvaluationRequested:
+		return e.Tasks
+	case *replay.ConditionMet:
+		return []int{e.Task}
+	case *replay.TaskExpanded:
+		return []int{e.Task}
+	case *replay.TaskIterated:
+		return []int{e.Task}
+	case *replay.TaskRepeating:
+		return []int{e.Task}
+	}
+	return nil
+}
+
+func (u *umpire) event(f replay.Fact, m *match) error {
+	for _, i := range named(f.Event) {
+		if err := m.open(i); err != nil {
+			return err
+		}
+	}
+	switch e := f.Event.(type) {
+	case *replay.TaskStarted:
+		return u.started(m, e)
+	case *replay.TaskCompleted:
+		return m.completed(e)
+	case *replay.TaskRetrying:
+		t := &m.tasks[e.Task]
+		if m.stopping() && !m.spared(e.Task) || m.failing(e.Task) {
+			return errors.New("of what stops")
+		}
+		if !t.runs && t.wait == nil || t.doubtful || t.attempts != e.Attempt {
+			return fmt.Errorf("task %d: %+v", e.Task, *t)
+		}
+		t.runs, t.wait, t.due = false, nil, e.At
+	case *replay.TaskDue:
+		if t := &m.tasks[e.Task]; t.due.IsZero() || f.At.Before(t.due) {
+			return fmt.Errorf("task %d is due at %s", e.Task, t.due)
+		}
+		m.tasks[e.Task].due = time.Time{}
+	case *replay.TaskFailed:
+		return m.over(e.Task, replay.TaskIsFailed)
+	case *replay.TaskSkipped:
+		for _, i := range e.Tasks {
+			if m.tasks[i].runs && !m.tasks[i].doubtful {
+				return fmt.Errorf("task %d runs", i)
+			}
+			if err := m.over(i, replay.TaskIsSkipped); err != nil {
+				return err
+			}
+		}
+	case *replay.TaskCancelled:
+		if m.cancel == "" {
+			return errors.New("nobody asked for it")
+		}
+		return m.over(e.Task, replay.TaskIsCancelled)
+	case *replay.TaskInterrupted:
+		t := &m.tasks[e.Task]
+		if !t.runs || t.doubtful || t.attempts != e.Attempt {
+			return fmt.Errorf("task %d: %+v", e.Task, *t)
+		}
+		t.runs = false
+		t.uncounted++
+	case *replay.TaskInDoubt:
+		t := &m.tasks[e.Task]
+		if !t.runs || !t.doubtful || t.attempts != e.Attempt {
+			return fmt.Errorf("task %d: %+v", e.Task, *t)
+		}
+		t.runs, t.doubtful = false, e.Action == protocols.CrashAsk
+		t.uncounted++
+	case *replay.TaskAnswered:
+		if t := &m.tasks[e.Task]; t.runs || !t.doubtful {
+			return fmt.Errorf("task %d: %+v", e.Task, *t)
+		}
+		if e.Action == protocols.CrashRetry {
+			m.tasks[e.Task].doubtful = false
+		}
+	case *replay.TaskWaiting:
+		t := &m.tasks[e.Task]
+		if !t.runs || t.doubtful || t.attempts != e.Attempt {
+			return fmt.Errorf("task %d: %+v", e.Task, *t)
+		}
+		t.runs, t.wait = false, &e.Wait
+	case *replay.EvaluationRequested:
+		if e.What == replay.AskOutputs {
+			m.outputs = true
+		}
+		for _, i := range e.Tasks {
+			t := &m.tasks[i]
+			if t.asked != "" && t.asked != e.What || t.runs || t.wait != nil {
+				return fmt.Errorf("%q of task %d: %+v", e.What, i, *t)
+			}
+			t.asked = e.What
+		}
+	case *replay.ConditionMet:
+		t := &m.tasks[e.Task]
+		if t.asked != replay.AskCondition || t.met {
+			return fmt.Errorf("task %d: %+v", e.Task, *t)
+		}
+		t.met, t.asked = true, ""
+	case *replay.TaskExpanded:
+		return u.expanded(m, e)
+	case *replay.TaskIterated:
+		t := &m.tasks[e.Task]
+		t.iterations++
+		if !t.runs && t.wait == nil || t.attempts != e.Attempt || t.iterations != e.Iteration || m.task(e.Task).Repeat == nil {
+			return fmt.Errorf("task %d: %+v", e.Task, *t)
+		}
+		t.runs, t.wait = false, nil
+	case *replay.TaskRepeating:
+		t := &m.tasks[e.Task]
+		if t.asked != replay.AskUntil || t.iterations+1 != e.Iteration || e.Iteration > m.task(e.Task).Repeat.MaxIterations {
+			return fmt.Errorf("task %d: %+v", e.Task, *t)
+		}
+		t.asked, t.due, t.earlier = "", e.At, t.attempts-t.uncounted
+	case *replay.SignalReceived:
+		m.signals[e.Name]++
+	case *replay.ApprovalDecided:
+		t := &m.tasks[e.Task]
+		if t.wait == nil || t.wait.Kind != replay.WaitApproval || t.approved {
+			return fmt.Errorf("task %d: %+v", e.Task, *t)
+		}
+		t.approved = true
+	default:
+		return m.whole(f)
+	}
+	return nil
+}
+
+// whole is the part about a run as a whole.
+func (m *match) whole(f replay.Fact) error {
+	switch e := f.Event.(type) {
+	case *replay.WorkflowPaused:
+		if m.paused {
+			return errors.New("it is paused")
+		}
+		m.paused = true
+	case *replay.WorkflowUnpaused:
+		if !m.paused {
+			return errors.New("it isn't paused")
+		}
+		m.paused = false
+	case *replay.HooksStarted:
+		for i := range m.tasks {
+			h := m.task(i).Hook
+			if (h == "" || e.Hook == protocols.Finally && h != e.Hook) && m.tasks[i].over == 0 {
+				return fmt.Errorf("task %d has not ended", i)
+			}
+		}
+		m.hook = e.Hook
+	case *replay.CancelRequested:
+		if m.cancel != "" && m.cancelHook == m.hook {
+			return errors.New("a second time")
+		}
+		if m.cancel == "" {
+			m.cancel = e.Reason
+		}
+		m.cancelHook = m.hook
+	case *replay.WorkflowInterrupted:
+		m.held, m.interrupted = false, true
+	case *replay.WorkflowResumed:
+		if m.held || m.parked && !e.Unparked {
+			return fmt.Errorf("held %v, parked %v", m.held, m.parked)
+		}
+		m.held, m.interrupted, m.parked = true, false, false
+	case *replay.WorkflowParked:
+		m.held, m.parked = false, true
+	case *replay.WorkflowEnded:
+		return m.end(e)
+	default:
+		return errors.New("unknown")
+	}
+	return nil
+}
+
+func (m *match) spared(i int) bool { return m.task(i).If != nil && m.task(i).If.Status }
+
+func (m *match) good(i int) bool {
+	s := m.tasks[i].over
+	return s == replay.TaskIsCompleted || s == replay.TaskIsFailed && m.plan.Task(i).ContinueOnError
+}
+
+// failed tells whether a task's failure is the run's.
+func (m *match) failed() bool {
+	for i := range m.plan.Workflow.Tasks {
+		if m.tasks[i].over == replay.TaskIsFailed && !m.good(i) {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *match) stopping() bool {
+	return m.cancel != "" && m.cancelHook == m.hook || m.hook == "" && m.failed() && m.plan.Workflow.ErrorStrategy != protocols.Continue
+}
+
+// failing tells whether the task is an instance that must not start because
+// another has failed.
+func (m *match) failing(i int) bool {
+	of := m.tasks[i].of
+	if of == 0 || !m.plan.Task(of-1).Foreach.FailFast {
+		return false
+	}
+	p := m.tasks[of-1]
+	for k := p.first; k < p.first+p.count; k++ {
+		if m.tasks[k].over == replay.TaskIsFailed {
+			return true
+		}
+	}
+	return false
+}
+
+func (u *umpire) started(m *match, e *replay.TaskStarted) error {
+	t, def := &m.tasks[e.Task], m.task(e.Task)
+	switch {
+	case u.policy.Closed:
+		return errors.New("the process is about to leave")
+	case !m.held, m.paused, m.interrupted, m.parked, m.stopping() && !m.spared(e.Task):
+		return fmt.Errorf("nothing may start: %+v", *m)
+	case t.runs, t.wait != nil, t.asked != "", t.doubtful, !t.due.IsZero(), e.Attempt != t.attempts+1:
+		return fmt.Errorf("task %d: %+v", e.Task, *t)
+	case def.Foreach != nil && t.of == 0:
+		return errors.New("a foreach does not start itself")
+	case def.If != nil && !m.tasks[m.def(e.Task)].met:
+		return errors.New("its condition was not asked")
+	case m.failing(e.Task):
+		return errors.New("another instance has failed")
+	case def.Hook != "" && def.Hook != m.hook:
+		return fmt.Errorf("it is one of %s", def.Hook)
+	}
+	for _, d := range def.Dependencies {
+		if m.tasks[d].over == 0 || !m.good(d) && !m.spared(e.Task) {
+			return fmt.Errorf("dependency %d: %+v", d, m.tasks[d])
+		}
+	}
+	t.runs, t.attempts = true, e.Attempt
+	if made, most := t.attempts-t.uncounted-t.earlier, attempts(def); made > most {
+		return fmt.Errorf("attempt %d of task %d that counts, of at most %d", made, e.Task, most)
+	}
+	return u.limits(m, e.Task)
+}
+
+// limits counts what runs.
+func (u *umpire) limits(m *match, task int) error {
+	all, provider, run, each := 0, 0, 0, 0
+	for _, other := range u.runs {
+		for i := range other.tasks {
+			if t := other.tasks[i]; !t.runs || t.doubtful {
+				continue
+			}
+			all++
+			if other.plan.SetupHash == m.plan.SetupHash && other.plan.Provider(other.def(i)).Name == m.plan.Provider(m.def(task)).Name {
+				provider++
+			}
+			if other == m {
+				run++
+				if m.tasks[task].of > 0 && m.tasks[i].of == m.tasks[task].of {
+					each++
+				}
+			}
+		}
+	}
+	mostRun, mostEach := m.plan.Workflow.MaxParallel, 0
+	if f := m.task(task).Foreach; f != nil {
+		mostEach = f.MaxParallel
+	}
+	if all > u.policy.Slots || provider > m.plan.Provider(m.def(task)).Slots || mostRun > 0 && run > mostRun || mostEach > 0 && each > mostEach {
+		return fmt.Errorf("%d run, %d of the provider, %d of the run, %d of the foreach", all, provider, run, each)
+	}
+	return nil
+}
+
+func (m *match) completed(e *replay.TaskCompleted) error {
+	t, def := &m.tasks[e.Task], m.task(e.Task)
+	each := def.Foreach != nil && t.of == 0
+	switch {
+	case each && t.asked != replay.AskItems && t.asked != replay.AskCollect:
+		return fmt.Errorf("foreach %d: %+v", e.Task, *t)
+	case each:
+	case def.Repeat != nil && t.asked != replay.AskUntil:
+		return fmt.Errorf("nobody asked whether the repeat is over: %+v", *t)
+	case def.Repeat == nil && !t.runs && t.wait == nil, t.doubtful, t.attempts != e.Attempt:
+		return fmt.Errorf("task %d: %+v", e.Task, *t)
+	}
+	return m.over(e.Task, replay.TaskIsCompleted)
+}
+
+// over ends a task.
+func (m *match) over(i int, how replay.TaskStatus) error {
+	t := &m.tasks[i]
+	for k := t.first; k < t.first+t.count; k++ {
+		if m.tasks[k].over == 0 {
+			return fmt.Errorf("foreach %d ends before its instance %d", i, k)
+		}
+	}
+	if t.wait != nil && t.wait.Kind == replay.WaitSignal && how == replay.TaskIsCompleted {
+		if m.signals[t.wait.Signal]--; m.signals[t.wait.Signal] < 0 {
+			return fmt.Errorf("the signal %q is taken twice", t.wait.Signal)
+		}
+	}
+	t.over, t.runs, t.wait, t.asked, t.doubtful = how, false, nil, "", false
+	return nil
+}
+
+func (u *umpire) expanded(m *match, e *replay.TaskExpanded) error {
+	t := &m.tasks[e.Task]
+	if t.asked != replay.AskItems || t.count > 0 || e.First != len(m.tasks) || e.Count < 1 {
+		return fmt.Errorf("task %d of %d: %+v", e.Task, len(m.tasks), *t)
+	}
+	items := 0
+	for _, v := range e.Items {
+		var chunk []replay.Item
+		raw, err := v.Load(u.load)
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal(raw, &chunk); err != nil {
+			return err
+		}
+		items += len(chunk)
+	}
+	if items != e.Count {
+		return fmt.Errorf("%d items, %d instances", items, e.Count)
+	}
+	t.asked, t.first, t.count = "", e.First, e.Count
+	for range e.Count {
+		m.tasks = append(m.tasks, player{of: e.Task + 1})
+	}
+	return nil
+}
+
+func (m *match) end(e *replay.WorkflowEnded) error {
+	want := replay.Completed
+	switch {
+	case m.cancel == replay.RunTimeout:
+		want = replay.TimedOut
+	case m.cancel != "":
+		want = replay.Cancelled
+	case m.failed(), m.outputs && e.Error != nil:
+		want = replay.Failed
+	case len(m.plan.Workflow.Outputs) > 0 && !m.outputs:
+		return errors.New("before its outputs were made")
+	}
+	for i := range m.tasks {
+		if m.tasks[i].over == 0 {
+			return fmt.Errorf("task %d has not ended", i)
+		}
+	}
+	if e.Status != want {
+		return fmt.Errorf("%s, should be %s", e.Status, want)
+	}
+	m.ended = true
+	return nil
+}
+
+// settled checks what must hold when nothing more follows.
+func (u *umpire) settled(time.Time) error {
+	for n, m := range u.runs {
+		for i := range m.tasks {
+			w := m.tasks[i].wait
+			switch {
+			case m.ended || w == nil:
+			case w.Kind == replay.WaitChild && (u.runs[w.Child] == nil || u.runs[w.Child].ended):
+				return fmt.Errorf("run %d task %d waits for the run %d, which has ended", n, i, w.Child)
+			case w.Kind == replay.WaitSignal && m.signals[w.Signal] > 0:
+				return fmt.Errorf("run %d task %d waits for the signal %q, which is there", n, i, w.Signal)
+			}
+		}
+	}
+	return nil
+}
