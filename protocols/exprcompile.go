@@ -33,6 +33,7 @@ const (
 	atName     = "__at"     // a member of what a path leads to
 	tryAtName  = "__try_at" // the same, null if there is none
 	sliceName  = "__slice"
+	matchName  = "__matches"
 	lenient    = "__try_" // begins a placeholder before ??
 )
 
@@ -155,6 +156,9 @@ func (e *expression) functions(to map[string]*builtin.Function, inputs map[strin
 	add(tryName, softly(get), memberType)
 	add(atName, at, always(anyType))
 	add(tryAtName, softly(at), always(anyType))
+	add(matchName, func(h handle, args []any) (any, error) { return h.matches(args[0], args[1]) }, func(args []reflect.Type) (reflect.Type, error) {
+		return boolType, textsOnly("matches", args)
+	})
 	add(sliceName, func(h handle, args []any) (any, error) { return h.slice(args[0], args[1], args[2]) }, same)
 }
 
@@ -195,6 +199,15 @@ func condition(args []reflect.Type) (reflect.Type, error) {
 		return nil, fmt.Errorf("a condition must be true or false, not %s", k)
 	}
 	return boolType, nil
+}
+
+func textsOnly(operator string, args []reflect.Type) error {
+	for _, arg := range args {
+		if k, known := kindOfType(arg); known && k != stringKind && k != nullKind {
+			return fmt.Errorf("%s takes texts, not %s", operator, k)
+		}
+	}
+	return nil
 }
 
 func memberType(args []reflect.Type) (reflect.Type, error) {
@@ -297,6 +310,11 @@ func (p *patcher) Visit(node *ast.Node) {
 			ast.Patch(node, call(n.Value))
 		}
 	case *ast.BinaryNode:
+		if n.Operator == "matches" {
+			p.pattern(n.Right)
+			ast.Patch(node, call(matchName, n.Left, n.Right))
+			return
+		}
 		p.binary(n)
 	case *ast.UnaryNode:
 		if n.Operator == "!" || n.Operator == "not" {
@@ -374,10 +392,19 @@ func (p *patcher) binary(n *ast.BinaryNode) {
 	switch n.Operator {
 	case "and", "&&", "or", "||":
 		n.Left, n.Right = around(boolName, n.Left), around(boolName, n.Right)
-	case "+", "==", "!=", "<", ">", "<=", ">=", "in", "contains", "matches", "startsWith", "endsWith":
+	case "+", "==", "!=", "<", ">", "<=", ">=", "in", "contains", "startsWith", "endsWith":
 		n.Left, n.Right = counted(n.Left), counted(n.Right)
 	case "??":
 		soften(n.Left)
+	}
+}
+
+// pattern checks a pattern that is known.
+func (p *patcher) pattern(n ast.Node) {
+	if s, ok := n.(*ast.StringNode); ok {
+		if _, err := compilePattern(s.Value); err != nil {
+			p.refuse(err.Error())
+		}
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"regexp"
+	"regexp/syntax"
 	"strconv"
 	"strings"
 
@@ -27,6 +29,8 @@ type evaluation struct {
 	known  []bool // a value is known, or it is known that there is none
 	lost   []bool // there is none
 	cost   int
+	// patterns that have been compiled, by their text
+	patterns map[string]*pattern
 }
 
 // absent says that a member isn't there.
@@ -392,6 +396,56 @@ func (v *evaluation) at(i int, key any) (any, error) {
 		return nil, absent{fmt.Sprintf("%s: %s", ref.text+ref.path[len(ref.path)-1].String(), lost.text)}
 	}
 	return v.decode(raw)
+}
+
+// pattern is a regular expression and how many steps each byte may take.
+type pattern struct {
+	*regexp.Regexp
+	size int
+}
+
+func compilePattern(text string) (*pattern, error) {
+	r, err := regexp.Compile(text)
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := syntax.Parse(text, syntax.Perl)
+	if err != nil {
+		return nil, err
+	}
+	program, err := syntax.Compile(parsed.Simplify())
+	if err != nil {
+		return nil, err
+	}
+	return &pattern{r, len(program.Inst)}, nil
+}
+
+// matches tells whether a text matches a pattern; null matches nothing.
+func (v *evaluation) matches(in, by any) (bool, error) {
+	if in == nil || by == nil {
+		return false, nil
+	}
+	t, err := texts("matches", []any{in, by})
+	if err != nil {
+		return false, err
+	}
+	p := v.patterns[t[1]]
+	if p == nil {
+		if p, err = compilePattern(t[1]); err != nil {
+			return false, err
+		}
+		if v.patterns == nil {
+			v.patterns = map[string]*pattern{}
+		}
+		v.patterns[t[1]] = p
+		if err := v.spend(100 * p.size); err != nil {
+			return false, err
+		}
+	}
+	if err := v.spend(len(t[1])/16 + len(t[0])*p.size/16); err != nil {
+		return false, err
+	}
+	return p.MatchString(t[0]), nil
 }
 
 // slice returns part of a list, or of a text by its characters.

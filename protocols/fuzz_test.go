@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 )
 
@@ -72,8 +73,91 @@ func FuzzParse(f *testing.F) {
 				}
 			}
 		}
+		s.Secrets = map[string]string{}
+		for _, name := range w.SecretRefs {
+			s.Secrets[name] = "secret"
+		}
+		for i, task := range w.Tasks {
+			exerciseFlow(t, w, i, task, s)
+		}
 		if out, failed := SubstituteOutputs(w, s); failed == nil && !json.Valid(out) {
 			t.Errorf("outputs %s", out)
+		}
+	})
+}
+
+// exerciseFlow asks everything that can be asked of a task.
+func exerciseFlow(t *testing.T, w *Workflow, i int, task *Task, s *Scope) {
+	if task.If != nil {
+		_, _ = w.Evaluate(task.If, i, s)
+	}
+	if task.Foreach != nil {
+		items, _ := w.Items(i, s)
+		for k := range items[:min(len(items), 3)] {
+			with := *s
+			with.Item = &items[k]
+			if got, failed := Substitute(w, i, &with, registry); failed == nil && !json.Valid(got.Parameters) {
+				t.Errorf("%s became %s", task.Parameters, got.Parameters)
+			}
+		}
+		if part, failed := Collect(w, i, raw(`{"result":{"a":[1,"x"]}}`)); failed == nil && !json.Valid(part) {
+			t.Errorf("collected %s", part)
+		}
+	}
+	if task.Repeat != nil {
+		_, _ = w.Evaluate(&task.Repeat.Until, i, s)
+	}
+	_, _ = w.CacheKey(i, s)
+	_, _ = Environment(w, i, s)
+}
+
+// FuzzExpression: no expression makes anything panic or take long, before the
+// run or in it, and its result is JSON.
+func FuzzExpression(f *testing.F) {
+	for _, text := range []string{"a.x + 1", "len(a.list) > 2 && !b", "Load Data.x ?? 'none'", "filter(a.list, # > 1) | map(#.x)", "inputs.n == 'x' ? [1] : {a: item}",
+		"tasks['b'].x[item_index]", "reduce(1..9, #acc + #, 0)", "a?.b?.c[1:2]", "success() || result.y", "sortBy(a.list, -#)[0]", "'\\u00e9' matches '^[a-z]+$'",
+		"groupBy(a.list, string(#))['1']", "a . x [ 0 ]", "1 .. 3", "not in", "__0 + __run", "map(a.list, #index)", "((((a))))", "{a: {b: [a.x]}}.a.b[0]"} {
+		f.Add(text, `{"x":{"c":1},"list":[3,1,{"x":null}]}`)
+	}
+	f.Fuzz(func(t *testing.T, text, result string) {
+		w := &Workflow{Version: 1, Inputs: []Input{{Name: "n", Type: "integer", Required: true}}, Tasks: []*Task{
+			{ID: "a", Name: "a", Parameters: raw("{}"), Literal: true},
+			{ID: "b", Name: "Load Data", Parameters: raw("{}"), Literal: true},
+			{ID: "c", Name: "c", Parameters: raw("{}"), Foreach: &Foreach{Items: raw("[]"), As: "file"},
+				Repeat: &Repeat{Until: Expression{Text: text}}, If: &Expression{Text: text}},
+		}}
+		s := &Scope{Workflow: w, Inputs: map[string]json.RawMessage{"n": raw("3")}, Item: &ItemValue{Value: raw(`{"k":[1]}`), Index: 2},
+			Tasks: map[int]TaskValue{1: completed(`{"x":[1,2.5,"é"]}`), 2: completed(`{"result":{"y":true}}`)}}
+		if json.Valid([]byte(result)) {
+			s.Tasks[0] = completed(result)
+		}
+		start := time.Now()
+		if _, err := w.Evaluate(w.Tasks[2].If, 2, s); err != nil && (err.Code != TaskParameterError || err.Message == "") {
+			t.Errorf("%+v", err)
+		}
+		x, wrong := readExpression(text, w.namesIn(2))
+		if wrong == nil && x.compile(inputsOf(w.Inputs)) == nil {
+			got, err := w.filler(s, w.Tasks[2]).evaluated(x)
+			if err == nil && !json.Valid(got) {
+				t.Errorf("%q became %s", text, got)
+			}
+			again, _ := w.filler(s, w.Tasks[2]).evaluated(x)
+			if !bytes.Equal(got, again) {
+				t.Errorf("%q became %s and %s", text, got, again)
+			}
+			if strings.Contains(string(got), "0x") && strings.Contains(string(got), "evaluation") {
+				t.Errorf("%q shows our insides: %s", text, got)
+			}
+		}
+		if took := time.Since(start); took > 4*time.Second {
+			t.Errorf("%q took %v", text, took)
+		}
+		d, _ := Parse("f.json", append(append([]byte(`{"inputs":{"n":{}},"tasks":[{"name":"a","method":"echo/echo"},{"name":"c","method":"echo/echo","if":`), appendString(nil, text)...), "}]}"...))
+		_, ps := registry.Compile(d)
+		for _, p := range ps {
+			if p.Line < 1 || !utf8.ValidString(p.Error()) || strings.Contains(p.Error(), "\n") || strings.Contains(p.Text, "runtime error") {
+				t.Errorf("%q: problem %q", text, p)
+			}
 		}
 	})
 }
