@@ -54,14 +54,12 @@ func (s *State) apply(r *Run, f Fact) {
 		s.group(r.Plan, r.Def(e.Task)).Running++
 		s.offerAll(r)
 	case *TaskCompleted:
+		s.takes(r, e.Task)
 		t := s.leave(r, e.Task)
 		t.Result, t.Error = e.Result.kept(), nil
-		if t.Wait != nil && t.Wait.Kind == WaitSignal {
-			r.took(t.Wait.Signal)
-		}
 		s.ended(r, e.Task, TaskIsCompleted, f.At, e.Duration)
 	case *TaskRetrying:
-		t := s.reported(r, e.Task)
+		t := s.leave(r, e.Task)
 		t.Error, t.Due, t.Duration = e.Error, e.At, time.Duration(e.Duration)
 		r.set(e.Task, TaskWaitsToRetry)
 		s.alarm(r, e.Task)
@@ -91,11 +89,13 @@ func (s *State) apply(r *Run, f Fact) {
 		if e.Action == protocols.CrashRetry {
 			s.ready(r, e.Task)
 		}
+		r.inVain(e.Task)
 	case *TaskWaiting:
 		t := s.reported(r, e.Task)
 		t.Wait, t.Due = &e.Wait, e.Wait.Until
 		r.set(e.Task, TaskWaits)
 		s.alarm(r, e.Task)
+		r.inVain(e.Task)
 	case *SignalReceived:
 		r.Signals = append(r.Signals, Signal{e.Name, e.Data.kept()})
 	case *ApprovalDecided: // what follows from it is said by events of their own
@@ -108,18 +108,25 @@ func (s *State) apply(r *Run, f Fact) {
 	case *TaskExpanded:
 		s.expanded(r, e)
 	case *TaskIterated:
-		t := s.reported(r, e.Task)
+		s.takes(r, e.Task)
+		t := s.leave(r, e.Task)
+		r.set(e.Task, TaskPending)
+		t.Due = time.Time{}
 		t.Result, t.Error, t.Iteration, t.Duration = e.Result.kept(), nil, e.Iteration, time.Duration(e.Duration)
 	case *TaskRepeating:
 		t := &r.Tasks[e.Task]
 		t.Earlier, t.Due = t.Attempts-t.Uncounted, e.At
 		r.set(e.Task, TaskWaitsToRetry)
 		s.alarm(r, e.Task)
+		r.inVain(e.Task)
 	case *HooksStarted:
 		s.hooks(r, e.Hook)
 	case *CancelRequested:
 		s.disarm(r)
-		r.Cancel, r.CancelBy, r.cancelHook = e.Reason, e.By, r.Hook
+		if r.Cancel == "" {
+			r.Cancel, r.CancelBy = e.Reason, e.By
+		}
+		r.cancelHook = r.Hook
 	case *WorkflowInterrupted:
 		s.release(r)
 		r.Interrupted = true
@@ -298,11 +305,16 @@ func (t *Task) timed() bool {
 // ready makes a task ready and, if somebody holds the run, lets it queue.
 func (s *State) ready(r *Run, task int) {
 	r.set(task, TaskReady)
-	if r.Failing(task) {
-		r.ask(r.Def(task), noMoreItems)
-	}
+	r.inVain(task)
 	if r.Active() {
 		s.enqueue(r, task)
+	}
+}
+
+// takes takes out the signal that a task has waited for.
+func (s *State) takes(r *Run, task int) {
+	if t := &r.Tasks[task]; t.Status == TaskWaits && t.Wait.Kind == WaitSignal {
+		r.took(t.Wait.Signal)
 	}
 }
 
@@ -392,6 +404,9 @@ func (s *State) leave(r *Run, task int) *Task {
 		s.unready(r, task)
 	case TaskWaitsToRetry, TaskWaits:
 		s.unalarm(r, task)
+		if r.undecided[task] == AskChild {
+			delete(r.undecided, task)
+		}
 	}
 	return t
 }

@@ -54,6 +54,14 @@ func (s *State) itemEnded(r *Run, parent, task int) {
 	}
 }
 
+// inVain lets it be decided what becomes of an instance that doesn't run, when
+// a failed one stops the others.
+func (r *Run) inVain(task int) {
+	if r.Failing(task) && !r.Tasks[task].busy() {
+		r.ask(r.Def(task), noMoreItems)
+	}
+}
+
 // Unstarted returns the open instances of a foreach that don't run.
 func (r *Run) Unstarted(parent int) (tasks []int) {
 	e := r.Tasks[parent].Each

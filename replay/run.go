@@ -296,6 +296,11 @@ func (r *Run) EndHook() protocols.Hook {
 func (r *Run) needsDecision() bool {
 	switch {
 	case r.Doubt:
+		for _, q := range r.undecided {
+			if q == AskChild {
+				return true
+			}
+		}
 		return false
 	case r.Open == 0:
 		return !r.Outputs || r.Cancel != ""

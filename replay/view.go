@@ -154,7 +154,11 @@ func (r *Run) Stand() (status Status, kind, reason string) {
 	switch {
 	case r.Parked != nil:
 		return Parked, "", r.Parked.Reason + "; to try again: gleitzeit resume " + r.ID()
-	case r.Cancel != "" && !r.Doubt:
+	case r.Paused && r.Running == 0:
+		return Paused, "", "it was paused; to go on: gleitzeit workflow unpause " + r.ID()
+	case r.Cancel != "" && r.Stopping() && !r.Doubt && r.Running == 0 && len(r.Children()) > 0:
+		return Waiting, "run", "it is being cancelled, and waits for a child run to end"
+	case r.Cancel != "" && r.Stopping() && !r.Doubt && (r.Held || r.Running > 0):
 		return Running, "", "it is being cancelled"
 	case r.Paused:
 		return Paused, "", "it was paused; to go on: gleitzeit workflow unpause " + r.ID()

@@ -91,21 +91,25 @@ func decideSpawn(s *replay.State, now time.Time, c Spawn) []replay.Fact {
 	if !current(r, c.Task, c.Attempt) {
 		return nil
 	}
-	if r.Cancel != "" {
+	if r.Cancel != "" && r.Stopping() {
 		return facts(c.Run, now, &replay.TaskCancelled{Task: c.Task, Attempt: c.Attempt})
 	}
 	c.Child.Priority = r.Submitted.Priority
 	e, err := submission(s, now, c.Child)
 	if err != nil {
-		return facts(c.Run, now, missed(r, c.Task, now, asError(err)))
+		return facts(c.Run, now, missed(r, c.Task, now, asError(err))...)
 	}
 	wait := replay.Wait{Kind: replay.WaitChild, Child: e.Number, ChildID: e.ID}
-	return append(facts(c.Run, now, &replay.TaskWaiting{Task: c.Task, Attempt: c.Attempt, Wait: wait}),
+	out := append(facts(c.Run, now, &replay.TaskWaiting{Task: c.Task, Attempt: c.Attempt, Wait: wait}),
 		facts(e.Number, now, e)...)
+	if !r.Held { // it was interrupted meanwhile: so is its child
+		out = append(out, facts(e.Number, now, &replay.WorkflowInterrupted{By: "the run " + r.ID()})...)
+	}
+	return out
 }
 
 // childEnded ends the task that a child run was the work of, as that ended.
-func childEnded(r *replay.Run, task int, now time.Time) replay.Event {
+func childEnded(r *replay.Run, task int, now time.Time) []replay.Event {
 	t := &r.Tasks[task]
 	child := t.ChildEnd()
 	switch {
@@ -115,8 +119,8 @@ func childEnded(r *replay.Run, task int, now time.Time) replay.Event {
 			result = replay.NewValue(json.RawMessage("{}"))
 		}
 		return got(r, task, now, result)
-	case r.Cancel != "":
-		return &replay.TaskCancelled{Task: task, Attempt: t.Attempts, Error: child.Error}
+	case r.Cancel != "" && r.Stopping():
+		return []replay.Event{&replay.TaskCancelled{Task: task, Attempt: t.Attempts, Error: child.Error}}
 	}
 	err := protocols.Errorf(protocols.TaskExecutionFailed, "the run %s ended %s", t.Wait.ChildID, child.Status)
 	if child.Error != nil {

@@ -115,15 +115,18 @@ type Unpause struct {
 
 // Answer is what an evaluation found out.
 type Answer struct {
-	Run   uint64
-	What  replay.Question
-	Task  int
-	Yes   bool           // of a condition
-	Value replay.Value   // the outputs, or what a foreach collected
-	Items []replay.Value // chunks of a foreach's items
-	Count int            // how many items there are
-	Size  int            // items in a chunk
-	Error *protocols.Error
+	Run  uint64
+	What replay.Question
+	Task int
+	// Attempt is the last one when it was asked: what an earlier iteration
+	// came to says nothing of this one.
+	Attempt int
+	Yes     bool           // of a condition
+	Value   replay.Value   // the outputs, or what a foreach collected
+	Items   []replay.Value // chunks of a foreach's items
+	Count   int            // how many items there are
+	Size    int            // items in a chunk
+	Error   *protocols.Error
 }
 
 func (Start) command()     {}

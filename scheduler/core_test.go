@@ -341,6 +341,8 @@ func (c *core) answer(t *testing.T, d *datadriven.TestData) string {
 	a := Answer{Run: c.number(t, d), What: replay.Question(d.CmdArgs[1].Key), Yes: d.HasArg("yes")}
 	a.Task = c.task(t, a.Run, d.CmdArgs[2].Key)
 	d.MaybeScanArgs(t, "count", &a.Count)
+	a.Attempt = c.attempt(a.Run, a.Task)
+	d.MaybeScanArgs(t, "attempt", &a.Attempt)
 	if d.HasArg("error") {
 		a.Error = protocols.Errorf(protocols.TaskParameterError, "no such thing")
 	}

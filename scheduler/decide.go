@@ -164,11 +164,7 @@ func decideFinish(s *replay.State, now time.Time, c Finish) []replay.Fact {
 	if !current(r, c.Task, c.Attempt) {
 		return nil
 	}
-	events := []replay.Event{outcome(r, &r.Tasks[c.Task], now, c)}
-	if _, again := events[0].(*replay.TaskIterated); again {
-		events = append(events, &replay.EvaluationRequested{What: replay.AskUntil, Tasks: []int{c.Task}})
-	}
-	out := facts(c.Run, now, events...)
+	out := facts(c.Run, now, outcome(r, &r.Tasks[c.Task], now, c)...)
 	if def := r.Task(c.Task); def.Cache != nil && !c.Call.IsZero() && c.Error == nil && !c.Interrupted {
 		out = append(out, replay.Fact{At: now, Event: &replay.CacheStored{Call: c.Call, Result: c.Result,
 			Until: now.Add(time.Duration(def.Cache.TTL)), Run: r.ID()}})
@@ -181,10 +177,19 @@ func current(r *replay.Run, task, attempt int) bool {
 	return r != nil && !r.Doubt && r.Tasks[task].Status == replay.TaskRunning && r.Tasks[task].Attempts == attempt
 }
 
-func outcome(r *replay.Run, t *replay.Task, now time.Time, c Finish) replay.Event {
+// outcome says what becomes of an attempt that has ended.
+func outcome(r *replay.Run, t *replay.Task, now time.Time, c Finish) []replay.Event {
+	if c.Error == nil && !c.Interrupted && r.Task(c.Task).Repeat != nil {
+		return []replay.Event{
+			&replay.TaskIterated{Task: c.Task, Attempt: c.Attempt, Iteration: t.Iteration + 1, Result: c.Result, Duration: c.Duration},
+			&replay.EvaluationRequested{What: replay.AskUntil, Tasks: []int{c.Task}},
+		}
+	}
+	return []replay.Event{ends(r, t, now, c)}
+}
+
+func ends(r *replay.Run, t *replay.Task, now time.Time, c Finish) replay.Event {
 	switch {
-	case c.Error == nil && !c.Interrupted && r.Task(c.Task).Repeat != nil:
-		return &replay.TaskIterated{Task: c.Task, Attempt: c.Attempt, Iteration: t.Iteration + 1, Result: c.Result, Duration: c.Duration}
 	case c.Error == nil && !c.Interrupted:
 		return &replay.TaskCompleted{Task: c.Task, Attempt: c.Attempt, Result: c.Result, Duration: c.Duration, Cached: c.Cached}
 	case r.Cancel != "" && r.Stopping():
@@ -236,21 +241,26 @@ func decideInterrupt(s *replay.State, now time.Time, c Interrupt) ([]replay.Fact
 
 func decideCancel(s *replay.State, now time.Time, c Cancel) ([]replay.Fact, error) {
 	r, err := find(s, c.Run)
-	if err != nil || r.Cancel != "" && !r.Doubt {
+	if err != nil || r.Cancel != "" && r.Stopping() && !r.Doubt {
 		return nil, err
 	}
 	return cancel(s, r, now, replay.CancelledByUser, c.By), nil
 }
 
-// cancel asks for the end of a run and of its children.
+// cancel asks for the end of a run and of its children. A second one ends the
+// hooks that the first has let run.
 func cancel(s *replay.State, r *replay.Run, now time.Time, why replay.CancelReason, by string) []replay.Fact {
 	var events []replay.Event
-	if r.Cancel == "" {
+	if r.Paused { // its hooks are to run
+		events = append(events, unpaused(r, now, by))
+	}
+	if r.Cancel == "" || !r.Stopping() {
 		events = append(events, &replay.CancelRequested{Reason: why, By: shorten(by, maxBy)})
 	}
-	out := facts(r.Number, now, append(events, cancelLost(r)...)...)
+	events = append(append(events, cancelLost(r)...), cancelWaits(r)...)
+	out := facts(r.Number, now, events...)
 	for _, n := range r.Children() {
-		if child := s.Run(n); child != nil {
+		if child := s.Run(n); child != nil && (child.Cancel == "" || child.Doubt) {
 			out = append(out, cancel(s, child, now, replay.CancelledByUser, "the run "+r.ID())...)
 		}
 	}
@@ -298,10 +308,11 @@ func decideResume(s *replay.State, p Policy, now time.Time, c Resume) ([]replay.
 	if !r.Held {
 		events = append(events, &replay.WorkflowResumed{Deadline: extended(r, now), Unparked: r.Parked != nil})
 	}
-	if r.Cancel != "" {
-		return facts(c.Run, now, append(events, cancelLost(r)...)...), nil
+	if r.Cancel != "" && r.Stopping() {
+		events = append(events, cancelLost(r)...)
+	} else {
+		events = append(events, recoverAttempts(r, p, c.Answers)...)
 	}
-	events = append(events, recoverAttempts(r, p, c.Answers)...)
 	if !r.Held {
 		events = append(events, askAgain(r)...)
 	}
@@ -352,7 +363,7 @@ func checkAnswers(r *replay.Run, answers map[int]protocols.OnCrash) error {
 		case protocols.CrashRetry, protocols.CrashFail, protocols.CrashSkip:
 		default:
 			return protocols.Errorf(protocols.InvalidParams,
-				"the answer for task %q must be retry, fail or skip, not %q", r.Plan.Task(task).ID, answer)
+				"the answer for task %q must be retry, fail or skip, not %q", r.TaskID(task), answer)
 		}
 	}
 	return nil

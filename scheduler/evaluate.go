@@ -16,16 +16,20 @@ import (
 // startEvaluation finds out what the event asks, in a goroutine for each task.
 func (s *Scheduler) startEvaluation(run uint64, e *replay.EvaluationRequested) {
 	r := s.state.Run(run)
+	if r == nil {
+		return // it ended in the same turn
+	}
 	if e.What == replay.AskOutputs {
 		s.evaluate(newJob(r, -1, r.Plan.Workflow.OutputReferences()), e.What, protocols.StatusValue{}, nil)
 		return
 	}
 	for _, task := range e.Tasks {
+		if t := &r.Tasks[task]; t.Status != replay.TaskEvaluates || t.Asked != e.What {
+			continue // an earlier answer came in the same turn
+		}
 		j := newJob(r, task, lookedAt(r.Task(task), e.What))
+		j.attempt = r.Tasks[task].Attempts
 		if e.What == replay.AskUntil {
-			if j.needs == nil {
-				j.needs = map[int]replay.Task{}
-			}
 			if j.needs == nil {
 				j.needs = map[int]replay.Task{}
 			}
@@ -60,7 +64,9 @@ func standing(r *replay.Run, task int) protocols.StatusValue {
 			v.Success = false
 		}
 	}
-	v.Failure = ancestorFailed(r, r.Def(task), map[int]bool{})
+	if r.Spared(task) { // else nothing asks, and looking at all ancestors costs
+		v.Failure = ancestorFailed(r, r.Def(task), map[int]bool{})
+	}
 	if r.Task(task).Hook != "" && r.FailedTask >= 0 {
 		v.Failure, v.Success = true, false
 	}
@@ -96,7 +102,7 @@ func itemResults(r *replay.Run, task int) []replay.Value {
 func (s *Scheduler) evaluate(j job, q replay.Question, status protocols.StatusValue, results []replay.Value) {
 	s.evaluating++
 	s.working.Go(func() {
-		answer := Answer{Run: j.run, What: q, Task: j.task}
+		answer := Answer{Run: j.run, What: q, Task: j.task, Attempt: j.attempt}
 		if err := s.answerTo(&answer, j, q, status, results); err != nil {
 			answer.Error = clip(asError(err))
 		}
@@ -187,7 +193,7 @@ func decideAnswer(s *replay.State, now time.Time, c Answer) []replay.Fact {
 		return decideOutputs(r, now, c)
 	}
 	t := &r.Tasks[c.Task]
-	if t.Status != replay.TaskEvaluates || t.Asked != c.What {
+	if t.Status != replay.TaskEvaluates || t.Asked != c.What || t.Attempts != c.Attempt {
 		return nil
 	}
 	if c.Error != nil {
@@ -213,7 +219,7 @@ func found(r *replay.Run, t *replay.Task, now time.Time, c Answer) replay.Event 
 	case c.What == replay.AskCondition && c.Yes:
 		return &replay.ConditionMet{Task: c.Task}
 	case c.What == replay.AskCondition:
-		return &replay.TaskSkipped{Tasks: []int{c.Task}, Reason: "its condition does not hold: " + def.If.Text}
+		return &replay.TaskSkipped{Tasks: []int{c.Task}, Reason: "its condition does not hold: " + shorten(def.If.Text, maxMessage)}
 	case c.What == replay.AskItems && c.Count == 0, c.What == replay.AskCollect:
 		if c.Count == 0 && c.What == replay.AskItems {
 			c.Value = replay.NewValue(json.RawMessage("[]"))
@@ -225,7 +231,7 @@ func found(r *replay.Run, t *replay.Task, now time.Time, c Answer) replay.Event 
 		return &replay.TaskCompleted{Task: c.Task, Attempt: t.Attempts, Result: t.Result, Duration: protocols.Duration(t.Duration)}
 	case t.Iteration >= def.Repeat.MaxIterations:
 		return &replay.TaskFailed{Task: c.Task, Attempt: t.Attempts, Error: protocols.Errorf(protocols.TaskExecutionFailed,
-			"after %d iterations its condition still does not hold: %s", t.Iteration, def.Repeat.Until.Text)}
+			"after %d iterations its condition still does not hold: %s", t.Iteration, shorten(def.Repeat.Until.Text, maxMessage))}
 	}
 	return &replay.TaskRepeating{Task: c.Task, Iteration: t.Iteration + 1, At: now.Add(time.Duration(def.Repeat.Interval))}
 }

@@ -90,6 +90,9 @@ func (s *Scheduler) submittedBefore(c Submit) (string, bool, error) {
 
 // submit makes the command, with the values that go into the log.
 func (s *Scheduler) submit(sub Submission) (*Submit, error) {
+	if err := supported(sub.Workflow); err != nil {
+		return nil, err
+	}
 	document := sub.Workflow.Encode()
 	setup, err := json.Marshal(sub.Setup)
 	if err != nil {
@@ -108,6 +111,9 @@ func (s *Scheduler) submit(sub Submission) (*Submit, error) {
 			c.Children = map[string]replay.Child{}
 		}
 		child := sub.Children[place]
+		if err := supported(child.Workflow); err != nil {
+			return nil, fmt.Errorf("%s: %w", place, err)
+		}
 		document := map[string][]byte{place: child.Workflow.Encode()}
 		c.Children[place] = replay.Child{Document: cmd.keep(document)[place], Files: cmd.keep(child.Files), Dir: child.Dir, Names: child.Names}
 	}

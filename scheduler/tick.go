@@ -55,7 +55,18 @@ func settle(r *replay.Run, now time.Time) []replay.Event {
 	if r.Open == 0 {
 		return next(r)
 	}
-	return append(skips(r), decisions(r, now)...)
+	if r.Doubt { // only the ends of its children can't wait
+		return decisions(r, now, nil)
+	}
+	events, gone := skips(r), map[int]bool{}
+	for _, e := range events {
+		if e, ok := e.(*replay.TaskSkipped); ok {
+			for _, i := range e.Tasks {
+				gone[i] = true
+			}
+		}
+	}
+	return append(events, decisions(r, now, gone)...)
 }
 
 // next begins the hook that comes now, or ends the run. Hooks that don't suit
@@ -91,11 +102,16 @@ func fared(r *replay.Run) string {
 	return "succeeded"
 }
 
-// decisions asks or decides what is open about single tasks.
-func decisions(r *replay.Run, now time.Time) (events []replay.Event) {
+// decisions asks or decides what is open about single tasks, but for those
+// that are gone.
+func decisions(r *replay.Run, now time.Time, gone map[int]bool) (events []replay.Event) {
 	ask := map[replay.Question][]int{}
 	for _, task := range slices.Sorted(maps.Keys(r.Undecided())) {
-		switch q := r.Undecided()[task]; q {
+		q := r.Undecided()[task]
+		if r.Doubt && q != replay.AskChild || gone[task] {
+			continue
+		}
+		switch q {
 		case replay.AskCondition:
 			if r.Stopping() && !r.Spared(task) {
 				continue // it is skipped
@@ -113,9 +129,10 @@ func decisions(r *replay.Run, now time.Time) (events []replay.Event) {
 				ask[q] = append(ask[q], task)
 			}
 		case replay.AskChild:
-			events = append(events, childEnded(r, task, now))
+			events = append(events, childEnded(r, task, now)...)
 		default:
-			for some := range slices.Chunk(r.Unstarted(task), maxSkipped) {
+			left := slices.DeleteFunc(r.Unstarted(task), func(i int) bool { return gone[i] })
+			for some := range slices.Chunk(left, maxSkipped) {
 				events = append(events, &replay.TaskSkipped{Tasks: some,
 					Reason: fmt.Sprintf("%q failed", r.TaskID(r.Tasks[task].Each.Failed))})
 			}
@@ -184,9 +201,6 @@ func skips(r *replay.Run) []replay.Event {
 	}
 	var events []replay.Event
 	if r.Stopping() && r.Idle > 0 {
-		if r.Cancel != "" {
-			events = cancelWaits(r, doomed)
-		}
 		why := stopReason(r)
 		for _, i := range r.IdleTasks() {
 			if _, known := doomed[i]; !known {
@@ -208,12 +222,12 @@ func skips(r *replay.Run) []replay.Event {
 	return events
 }
 
-// cancelWaits ends the tasks of a cancelled run that had started and wait; it
-// adds them to those that are done with.
-func cancelWaits(r *replay.Run, done map[int]int) (events []replay.Event) {
+// cancelWaits ends the tasks of a run being cancelled that had started and
+// wait.
+func cancelWaits(r *replay.Run) (events []replay.Event) {
 	for i := range r.Tasks {
-		if t := &r.Tasks[i]; t.Status == replay.TaskWaits && t.Wait.Kind != replay.WaitChild {
-			done[i] = i
+		t := &r.Tasks[i]
+		if t.Status == replay.TaskWaits && t.Wait.Kind != replay.WaitChild || t.Status == replay.TaskDoubtful && r.Spared(i) {
 			events = append(events, &replay.TaskCancelled{Task: i, Attempt: t.Attempts})
 		}
 	}

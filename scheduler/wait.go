@@ -18,29 +18,31 @@ func decideAwait(s *replay.State, now time.Time, c Await) []replay.Fact {
 	if !current(r, c.Task, c.Attempt) {
 		return nil
 	}
-	if r.Cancel != "" {
+	if r.Cancel != "" && r.Stopping() {
 		return facts(c.Run, now, &replay.TaskCancelled{Task: c.Task, Attempt: c.Attempt})
 	}
+	c.Wait.Message = shorten(c.Wait.Message, maxMessage)
 	if c.For > 0 && c.Wait.Until.IsZero() {
 		c.Wait.Until = now.Add(c.For)
 	}
 	events := []replay.Event{&replay.TaskWaiting{Task: c.Task, Attempt: c.Attempt, Wait: c.Wait}}
 	if c.Wait.Kind == replay.WaitSignal {
 		if sent, there := r.Pending(c.Wait.Signal); there {
-			events = append(events, got(r, c.Task, now, sent.Data))
+			events = append(events, got(r, c.Task, now, sent.Data)...)
 		}
 	}
 	return facts(c.Run, now, events...)
 }
 
-// got ends a waiting task well.
-func got(r *replay.Run, task int, now time.Time, result replay.Value) *replay.TaskCompleted {
+// got ends a waiting attempt well.
+func got(r *replay.Run, task int, now time.Time, result replay.Value) []replay.Event {
 	t := &r.Tasks[task]
-	return &replay.TaskCompleted{Task: task, Attempt: t.Attempts, Result: result, Duration: protocols.Duration(now.Sub(t.Started))}
+	return outcome(r, t, now, Finish{Run: r.Number, Task: task, Attempt: t.Attempts, Result: result,
+		Duration: protocols.Duration(now.Sub(t.Started))})
 }
 
 // missed ends a waiting attempt badly; a retry may follow.
-func missed(r *replay.Run, task int, now time.Time, err *protocols.Error) replay.Event {
+func missed(r *replay.Run, task int, now time.Time, err *protocols.Error) []replay.Event {
 	t := &r.Tasks[task]
 	return outcome(r, t, now, Finish{Run: r.Number, Task: task, Attempt: t.Attempts, Error: err,
 		Duration: protocols.Duration(now.Sub(t.Started))})
@@ -53,9 +55,9 @@ func decideSignal(s *replay.State, now time.Time, c Signal) ([]replay.Fact, erro
 	if err != nil {
 		return nil, err
 	}
-	events := []replay.Event{&replay.SignalReceived{Name: c.Name, Data: c.Data, By: c.By}}
+	events := []replay.Event{&replay.SignalReceived{Name: c.Name, Data: c.Data, By: shorten(c.By, maxBy)}}
 	if task := r.Waiter(c.Name); task >= 0 {
-		events = append(events, got(r, task, now, c.Data))
+		events = append(events, got(r, task, now, c.Data)...)
 	}
 	return facts(c.Run, now, events...), nil
 }
@@ -75,6 +77,7 @@ func decideApprove(s *replay.State, now time.Time, c Approve) ([]replay.Fact, er
 
 // decided are the events of a decision. A rejection is never retried.
 func decided(r *replay.Run, task int, now time.Time, c Approve) []replay.Event {
+	c.By, c.Comment = shorten(c.By, maxBy), shorten(c.Comment, maxMessage)
 	first := &replay.ApprovalDecided{Task: task, Approved: c.Approved, Comment: c.Comment, By: c.By}
 	if !c.Approved {
 		t := &r.Tasks[task]
@@ -82,7 +85,7 @@ func decided(r *replay.Run, task int, now time.Time, c Approve) []replay.Event {
 			Duration: protocols.Duration(now.Sub(t.Started))}}
 	}
 	result := encode(map[string]any{"approved": true, "by": c.By, "comment": c.Comment, "decided_at": now.Format(time.RFC3339Nano)})
-	return []replay.Event{first, got(r, task, now, result)}
+	return append([]replay.Event{first}, got(r, task, now, result)...)
 }
 
 func rejected(c Approve) *protocols.Error {
@@ -122,13 +125,13 @@ func waitedLong(r *replay.Run, task int, now time.Time) []replay.Event {
 	wait := r.Tasks[task].Wait
 	switch {
 	case wait.Kind == replay.WaitTimer:
-		return []replay.Event{got(r, task, now, encode(map[string]string{"fired_at": now.Format(time.RFC3339Nano)}))}
+		return got(r, task, now, encode(map[string]string{"fired_at": now.Format(time.RFC3339Nano)}))
 	case wait.Kind == replay.WaitApproval && wait.Default != "":
 		return decided(r, task, now, Approve{Approved: wait.Default == "approve", By: "default", Comment: "nobody decided in time"})
 	case wait.Kind == replay.WaitApproval:
-		return []replay.Event{missed(r, task, now, protocols.Errorf(protocols.TaskTimeout, "nobody approved or rejected in time"))}
+		return missed(r, task, now, protocols.Errorf(protocols.TaskTimeout, "nobody approved or rejected in time"))
 	}
-	return []replay.Event{missed(r, task, now, protocols.Errorf(protocols.TaskTimeout, "the signal %q did not come in time", wait.Signal))}
+	return missed(r, task, now, protocols.Errorf(protocols.TaskTimeout, "the signal %q did not come in time", wait.Signal))
 }
 
 // encode makes a value of what surely is JSON.
@@ -145,7 +148,7 @@ func decidePause(s *replay.State, now time.Time, c Pause) ([]replay.Fact, error)
 	if err != nil || r.Paused {
 		return nil, err
 	}
-	return facts(c.Run, now, &replay.WorkflowPaused{By: c.By}), nil
+	return facts(c.Run, now, &replay.WorkflowPaused{By: shorten(c.By, maxBy)}), nil
 }
 
 func decideUnpause(s *replay.State, now time.Time, c Unpause) ([]replay.Fact, error) {
@@ -153,9 +156,13 @@ func decideUnpause(s *replay.State, now time.Time, c Unpause) ([]replay.Fact, er
 	if err != nil || !r.Paused {
 		return nil, err
 	}
+	return facts(c.Run, now, unpaused(r, now, c.By)), nil
+}
+
+func unpaused(r *replay.Run, now time.Time, by string) *replay.WorkflowUnpaused {
 	deadline := r.Deadline
 	if !deadline.IsZero() {
 		deadline = deadline.Add(now.Sub(r.PausedAt))
 	}
-	return facts(c.Run, now, &replay.WorkflowUnpaused{By: c.By, Deadline: deadline}), nil
+	return &replay.WorkflowUnpaused{By: shorten(by, maxBy), Deadline: deadline}
 }

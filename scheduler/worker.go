@@ -313,5 +313,5 @@ type host struct {
 }
 
 func (h host) Progress(p providers.Progress) {
-	h.s.live.publish(Progress{Run: h.j.id, Task: h.j.plan.Task(h.j.task).ID, Attempt: h.j.attempt, Progress: p})
+	h.s.live.publish(Progress{Run: h.j.id, Task: h.j.name, Attempt: h.j.attempt, Progress: p})
 }

@@ -1,0 +1,392 @@
+package scheduler
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"gleitzeit/protocols"
+	"gleitzeit/replay"
+)
+
+// TestRandomLanguage is TestRandomCommands for the whole language: conditions,
+// foreach, repeat, hooks, waits, pauses and child runs. Workers and evaluations
+// are those that events have asked for, and a crash loses them, so that
+// whatever nobody asks for again leaves a run that never ends.
+func TestRandomLanguage(t *testing.T) {
+	commands := 0
+	for _, seed := range seeds(t, 60) {
+		p := &game{play: newPlay(t, seed), works: map[attempt]int{}}
+		u := newUmpire(p.log.Value)
+		u.seq, u.at = uint64(p.state.Seq), p.state.Time
+		p.referee = u
+		for range 20 + p.rng.IntN(150) {
+			p.move()
+		}
+		p.finishAll()
+		commands += p.moves
+		p.log.Close()
+	}
+	t.Logf("%d commands", commands)
+}
+
+// game is a random game with the whole language.
+type game struct {
+	*play
+	works   map[attempt]int // attempts whose worker lives
+	asked   []Answer        // evaluations that go on
+	answers []Answer        // those that were answered
+}
+
+func (p *game) move() {
+	switch n := p.rng.IntN(100); {
+	case n < 10:
+		p.submitNew()
+	case n < 40:
+		p.work()
+	case n < 60:
+		p.answerOne()
+	case n < 70:
+		p.advanceTime()
+	case n < 73:
+		p.do(Cancel{Run: p.anyRun(), By: "anna"})
+	case n < 76:
+		p.do(Interrupt{Run: p.anyRun()})
+	case n < 80:
+		c := Resume{Run: p.anyRun(), Explicit: p.rng.IntN(2) == 0}
+		if r := p.state.Run(c.Run); r != nil && p.rng.IntN(2) == 0 {
+			c.Answers = p.play.answers(r)
+		}
+		p.do(c)
+	case n < 84:
+		p.crashAll()
+	case n < 86:
+		p.save()
+	case n < 89:
+		p.do(Pause{Run: p.anyRun()})
+	case n < 92:
+		p.do(Unpause{Run: p.anyRun()})
+	case n < 95:
+		p.do(Signal{Run: p.anyRun(), Name: []string{"x", "y", "z"}[p.rng.IntN(3)], Data: replay.NewValue(p.result())})
+	case n < 98:
+		p.do(Approve{Run: p.anyRun(), Task: p.rng.IntN(8) - 1, Approved: p.rng.IntN(3) > 0})
+	case n < 99:
+		p.policy.Closed = !p.policy.Closed
+		p.do(nil)
+	default:
+		p.stale()
+	}
+}
+
+// do carries out a command and does the effects of what came of it.
+func (p *game) do(c Command) []replay.Fact {
+	fresh := p.command(c)
+	for _, f := range fresh {
+		switch e := f.Event.(type) {
+		case *replay.TaskStarted:
+			p.works[attempt{f.Run, e.Task}] = e.Attempt
+		case *replay.EvaluationRequested:
+			if e.What == replay.AskOutputs {
+				p.asked = append(p.asked, Answer{Run: f.Run, What: e.What})
+			}
+			for _, i := range e.Tasks {
+				a := Answer{Run: f.Run, What: e.What, Task: i}
+				if r := p.state.Run(f.Run); r != nil {
+					a.Attempt = r.Tasks[i].Attempts
+				}
+				p.asked = append(p.asked, a)
+			}
+		}
+	}
+	return fresh
+}
+
+// work lets a worker report.
+func (p *game) work() bool {
+	if len(p.works) == 0 {
+		return false
+	}
+	all := make([]attempt, 0, len(p.works))
+	for a := range p.works {
+		all = append(all, a)
+	}
+	slices.SortFunc(all, func(a, b attempt) int {
+		if a.run != b.run {
+			return int(a.run) - int(b.run)
+		}
+		return a.task - b.task
+	})
+	a := all[p.rng.IntN(len(all))]
+	n := p.works[a]
+	delete(p.works, a)
+	p.report(a.run, a.task, n)
+	return true
+}
+
+// report says what became of an attempt.
+func (p *game) report(run uint64, task, attempt int) {
+	f := Finish{Run: run, Task: task, Attempt: attempt, Duration: protocols.Duration(p.rng.IntN(1e9)), Jitter: p.rng.Float64()}
+	r := p.state.Run(run)
+	if r == nil {
+		p.fatal("run %d ended before its worker reported", run)
+	}
+	def := r.Task(task)
+	switch n := p.rng.IntN(10); {
+	case n == 0:
+		f.Interrupted = true
+	case n < 3:
+		f.Error = p.failure()
+	case def.Protocol == replay.WaitProtocol:
+		c := Await{Run: run, Task: task, Attempt: attempt}
+		if p.rng.IntN(2) == 0 {
+			c.For = time.Duration(1+p.rng.IntN(20)) * time.Second
+		}
+		switch def.Method {
+		case "wait/timer":
+			c.Wait.Kind, c.For = replay.WaitTimer, max(c.For, time.Second)
+		case "wait/signal":
+			c.Wait.Kind, c.Wait.Signal = replay.WaitSignal, []string{"x", "y"}[p.rng.IntN(2)]
+		default:
+			c.Wait.Kind, c.Wait.Default = replay.WaitApproval, []string{"", "approve", "reject"}[p.rng.IntN(3)]
+		}
+		p.do(c)
+		return
+	case def.Protocol == replay.WorkflowProtocol:
+		depth := 1
+		if r.Submitted.Parent != nil {
+			depth += r.Submitted.Parent.Depth
+		}
+		c := p.submission(depth)
+		c.Parent = &replay.Parent{Run: run, Task: task, Depth: depth}
+		p.do(Spawn{Run: run, Task: task, Attempt: attempt, Child: *c})
+		return
+	default:
+		f.Result = replay.NewValue(p.result())
+	}
+	p.past = append(p.past, f)
+	p.do(f)
+}
+
+// answerOne answers one of the evaluations that go on.
+func (p *game) answerOne() bool {
+	if len(p.asked) == 0 {
+		return false
+	}
+	i := p.rng.IntN(len(p.asked))
+	a := p.asked[i]
+	p.asked = slices.Delete(p.asked, i, i+1)
+	a.Yes = p.rng.IntN(3) > 0
+	switch {
+	case p.rng.IntN(12) == 0:
+		a.Error = protocols.Errorf(protocols.TaskParameterError, "no such thing")
+	case a.What == replay.AskItems:
+		p.items(&a, p.rng.IntN(7))
+	case a.What != replay.AskCondition && a.What != replay.AskUntil:
+		a.Value = replay.NewValue(p.result())
+	}
+	p.answers = append(p.answers, a)
+	p.do(a)
+	return true
+}
+
+func (p *game) items(a *Answer, n int) {
+	items := make([]protocols.ItemValue, n)
+	for i := range items {
+		items[i] = protocols.ItemValue{Value: json.RawMessage(strconv.Itoa(i)), Index: i}
+	}
+	var err error
+	if a.Count = n; n > 0 {
+		a.Items, a.Size, err = chunks(items)
+	}
+	if err != nil {
+		p.fatal("%v", err)
+	}
+}
+
+// stale reports again what was reported before: nothing may come of it, unless
+// it was asked a second time.
+func (p *game) stale() {
+	if len(p.past) > 0 {
+		f := p.past[p.rng.IntN(len(p.past))]
+		if p.works[attempt{f.Run, f.Task}] != f.Attempt {
+			if fresh := p.do(f); len(fresh) > 0 {
+				p.fatal("a late outcome changed something")
+			}
+		}
+	}
+	if len(p.answers) == 0 {
+		return
+	}
+	a := p.answers[p.rng.IntN(len(p.answers))]
+	again := slices.ContainsFunc(p.asked, func(b Answer) bool {
+		return a.Run == b.Run && a.What == b.What && a.Task == b.Task && a.Attempt == b.Attempt
+	})
+	if r := p.state.Run(a.Run); r != nil && !r.Held {
+		return // what the dead process asked may be answered once more
+	}
+	if fresh := p.do(a); len(fresh) > 0 && !again {
+		p.fatal("a late answer changed something: %+v", a)
+	}
+}
+
+func (p *game) advanceTime() {
+	if at, ok := Wake(p.state); ok && p.rng.IntN(3) > 0 {
+		p.now = at
+	} else {
+		p.now = p.now.Add(time.Duration(p.rng.Int64N(int64(5 * time.Second))))
+	}
+	p.do(nil)
+}
+
+// crashAll loses all that isn't in the log.
+func (p *game) crashAll() {
+	p.works, p.asked = map[attempt]int{}, nil
+	if p.rng.IntN(2) == 0 {
+		p.halfSaved()
+	}
+	loaded, err := replay.Load(p.log)
+	if err != nil {
+		p.fatal("load: %v", err)
+	}
+	p.trace = append(p.trace, "crash")
+	p.same(loaded, "the state after a crash")
+	p.state, p.policy.Closed = loaded, false
+	p.newSaver()
+	p.do(Start{PID: 2})
+}
+
+func (p *game) submitNew() {
+	c := p.submission(0)
+	c.Priority = protocols.Priority(p.rng.IntN(4) - 1)
+	p.do(*c)
+}
+
+func (p *game) submission(depth int) *Submit {
+	s := &Scheduler{}
+	c, err := s.submit(Submission{Workflow: randomDocument(p.rng, len(p.plans), depth), Setup: p.setups[p.rng.IntN(len(p.setups))]})
+	if err != nil {
+		p.fatal("submit: %v", err)
+	}
+	p.plans = append(p.plans, c)
+	return c
+}
+
+// finishAll lets everything report: what rests then says for what, and ends
+// when it gets that.
+func (p *game) finishAll() {
+	p.policy.Closed = false
+	p.do(nil)
+	for range 200 {
+		p.toRest()
+		live := p.live()
+		if len(live) == 0 {
+			p.acknowledged()
+			return
+		}
+		for _, n := range live {
+			p.named(n)
+		}
+		for _, n := range live {
+			p.unblock(n)
+		}
+	}
+	for _, n := range p.live() {
+		status, kind, why := p.state.Run(n).Stand()
+		p.trace = append(p.trace, fmt.Sprintf("run %d: %s %s %s", n, status, kind, why))
+	}
+	p.fatal("runs %v don't end", p.live())
+}
+
+// unblock gives a run what it says it waits for.
+func (p *game) unblock(n uint64) {
+	r := p.state.Run(n)
+	if r == nil {
+		return
+	}
+	status, kind, _ := r.Stand()
+	switch {
+	case status == replay.Paused:
+		p.do(Unpause{Run: n})
+	case status == replay.Parked, kind == "process":
+		p.do(Resume{Run: n, Explicit: true})
+	case kind == "answer":
+		answers := map[int]protocols.OnCrash{}
+		for i, t := range r.Tasks {
+			if t.Status == replay.TaskDoubtful {
+				answers[i] = []protocols.OnCrash{protocols.CrashRetry, protocols.CrashFail, protocols.CrashSkip}[p.rng.IntN(3)]
+			}
+		}
+		p.do(Resume{Run: n, Explicit: true, Answers: answers})
+	case kind == "signal":
+		p.do(Signal{Run: n, Name: []string{"x", "y"}[p.rng.IntN(2)]})
+	case kind == "approval":
+		for i, t := range r.Tasks {
+			if t.Status == replay.TaskWaits && t.Wait.Kind == replay.WaitApproval {
+				p.do(Approve{Run: n, Task: i, Approved: p.rng.IntN(2) == 0})
+				return
+			}
+		}
+		p.fatal("run %d has no task that waits for an approval", n)
+	}
+}
+
+// named checks that a run at rest says what it waits for.
+func (p *game) named(n uint64) {
+	r := p.state.Run(n)
+	status, kind, why := r.Stand()
+	known := []string{"process", "answer", "signal", "approval", "run"}
+	if why == "" || status != replay.Paused && status != replay.Parked && !slices.Contains(known, kind) {
+		d, _ := r.Dump()
+		p.fatal("run %d rests, and is said to be %q %s (%s): %s", n, status, kind, why, d)
+	}
+}
+
+// toRest lets everything report until nothing runs and no clock goes.
+func (p *game) toRest() {
+	for range 20_000 {
+		if p.rng.IntN(2) == 0 && p.answerOne() || p.work() || p.answerOne() {
+			continue
+		}
+		at, ok := Wake(p.state)
+		if !ok {
+			return
+		}
+		p.now = at
+		p.do(nil)
+	}
+	p.fatal("it doesn't come to rest")
+}
+
+// randomDocument makes a document with all that the language has.
+func randomDocument(rng *rand.Rand, n, depth int) *protocols.Workflow {
+	w := randomWorkflow(rng, n)
+	for i, t := range w.Tasks {
+		if rng.IntN(3) == 0 {
+			t.If = &protocols.Expression{Text: "true", Status: rng.IntN(2) == 0}
+		}
+		if rng.IntN(4) == 0 {
+			t.Foreach = &protocols.Foreach{Items: json.RawMessage("[]"), As: "item", MaxParallel: rng.IntN(3), FailFast: rng.IntN(2) == 0}
+		}
+		if rng.IntN(5) == 0 {
+			t.Repeat = &protocols.Repeat{Until: protocols.Expression{Text: "true"}, MaxIterations: 1 + rng.IntN(3),
+				Interval: protocols.Duration(rng.IntN(2)) * protocols.Duration(time.Second)}
+		}
+		switch k := rng.IntN(8); {
+		case k == 0:
+			t.Protocol, t.Provider, t.Method = replay.WaitProtocol, "", []string{"wait/timer", "wait/signal", "wait/approval"}[rng.IntN(3)]
+		case k == 1 && depth < 2 && (t.Foreach == nil || depth == 0):
+			t.Protocol, t.Provider, t.Method = replay.WorkflowProtocol, "", "workflow/run"
+		}
+		if hooks := len(w.Tasks) - i; hooks <= 4 && rng.IntN(2) == 0 {
+			t.Hook = []protocols.Hook{protocols.OnSuccess, protocols.OnFailure, protocols.Finally}[rng.IntN(3)]
+		}
+	}
+	for _, t := range w.Tasks {
+		t.Dependencies = slices.DeleteFunc(t.Dependencies, func(d int) bool { return w.Tasks[d].Hook != t.Hook })
+	}
+	return w
+}
