@@ -228,7 +228,7 @@ func (u *umpire) event(f replay.Fact, m *match) error {
 		if !t.runs || t.doubtful || t.attempts != e.Attempt {
 			return fmt.Errorf("task %d: %+v", e.Task, *t)
 		}
-		t.runs, t.wait = false, &e.Wait
+		t.runs, t.wait, t.approved = false, &e.Wait, false
 	case *replay.EvaluationRequested:
 		if e.What == replay.AskOutputs {
 			m.outputs = true
@@ -253,6 +253,9 @@ func (u *umpire) event(f replay.Fact, m *match) error {
 		t.iterations++
 		if !t.runs && t.wait == nil || t.attempts != e.Attempt || t.iterations != e.Iteration || m.task(e.Task).Repeat == nil {
 			return fmt.Errorf("task %d: %+v", e.Task, *t)
+		}
+		if err := m.takes(t); err != nil {
+			return err
 		}
 		t.runs, t.wait = false, nil
 	case *replay.TaskRepeating:
@@ -441,12 +444,23 @@ func (m *match) over(i int, how replay.TaskStatus) error {
 			return fmt.Errorf("foreach %d ends before its instance %d", i, k)
 		}
 	}
-	if t.wait != nil && t.wait.Kind == replay.WaitSignal && how == replay.TaskIsCompleted {
-		if m.signals[t.wait.Signal]--; m.signals[t.wait.Signal] < 0 {
-			return fmt.Errorf("the signal %q is taken twice", t.wait.Signal)
+	if how == replay.TaskIsCompleted {
+		if err := m.takes(t); err != nil {
+			return err
 		}
 	}
 	t.over, t.runs, t.wait, t.asked, t.doubtful = how, false, nil, "", false
+	return nil
+}
+
+// takes lets a task that waits for a signal have it.
+func (m *match) takes(t *player) error {
+	if t.wait == nil || t.wait.Kind != replay.WaitSignal {
+		return nil
+	}
+	if m.signals[t.wait.Signal]--; m.signals[t.wait.Signal] < 0 {
+		return fmt.Errorf("the signal %q is taken twice", t.wait.Signal)
+	}
 	return nil
 }
 
