@@ -13,6 +13,7 @@ import (
 	"gleitzeit/protocols"
 	"gleitzeit/providers"
 	"gleitzeit/replay"
+	"gleitzeit/scheduler"
 )
 
 // This file makes of a workflow file what a run is submitted with. Whatever
@@ -47,6 +48,7 @@ func (s *session) submission(name string, w wishes) (*server.SubmitParams, *conf
 		return nil, nil, err
 	}
 	files, problems := f.capture(workflow.Files)
+	problems = append(problems, missing(f, workflow)...)
 	problems = append(problems, unroutable(f, c.providers(), workflow)...)
 	kids := &children{s: s, registry: registry, config: c, all: map[string]server.ChildParams{}}
 	names := kids.of(f, workflow)
@@ -106,6 +108,14 @@ func unroutable(f *workflowFile, c providers.Config, w *protocols.Workflow) (ps 
 		if _, err := providers.Route(infos, t.Protocol, t.Provider); err != nil {
 			ps = append(ps, f.problem(t.Provider, fmt.Sprintf("task %q: %v", t.ID, err), "see: gleitzeit provider list"))
 		}
+	}
+	return ps
+}
+
+// missing finds what the language has and no run can do yet.
+func missing(f *workflowFile, w *protocols.Workflow) (ps protocols.Problems) {
+	for _, m := range scheduler.Missing(w) {
+		ps = append(ps, f.problem(m.Key, m.String(), ""))
 	}
 	return ps
 }

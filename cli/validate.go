@@ -68,8 +68,8 @@ func judge(f *workflowFile, registry *protocols.Registry) verdict {
 	}
 	v := verdict{File: f.name, Warnings: protocols.Problems{}}
 	if workflow != nil {
-		_, missing := f.capture(workflow.Files)
-		problems = append(problems, missing...)
+		_, absent := f.capture(workflow.Files)
+		problems = append(append(problems, absent...), missing(f, workflow)...)
 		v.name, v.tasks = workflow.Name, len(workflow.Tasks)
 	}
 	v.Problems = append(protocols.Problems{}, problems.Errors()...)
