@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"fmt"
 
 	"gleitzeit/replay"
@@ -45,6 +46,27 @@ func inOrder(tasks []replay.TaskView) (ordered []replay.TaskView) {
 		}
 	}
 	return ordered
+}
+
+// resultOf is a task's result, null if there is none. That of an instance is,
+// once all have ended, kept in the list that is its foreach's.
+func resultOf(v *replay.RunView, t replay.TaskView) json.RawMessage {
+	if len(t.Result) > 0 || t.Of == "" {
+		return orNull(t.Result)
+	}
+	var all []json.RawMessage
+	index := 0
+	for _, one := range v.Tasks {
+		switch {
+		case one.ID == t.Of:
+			_ = json.Unmarshal(one.Result, &all) // without a result there is no list
+		case one.ID == t.ID && index < len(all):
+			return orNull(all[index])
+		case one.Of == t.Of:
+			index++
+		}
+	}
+	return orNull(nil)
 }
 
 // progressOfItems says for each foreach that has its items how far it is.

@@ -223,7 +223,8 @@ func (s *session) showTask(v *replay.RunView, name string) error {
 	var ids []string
 	for _, t := range v.Tasks {
 		if t.ID == name || t.Name == name {
-			return s.print.show(orNull(t.Result), func(w io.Writer) { fmt.Fprintln(w, textOf(essence(orNull(t.Result)))) })
+			result := resultOf(v, t)
+			return s.print.show(result, func(w io.Writer) { fmt.Fprintln(w, textOf(essence(result))) })
 		}
 		ids = append(ids, t.ID)
 	}

@@ -385,10 +385,10 @@ func (c *core) await(t *testing.T, d *datadriven.TestData) string {
 		t.Fatal(err)
 	}
 	var p waitParams
-	if err := json.Unmarshal(h.Run().Plan.Task(task).Parameters, &p); err != nil {
+	if err := json.Unmarshal(h.Run().Task(task).Parameters, &p); err != nil {
 		t.Fatal(err)
 	}
-	cmd, err := p.command(job{run: run, plan: h.Run().Plan, task: task, def: task, attempt: c.attempt(run, task)})
+	cmd, err := p.command(job{run: run, plan: h.Run().Plan, task: task, def: h.Run().Def(task), attempt: c.attempt(run, task)})
 	if err != nil {
 		return "error: " + err.Error() + "\n"
 	}
