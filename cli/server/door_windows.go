@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
@@ -51,7 +52,19 @@ func writePointer(dir, text string) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	return os.Rename(path+".new", path)
+	return rename(path+".new", path)
+}
+
+// rename tries for a moment: while somebody reads the old file, Windows
+// refuses.
+func rename(from, to string) (err error) {
+	for range 50 {
+		if err = os.Rename(from, to); err == nil {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return err
 }
 
 // createPrivate makes a file that only this user may open.
