@@ -34,7 +34,8 @@ type following struct {
 	store  *client.Client
 	view   view
 	tracks []*track
-	grace  time.Duration
+	grace  time.Duration // how long what runs may go on when we are asked to leave
+	waits  bool          // stay when a person is needed
 
 	news   chan news        // never closed
 	doubts bool             // a run looks stuck and is to be looked at closely
@@ -56,7 +57,7 @@ var errAsked = &exit{code: exitInterrupted}
 // follow follows each run from its place in the log on. It returns errAsked
 // if it was asked to leave before all had ended.
 func (f *following) follow(from map[string]eventlog.Seq, wishes <-chan os.Signal) error {
-	ctx, cancel := context.WithCancel(background())
+	ctx, cancel := context.WithCancel(context.Background())
 	f.news, f.doubts = make(chan news), true
 	var followers sync.WaitGroup
 	for _, t := range f.tracks {
@@ -130,7 +131,7 @@ func (f *following) take(n news) error {
 // resolveDoubts looks closely at the runs that seem to need a person: a task
 // that is about to start is not an event yet.
 func (f *following) resolveDoubts() error {
-	if !f.doubts {
+	if !f.doubts || f.waits && f.asked == 0 {
 		return nil
 	}
 	f.doubts = false
@@ -138,7 +139,7 @@ func (f *following) resolveDoubts() error {
 		if t.settled || !t.stuck() {
 			continue
 		}
-		v, err := getRun(background(), f.store, t.id, false)
+		v, err := getRun(context.Background(), f.store, t.id, false)
 		if err != nil {
 			return err
 		}
@@ -195,7 +196,7 @@ func (f *following) firstLeave() error {
 // interrupt asks that nothing new of our runs start, with force that what
 // runs stop, too. A run that has just ended is fine.
 func (f *following) interrupt(force bool) error {
-	ctx, cancel := context.WithTimeout(background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	for _, t := range f.tracks {
 		if t.settled {

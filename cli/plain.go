@@ -37,7 +37,7 @@ func describe(i ink, e replay.Entry) string {
 	switch e.Event.(type) {
 	case *replay.WorkflowSubmitted:
 		return i.faint(fmt.Sprintf("run %s", e.Run))
-	case *replay.TaskStarted, *replay.TaskDue, *replay.OutputsRequested, *replay.WorkflowEnded:
+	case *replay.TaskStarted, *replay.TaskDue, *replay.OutputsRequested, *replay.WorkflowInterrupted, *replay.WorkflowEnded:
 		return ""
 	case *replay.TaskCompleted:
 		text = i.green("completed") + strings.TrimPrefix(text, "completed")
@@ -70,7 +70,7 @@ func (v *events) note(text string) { v.print.say("%s", text) }
 func (v *events) close()           {}
 
 // silent is the view of `-q`.
-type silent struct{ err io.Writer }
+type silent struct{}
 
 func (silent) entry(*track, replay.Entry) error { return nil }
 func (silent) tick()                            {}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"gleitzeit/cli/client"
 	"gleitzeit/cli/server"
@@ -19,7 +18,7 @@ type resumeCmd struct {
 	Retry []string       `sep:"none" placeholder:"TASK" help:"Try the task again, whose attempt is in doubt."`
 	Fail  []string       `sep:"none" placeholder:"TASK" help:"Count the task as failed, whose attempt is in doubt."`
 	Skip  []string       `sep:"none" placeholder:"TASK" help:"Skip the task, whose attempt is in doubt."`
-	Grace *time.Duration `placeholder:"TIME" help:"How long running tasks may go on after Ctrl-C (default: 10s)."`
+	patience
 }
 
 // Help shows how it is used.
@@ -49,8 +48,7 @@ func (r *resumeCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	c.setGrace(r.Grace)
-	return s.carry(c, func(ctx context.Context, store *client.Client) (errand, error) {
+	return s.carry(c, r.patience, func(ctx context.Context, store *client.Client) (errand, error) {
 		if r.ID == "" {
 			return s.resumeAll(ctx, store)
 		}

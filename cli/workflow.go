@@ -239,15 +239,6 @@ func (s *session) writeRun(w io.Writer, v *replay.RunView) {
 	}
 }
 
-// writeNamed writes a text on one line with its name, or below it.
-func writeNamed(w io.Writer, name, text string) {
-	if strings.Contains(strings.TrimRight(text, "\n"), "\n") {
-		fmt.Fprintf(w, "%s:\n%s\n", name, indent(text, "  "))
-		return
-	}
-	fmt.Fprintf(w, "%s: %s\n", name, strings.TrimRight(text, "\n"))
-}
-
 // cancelCmd ends runs early.
 type cancelCmd struct {
 	IDs  []string      `arg:"" name:"id" help:"${id}"`
