@@ -38,6 +38,7 @@ type unruly struct {
 	rng     *rand.Rand
 	tick    time.Duration // what latencies are made of
 	release chan struct{} // closed by the test: ends the calls that don't obey
+	calm    bool          // fails at times, but answers
 }
 
 func (u *unruly) roll(n int) int {
@@ -47,7 +48,11 @@ func (u *unruly) roll(n int) int {
 }
 
 func (u *unruly) call(ctx context.Context, c providers.Call) (json.RawMessage, error) {
-	switch n := u.roll(100); {
+	n := u.roll(100)
+	if u.calm {
+		n = n * 65 / 100
+	}
+	switch {
 	case n < 50:
 		return json.RawMessage(`{"ok":true}`), u.pass(ctx)
 	case n < 65:

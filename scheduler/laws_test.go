@@ -20,6 +20,7 @@ type referee struct {
 
 // watched is a run as the referee knows it.
 type watched struct {
+	id          string // set by who needs it
 	plan        *replay.Plan
 	priority    protocols.Priority
 	held        bool

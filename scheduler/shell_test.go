@@ -309,3 +309,84 @@ func failingSaver(t *testing.T) *replay.Checkpointer {
 	log.Close()
 	return c
 }
+
+// TestClockSetBack: when the clock goes back, the time of events doesn't.
+func TestClockSetBack(t *testing.T) {
+	log := eventlog.OpenMemory(eventlog.Options{})
+	defer log.Close()
+	future := time.Now().Add(time.Hour).UTC()
+	var b eventlog.Batch
+	if err := replay.Encode(replay.Fact{At: future, Event: &replay.SystemStarted{PID: 1}}, &b); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := log.Append(&b); err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(log, Options{Open: provide(answer)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	waitEnd(t, soon(t), log, submit(t, s, Submission{Workflow: compile(t, oneTask)}))
+	for _, r := range allRecords(t, log) {
+		if r.Time.Before(future) {
+			t.Errorf("%s at %s", r.Type, r.Time)
+		}
+	}
+}
+
+// TestInterruptWithForce stops what runs; it is tried again when the run is
+// resumed, with the same key.
+func TestInterruptWithForce(t *testing.T) {
+	keys := make(chan string, 2)
+	log, s := open(t, Options{}, func(ctx context.Context, c providers.Call) (json.RawMessage, error) {
+		keys <- c.Key
+		if c.Attempt == 1 {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return json.RawMessage("1"), nil
+	})
+	id := submit(t, s, Submission{Workflow: compile(t, oneTask)})
+	first := <-keys
+	if err := s.Interrupt(soon(t), 1, "anna", true); err != nil {
+		t.Fatal(err)
+	}
+	for rec := range log.Follow(soon(t), 1) {
+		if rec.Type == (*replay.TaskInterrupted)(nil).Type() {
+			break
+		}
+	}
+	if err := s.Resume(soon(t), Resume{Run: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if v := view(t, log, id); v.Status != replay.Completed || v.Tasks[0].Attempts != 2 {
+		t.Errorf("%s after %d attempts", v.Status, v.Tasks[0].Attempts)
+	}
+	if again := <-keys; again != first {
+		t.Errorf("the key was %s, is %s", first, again)
+	}
+}
+
+// TestDrainWaitsForOutputs: a run whose outputs are being made ends before
+// Drain has returned.
+func TestDrainWaitsForOutputs(t *testing.T) {
+	log, s := open(t, Options{}, answer)
+	for range 200 {
+		id := submit(t, s, Submission{Workflow: compile(t, oneTask+"outputs: {a: '${a}'}\n")})
+		number, _ := replay.NumberOf(id)
+		for rec := range log.FollowStream(soon(t), replay.Stream(number), 1) {
+			if rec.Type == (*replay.OutputsRequested)(nil).Type() {
+				break
+			}
+		}
+		if err := s.Drain(soon(t)); err != nil {
+			t.Fatal(err)
+		}
+		h, err := replay.LoadHistory(log, number)
+		if err != nil || !h.Ended() {
+			t.Fatalf("run %s has not ended (%v)", id, err)
+		}
+		s.Query(soon(t), func(*replay.State) { s.policy.Closed = false })
+	}
+}
