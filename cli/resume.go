@@ -14,10 +14,10 @@ import (
 
 // resumeCmd goes on with runs.
 type resumeCmd struct {
-	ID    string         `arg:"" optional:"" help:"The run: its id, the beginning of it, its number or @last. Without it all unfinished runs."`
-	Retry []string       `sep:"none" placeholder:"TASK" help:"Try the task again, whose attempt is in doubt."`
-	Fail  []string       `sep:"none" placeholder:"TASK" help:"Count the task as failed, whose attempt is in doubt."`
-	Skip  []string       `sep:"none" placeholder:"TASK" help:"Skip the task, whose attempt is in doubt."`
+	ID    string   `arg:"" optional:"" help:"The run: its id, the beginning of it, its number or @last. Without it all unfinished runs."`
+	Retry []string `sep:"none" placeholder:"TASK" help:"Try the task again, whose attempt is in doubt."`
+	Fail  []string `sep:"none" placeholder:"TASK" help:"Count the task as failed, whose attempt is in doubt."`
+	Skip  []string `sep:"none" placeholder:"TASK" help:"Skip the task, whose attempt is in doubt."`
 	patience
 }
 

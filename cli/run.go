@@ -15,10 +15,10 @@ import (
 
 // runCmd runs a workflow file.
 type runCmd struct {
-	File       string         `arg:"" help:"The workflow file, YAML or JSON; - is standard input."`
-	Input      []string       `short:"i" sep:"none" placeholder:"NAME=VALUE" help:"A value for one of the workflow's inputs."`
-	InputsJSON string         `name:"inputs-json" placeholder:"FILE" help:"A file with a JSON object of inputs; - is standard input."`
-	Priority   string         `enum:"low,normal,high,urgent" default:"normal" help:"Which of several runs goes first: low, normal, high or urgent."`
+	File       string   `arg:"" help:"The workflow file, YAML or JSON; - is standard input."`
+	Input      []string `short:"i" sep:"none" placeholder:"NAME=VALUE" help:"A value for one of the workflow's inputs."`
+	InputsJSON string   `name:"inputs-json" placeholder:"FILE" help:"A file with a JSON object of inputs; - is standard input."`
+	Priority   string   `enum:"low,normal,high,urgent" default:"normal" help:"Which of several runs goes first: low, normal, high or urgent."`
 	patience
 }
 

@@ -80,10 +80,10 @@ func (s *session) openProviders(setup []byte) (scheduler.Providers, error) {
 // fatal ends the process when the store can't be written any more. Nothing
 // that was acknowledged is lost.
 func (s *session) fatal(err error) {
-		p := s.print
-		p.insist("\n%s\n%s\nThen go on with: gleitzeit%s resume",
-			p.errInk.bold(p.errInk.red("gleitzeit: the store can't be written any more")), clean(err.Error()), s.storeFlag())
-		os.Exit(exitStore)
+	p := s.print
+	p.insist("\n%s\n%s\nThen go on with: gleitzeit%s resume",
+		p.errInk.bold(p.errInk.red("gleitzeit: the store can't be written any more")), clean(err.Error()), s.storeFlag())
+	os.Exit(exitStore)
 }
 
 func level(name string) slog.Level {
