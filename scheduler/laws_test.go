@@ -135,6 +135,9 @@ func (l *referee) event(f replay.Fact, r *watched) error {
 		t.stand = unstarted
 		return nil
 	case *replay.TaskFailed:
+		if r.retries(e) {
+			return fmt.Errorf("task %d should be tried again: %+v", e.Task, r.tasks[e.Task])
+		}
 		return r.outcome(e.Task, e.Attempt, fails)
 	case *replay.TaskSkipped:
 		return r.skipped(e)
@@ -327,6 +330,13 @@ func (r *watched) outcome(task, attempt int, to stand) error {
 	}
 	t.stand, t.doubtful = to, false
 	return nil
+}
+
+// retries tells whether a failure is one after which the task is tried again.
+func (r *watched) retries(e *replay.TaskFailed) bool {
+	t := &r.tasks[e.Task]
+	return t.stand == runs && t.attempts-t.uncounted < attempts(r.plan.Task(e.Task)) && r.cancel == "" && !r.stopped() &&
+		!e.Error.Code.Class().Hopeless()
 }
 
 func (r *watched) retrying(at time.Time, e *replay.TaskRetrying) error {

@@ -464,7 +464,7 @@ func (p *play) halfSaved() {
 	}
 	old := p.checkpoints()
 	p.save()
-	mixed := slices.Clone(old)
+	mixed, left := slices.Clone(old), copyLog(p.t, p.log)
 	for _, c := range p.checkpoints() {
 		if p.rng.IntN(4) == 0 {
 			break
@@ -474,7 +474,8 @@ func (p *play) halfSaved() {
 	if found {
 		mixed = append(mixed, system)
 	}
-	p.log = copyLog(p.t, p.log)
+	p.log.Close()
+	p.log = left
 	if err := p.log.SaveCheckpoints(mixed, nil); err != nil {
 		p.fatal("%v", err)
 	}
@@ -509,10 +510,12 @@ func copyLog(t *testing.T, from *eventlog.Log) *eventlog.Log {
 		}
 		b.Add(r)
 	}
+	if b.Len() == 0 {
+		return to
+	}
 	if _, err := to.Append(&b); err != nil {
 		t.Fatal(err)
 	}
-	from.Close()
 	return to
 }
 
