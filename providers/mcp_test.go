@@ -445,3 +445,13 @@ func TestMCPCloseWhileStarting(t *testing.T) {
 		t.Errorf("took %v", took)
 	}
 }
+
+func BenchmarkMCPCall(b *testing.B) {
+	s := roleSet(b, "good")
+	call := Call{Method: "mcp/tool.say", Parameters: json.RawMessage(`{"text":"x"}`)}
+	for b.Loop() {
+		if _, err := s.Call(context.Background(), "mcp", call, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
