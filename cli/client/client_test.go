@@ -462,6 +462,52 @@ func TestCallWhileFollowing(t *testing.T) {
 	}
 }
 
+// What a client had interrupted rests, also when the store changes hands, until
+// it is resumed.
+func TestInterruptedRests(t *testing.T) {
+	dir := t.TempDir()
+	started := make(chan providers.Call, 1)
+	first := open(t, onDisk(dir, &servertest.Fake{Started: started}))
+	second := open(t, onDisk(dir, &servertest.Fake{Released: closed()}))
+	id := submit(t, second, servertest.Chain("rest", servertest.Work{Hold: true}, servertest.Work{}))
+	<-started
+	ctx, cancel := context.WithCancel(soon(t))
+	var following sync.WaitGroup
+	interrupted := make(chan struct{})
+	following.Go(func() {
+		err := second.Follow(ctx, id, client.Follower{Entry: func(e replay.Entry) {
+			switch e.Type {
+			case "workflow.interrupted":
+				close(interrupted)
+			case "workflow.resumed":
+				t.Error("it was resumed")
+			}
+		}})
+		if err != context.Canceled {
+			t.Error(err)
+		}
+	})
+	if err := second.Call(soon(t), server.WorkflowInterrupt, server.InterruptParams{ID: id, Force: true}, nil); err != nil {
+		t.Fatal(err)
+	}
+	<-interrupted
+	first.Close(soon(t))
+	waitFor(t, second, func(s *server.StatusResult) bool { return s.PID == os.Getpid() && second.Holder() })
+	for range 20 { // time enough for the follower to be back
+		if v := get(t, second, id); v.Status != replay.Waiting {
+			t.Errorf("it is %s", v.Status)
+		}
+	}
+	cancel()
+	following.Wait()
+	if err := second.Call(soon(t), server.WorkflowResume, server.ResumeParams{ID: id}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := types(follow(t, second, id)); !strings.HasSuffix(got, "workflow.completed") {
+		t.Errorf("followed %s", got)
+	}
+}
+
 // A store whose path is too long for a socket works all the same.
 func TestLongPath(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), strings.Repeat("long/", 25), "store")
