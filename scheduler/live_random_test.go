@@ -137,7 +137,7 @@ func (w *world) roll(n int) int {
 func (w *world) live(log *eventlog.Log, what func(*Scheduler)) {
 	w.provider = &unruly{rng: rand.New(rand.NewPCG(w.seed, w.rng.Uint64())), tick: w.tick, release: make(chan struct{})}
 	w.cancelled = map[uint64]time.Time{}
-	s, err := New(log, Options{Policy: w.policy, Open: provide(w.noted), Grace: 10 * w.tick, CheckpointEvery: 1 + w.rng.IntN(20)})
+	s, err := New(log, Options{Policy: w.policy, Open: provide(w.noted(w.provider)), Grace: 10 * w.tick, CheckpointEvery: 1 + w.rng.IntN(20)})
 	if err != nil {
 		w.t.Fatalf("seed %d: %v", w.seed, err)
 	}
@@ -157,11 +157,13 @@ func (w *world) live(log *eventlog.Log, what func(*Scheduler)) {
 func (w *world) bubble() bool { return w.tick == time.Second }
 
 // noted calls the provider and notes the call's key.
-func (w *world) noted(ctx context.Context, c providers.Call) (json.RawMessage, error) {
-	w.lock.Lock()
-	w.keys[fmt.Sprintf("%s %s %d", c.Run, c.Task, c.Attempt)] = c.Key
-	w.lock.Unlock()
-	return w.provider.call(ctx, c)
+func (w *world) noted(u *unruly) func(context.Context, providers.Call) (json.RawMessage, error) {
+	return func(ctx context.Context, c providers.Call) (json.RawMessage, error) {
+		w.lock.Lock()
+		w.keys[fmt.Sprintf("%s %s %d", c.Run, c.Task, c.Attempt)] = c.Key
+		w.lock.Unlock()
+		return u.call(ctx, c)
+	}
 }
 
 var lifeSetup = replay.Setup{Providers: []replay.ProviderSlots{
