@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -130,7 +131,8 @@ func yamlOf(d *json.Decoder) (*yaml.Node, error) {
 		node.SetString(t)
 	case json.Number:
 		node.Tag, node.Value = "!!float", t.String()
-		if _, err := t.Int64(); err == nil {
+		_, whole := t.Int64()
+		if _, natural := strconv.ParseUint(t.String(), 10, 64); whole == nil || natural == nil {
 			node.Tag = "!!int" // a larger one is a float to YAML
 		}
 	case bool:
