@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -241,10 +242,10 @@ func (l *referee) startable(r *watched, task int) bool {
 
 // better tells whether another task should have started instead.
 func (l *referee) better(number uint64, r *watched, task int) bool {
-	chosen := l.place(number, r, task)
 	for n, other := range l.runs {
 		for i := range other.tasks {
-			if l.startable(other, i) && l.place(n, other, i).Before(chosen) {
+			sooner := cmp.Or(cmp.Compare(r.urgency(task), other.urgency(i)), cmp.Compare(n, number), cmp.Compare(i, task)) < 0
+			if sooner && l.startable(other, i) {
 				return true
 			}
 		}
@@ -252,12 +253,9 @@ func (l *referee) better(number uint64, r *watched, task int) bool {
 	return false
 }
 
-func (l *referee) place(number uint64, r *watched, task int) replay.Ready {
-	p := r.plan.Task(task).Priority
-	if p == protocols.Normal {
-		p = r.priority
-	}
-	return replay.Ready{Priority: p, Run: number, Task: task}
+// urgency is the task's own priority, or else that of its run.
+func (r *watched) urgency(task int) protocols.Priority {
+	return cmp.Or(r.plan.Task(task).Priority, r.priority)
 }
 
 // running counts the attempts of this process.
