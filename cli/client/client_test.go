@@ -511,12 +511,12 @@ func TestInterruptedRests(t *testing.T) {
 // What is no store, or damaged, is said so and doesn't take patience.
 func TestNoStore(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "diary.txt"), nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "MANIFEST-000001"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, err := client.Open(soon(t), onDisk(dir, nil))
 	var se *client.StoreError
-	if !errors.As(err, &se) || !strings.Contains(err.Error(), "diary.txt") {
+	if !errors.As(err, &se) || !strings.Contains(err.Error(), "MANIFEST-000001") {
 		t.Errorf("got %v", err)
 	}
 	if _, err := client.Open(soon(t), client.Options{}); err == nil {
