@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"math/rand/v2"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 
 	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
+	"gleitzeit/providers"
 	"gleitzeit/replay"
 )
 
@@ -155,5 +157,51 @@ func (d *failingDisk) survived(t *testing.T, index int64, w *protocols.Workflow,
 		if err := log.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestNothingIsSeenBeforeItIsDurable holds up the sync of an append: until it
+// is done nobody is answered, no query sees the run and no worker starts.
+func TestNothingIsSeenBeforeItIsDurable(t *testing.T) {
+	var armed atomic.Bool
+	reached, goOn := make(chan struct{}), make(chan struct{})
+	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		switch op.Kind {
+		case errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo:
+			if armed.CompareAndSwap(true, false) {
+				close(reached)
+				<-goOn
+			}
+		}
+		return nil
+	}))
+	log := openOn(t, fs)
+	defer log.Close()
+	var called atomic.Int64
+	s, err := New(log, Options{Open: provide(func(context.Context, providers.Call) (json.RawMessage, error) {
+		called.Add(1)
+		return json.RawMessage("1"), nil
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	waitEnd(t, soon(t), log, submit(t, s, Submission{Workflow: compile(t, oneTask)}))
+	cmd, err := s.submit(Submission{Workflow: compile(t, oneTask), Setup: echoSetup})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var seen atomic.Int64
+	look := func(state *replay.State) { seen.Store(int64(state.Runs())) }
+	r := request{command: *cmd, query: look, reply: make(chan reply, 1)}
+	armed.Store(true)
+	s.inbox <- r
+	<-reached
+	if len(r.reply) > 0 || seen.Load() > 0 || called.Load() > 1 {
+		t.Errorf("before the sync: %d answers, %d runs seen, %d calls", len(r.reply), seen.Load(), called.Load())
+	}
+	close(goOn)
+	if re := <-r.reply; re.err != nil || seen.Load() != 1 {
+		t.Errorf("after it: %v, %d runs seen", re.err, seen.Load())
 	}
 }
