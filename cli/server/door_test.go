@@ -97,7 +97,7 @@ func TestStaleDoor(t *testing.T) {
 	stale.Close()
 	os.Mkdir(filepath.Join(dir, ".gleitzeit-socket"), 0o700)
 	os.WriteFile(filepath.Join(dir, ".gleitzeit-socket", "socket"), nil, 0o600)
-	home, err := os.MkdirTemp("", "gleitzeit-")
+	home, err := os.MkdirTemp("", "gleitzeit-socket-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +136,7 @@ func TestForeignSocket(t *testing.T) {
 func TestForeignPointer(t *testing.T) {
 	dir := t.TempDir()
 	listen(t, dir).stop()
-	open, err := os.MkdirTemp("", "gleitzeit-")
+	open, err := os.MkdirTemp("", "gleitzeit-socket-")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ import (
 // the socket lies in a private folder for temporary files, and a file says
 // where:
 //
-//	socket.path   /tmp/gleitzeit-2718281828/socket
+//	socket.path   /tmp/gleitzeit-socket-2718281828/socket
 //
 // So it is, too, if the folder has something else by the name of socket. What
 // isn't ours is left alone.
@@ -29,7 +29,7 @@ const (
 	socketName  = "socket"
 	pointerName = "socket.path"
 	buildName   = ".gleitzeit-socket" // where the socket is made, before anybody may see it
-	tempPrefix  = "gleitzeit-"        // of the folder for a socket elsewhere
+	tempPrefix  = "gleitzeit-socket-" // of the folder for a socket elsewhere
 	longestPath = 100
 )
 
