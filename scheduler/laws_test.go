@@ -31,6 +31,7 @@ type watched struct {
 	cancel      replay.CancelReason
 	ended       bool
 	deadline    time.Time
+	last        time.Time // of its last fact
 	tasks       []watchedTask
 }
 
@@ -91,7 +92,9 @@ func (l *referee) judge(f replay.Fact) error {
 	if r.ended {
 		return errors.New("it has ended")
 	}
-	return l.event(f, r)
+	err := l.event(f, r)
+	r.last = f.At
+	return err
 }
 
 // orphan notes that another process has the store now.
@@ -109,7 +112,7 @@ func (l *referee) submitted(number uint64, e *replay.WorkflowSubmitted) error {
 		return errors.New("the number is taken")
 	}
 	// The plan comes with announce, before the first fact of a run.
-	l.runs[number] = &watched{held: true, priority: e.Priority, deadline: e.Deadline}
+	l.runs[number] = &watched{held: true, priority: e.Priority, deadline: e.Deadline, last: l.at}
 	return nil
 }
 
@@ -183,8 +186,8 @@ func (l *referee) whole(f replay.Fact, r *watched) error {
 		if r.parked && !e.Unparked {
 			return errors.New("it is parked")
 		}
-		if !r.deadline.IsZero() && e.Deadline.Before(r.deadline) {
-			return fmt.Errorf("the deadline moves back from %s to %s", r.deadline, e.Deadline)
+		if want := r.deadline.Add(f.At.Sub(r.last)); !r.deadline.IsZero() && !e.Deadline.Equal(want) {
+			return fmt.Errorf("its new deadline is %s, should be %s", e.Deadline, want)
 		}
 		r.held, r.interrupted, r.parked, r.deadline = true, false, false, e.Deadline
 	case *replay.WorkflowParked:
