@@ -11,10 +11,9 @@ import (
 // inputDraft is an input as it is read.
 type inputDraft struct {
 	*Input
-	at       *node
-	deflt    *node
-	enum     *node
-	isSecret bool
+	at    *node
+	deflt *node
+	enum  *node
 }
 
 var inputTypes = []string{"string", "integer", "number", "boolean", "array", "object"}
