@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -40,6 +41,7 @@ func TestScript(t *testing.T) {
 			"signal": signalWhen,
 			"crash":  crash,
 			"await":  await,
+			"until":  until,
 			"gone":   gone,
 			"json":   checkJSON,
 		},
@@ -208,6 +210,24 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func waitForFile(ts *testscript.TestScript, name string) { await(ts, false, []string{name}) }
+
+// until runs gleitzeit again and again until its output matches:
+//
+//	until '^flow-1 +waiting' workflow list
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until PATTERN ARGUMENT...")
+	}
+	pattern, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		ts.Check(ts.Exec("gleitzeit", args[1:]...))
+		if pattern.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+	}
+	ts.Fatalf("no match for %s within %v", args[0], patience)
+}
 
 // gone wants that the process whose id the file holds is no more.
 func gone(ts *testscript.TestScript, neg bool, args []string) {

@@ -37,10 +37,22 @@ func (f *workflowFile) matches(b *protocols.Batch) ([]string, protocols.Problems
 	}
 	slices.Sort(found)
 	found = slices.Compact(found)
+	named := b.Directory
+	if dir != f.beside(b.Directory) {
+		named = dir // a task runs in the workflow's folder, where the name means nothing
+	}
 	for i, name := range found {
-		found[i] = path.Join(filepath.ToSlash(b.Directory), name)
+		found[i] = path.Join(filepath.ToSlash(named), name)
 	}
 	return found, nil
+}
+
+// beside is where a name is that is relative to the workflow's folder.
+func (f *workflowFile) beside(name string) string {
+	if filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(f.dir, filepath.FromSlash(name))
 }
 
 // glob lists the files below dir that the parts of a pattern match.

@@ -11,7 +11,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -124,6 +123,12 @@ func newPrinter(env *environment, g *globals) *printer {
 	p := &printer{format: g.Output, out: env.stdout, err: env.stderr, quiet: g.Quiet}
 	p.outInk = ink(!g.NoColor && env.colours(env.stdout))
 	p.errInk = ink(!g.NoColor && env.colours(env.stderr))
+	if p.outInk {
+		enableEscapes(env.stdout)
+	}
+	if p.errInk {
+		enableEscapes(env.stderr)
+	}
 	return p
 }
 
@@ -156,6 +161,3 @@ func (s *session) config(dir string) (*config, error) {
 func lines(text string) func(io.Writer) {
 	return func(w io.Writer) { fmt.Fprintln(w, strings.TrimRight(text, "\n")) }
 }
-
-// background is the context of what nobody can interrupt.
-func background() context.Context { return context.Background() }

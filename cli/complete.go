@@ -149,7 +149,7 @@ func (s *session) runIDs() []candidate {
 	if err != nil {
 		return nil
 	}
-	ctx, enough := context.WithTimeout(background(), time.Second)
+	ctx, enough := context.WithTimeout(context.Background(), time.Second)
 	defer enough()
 	found := []candidate{{"@last", "the newest run"}}
 	_ = s.use(ctx, c, true, func(store *client.Client) error {

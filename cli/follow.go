@@ -34,8 +34,8 @@ type following struct {
 	store  *client.Client
 	view   view
 	tracks []*track
-	grace  time.Duration
-	wait   bool // stay also when only a person or a signal is missing
+	grace  time.Duration // how long what runs may go on when we are asked to leave
+	waits  bool          // stay when a person is needed
 
 	news   chan news        // never closed
 	doubts bool             // a run looks stuck and is to be looked at closely
@@ -59,7 +59,7 @@ var errAsked = &exit{code: exitInterrupted}
 // follow follows each run from its place in the log on. It returns errAsked
 // if it was asked to leave before all had ended.
 func (f *following) follow(from map[string]eventlog.Seq, wishes <-chan os.Signal) error {
-	ctx, cancel := context.WithCancel(background())
+	ctx, cancel := context.WithCancel(context.Background())
 	f.news, f.doubts = make(chan news), true
 	var followers sync.WaitGroup
 	for _, t := range f.tracks {
@@ -171,7 +171,7 @@ func (f *following) resolve(t *track) error {
 		return err
 	case !needs:
 		f.doubts = true
-	case f.wait && !t.interrupted && v.Status != replay.Parked:
+	case f.waits && f.asked == 0 && !t.interrupted && v.Status != replay.Parked:
 		return f.tellNeed(t, v)
 	default:
 		t.settled = true
@@ -225,7 +225,7 @@ func (f *following) firstLeave() error {
 // interrupt asks that nothing new of our runs start, with force that what
 // runs stop, too. A run that has just ended is fine.
 func (f *following) interrupt(force bool) error {
-	ctx, cancel := context.WithTimeout(background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	for _, t := range f.tracks {
 		if t.settled {
@@ -262,7 +262,7 @@ func (f *following) unended() (n int) {
 
 // loader loads runs without their values.
 func loader(store *client.Client) func(id string) (*replay.RunView, error) {
-	return func(id string) (*replay.RunView, error) { return getRun(background(), store, id, false) }
+	return func(id string) (*replay.RunView, error) { return getRun(context.Background(), store, id, false) }
 }
 
 // getRun asks for a run; with values also for what it returned, in full.

@@ -120,11 +120,16 @@ func (t *timeline) text(e replay.Entry) string {
 		text = first + "\n" + indent(rest, strings.Repeat(" ", 20+t.task))
 	}
 	switch v := e.Event.(type) {
+	case *replay.WorkflowInterrupted:
+		if v.By != "" {
+			text += " (by " + clean(v.By) + ")"
+		}
+		return t.ink.yellow(text)
 	case *replay.TaskCompleted:
 		return t.ink.green(text)
 	case *replay.TaskFailed:
 		return t.ink.red(text)
-	case *replay.TaskRetrying, *replay.TaskInDoubt, *replay.TaskInterrupted, *replay.WorkflowInterrupted,
+	case *replay.TaskRetrying, *replay.TaskInDoubt, *replay.TaskInterrupted,
 		*replay.WorkflowParked, *replay.CancelRequested, *replay.TaskCancelled:
 		return t.ink.yellow(text)
 	case *replay.TaskSkipped:

@@ -17,7 +17,6 @@ func (i ink) red(s string) string    { return i.paint("31", s) }
 func (i ink) green(s string) string  { return i.paint("32", s) }
 func (i ink) yellow(s string) string { return i.paint("33", s) }
 func (i ink) blue(s string) string   { return i.paint("34", s) }
-func (i ink) cyan(s string) string   { return i.paint("36", s) }
 
 // status colours the status of a run or a task.
 func (i ink) status(s string) string {

@@ -27,9 +27,7 @@ type live struct {
 }
 
 func newLive(out *os.File, i ink, t *track) *live {
-	enableEscapes(out)
-	v := &live{out: out, ink: i, track: t, since: time.Now(), dirty: true}
-	return v
+	return &live{out: out, ink: i, track: t, since: time.Now(), dirty: true}
 }
 
 // entry draws at once, but not more often than eyes can follow.

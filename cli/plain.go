@@ -3,7 +3,6 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"strings"
 
 	"gleitzeit/replay"
@@ -37,7 +36,7 @@ func describe(i ink, e replay.Entry) string {
 	switch e.Event.(type) {
 	case *replay.WorkflowSubmitted:
 		return i.faint(fmt.Sprintf("run %s", e.Run))
-	case *replay.TaskStarted, *replay.TaskDue, *replay.EvaluationRequested, *replay.ConditionMet, *replay.TaskRepeating, *replay.WorkflowEnded:
+	case *replay.TaskStarted, *replay.TaskDue, *replay.EvaluationRequested, *replay.ConditionMet, *replay.TaskRepeating, *replay.WorkflowInterrupted, *replay.WorkflowEnded:
 		return ""
 	case *replay.TaskExpanded:
 		text = strings.TrimPrefix(text, "has ")
@@ -73,7 +72,7 @@ func (v *events) note(text string) { v.print.say("%s", text) }
 func (v *events) close()           {}
 
 // silent is the view of `-q`.
-type silent struct{ err io.Writer }
+type silent struct{}
 
 func (silent) entry(*track, replay.Entry) error { return nil }
 func (silent) tick()                            {}

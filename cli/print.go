@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -125,28 +126,14 @@ func yamlOf(d *json.Decoder) (*yaml.Node, error) {
 	node := &yaml.Node{Kind: yaml.ScalarNode}
 	switch t := token.(type) {
 	case json.Delim:
-		node.Kind = yaml.SequenceNode
-		if t == '{' {
-			node.Kind = yaml.MappingNode
-		}
-		for d.More() { // keys are values, too: strings
-			item, err := yamlOf(d)
-			if err != nil {
-				return nil, err
-			}
-			node.Content = append(node.Content, item)
-		}
-		if len(node.Content) == 0 {
-			node.Style = yaml.FlowStyle
-		}
-		_, err = d.Token() // the bracket
-		return node, err
+		return yamlContainer(d, t)
 	case string:
 		node.SetString(t)
 	case json.Number:
 		node.Tag, node.Value = "!!float", t.String()
-		if !strings.ContainsAny(t.String(), ".eE") {
-			node.Tag = "!!int"
+		_, whole := t.Int64()
+		if _, natural := strconv.ParseUint(t.String(), 10, 64); whole == nil || natural == nil {
+			node.Tag = "!!int" // a larger one is a float to YAML
 		}
 	case bool:
 		node.Tag, node.Value = "!!bool", fmt.Sprint(t)
@@ -154,6 +141,41 @@ func yamlOf(d *json.Decoder) (*yaml.Node, error) {
 		node.Tag, node.Value = "!!null", "null"
 	}
 	return node, nil
+}
+
+// yamlContainer reads the rest of a list or map. Of a key that comes twice the
+// last value counts, as in JSON.
+func yamlContainer(d *json.Decoder, bracket json.Delim) (*yaml.Node, error) {
+	node := &yaml.Node{Kind: yaml.SequenceNode}
+	if bracket == '{' {
+		node.Kind = yaml.MappingNode
+	}
+	places := map[string]int{}
+	for d.More() {
+		item, err := yamlOf(d)
+		if err != nil {
+			return nil, err
+		}
+		if node.Kind == yaml.SequenceNode {
+			node.Content = append(node.Content, item)
+			continue
+		}
+		value, err := yamlOf(d)
+		if err != nil {
+			return nil, err
+		}
+		if at, twice := places[item.Value]; twice {
+			node.Content[at] = value
+			continue
+		}
+		places[item.Value] = len(node.Content) + 1
+		node.Content = append(node.Content, item, value)
+	}
+	if len(node.Content) == 0 {
+		node.Style = yaml.FlowStyle
+	}
+	_, err := d.Token() // the bracket
+	return node, err
 }
 
 // clean makes text of unknown origin fit for a terminal: no control

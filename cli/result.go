@@ -43,17 +43,22 @@ func writeResult(w io.Writer, v *replay.RunView) {
 	if v.Outputs == nil {
 		values = leaves(v)
 	}
-	for _, one := range values {
-		text := textOf(one.raw)
-		switch {
-		case len(values) == 1:
-			fmt.Fprintln(w, strings.TrimSuffix(text, "\n"))
-		case strings.Contains(strings.TrimRight(text, "\n"), "\n"):
-			fmt.Fprintf(w, "%s:\n%s\n", one.name, indent(text, "  "))
-		default:
-			fmt.Fprintf(w, "%s: %s\n", one.name, strings.TrimRight(text, "\n"))
-		}
+	if len(values) == 1 {
+		fmt.Fprintln(w, strings.TrimSuffix(textOf(values[0].raw), "\n"))
+		return
 	}
+	for _, one := range values {
+		writeNamed(w, one.name, textOf(one.raw))
+	}
+}
+
+// writeNamed writes a text on one line with its name, or below it.
+func writeNamed(w io.Writer, name, text string) {
+	if strings.Contains(strings.TrimRight(text, "\n"), "\n") {
+		fmt.Fprintf(w, "%s:\n%s\n", name, indent(text, "  "))
+		return
+	}
+	fmt.Fprintf(w, "%s: %s\n", name, strings.TrimRight(text, "\n"))
 }
 
 // members returns the members of a JSON object in their order, none of

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"gleitzeit/cli/client"
 	"gleitzeit/cli/server"
@@ -15,12 +14,11 @@ import (
 
 // resumeCmd goes on with runs.
 type resumeCmd struct {
-	ID    string         `arg:"" optional:"" help:"The run: its id, the beginning of it, its number or @last. Without it all unfinished runs."`
-	Retry []string       `sep:"none" placeholder:"TASK" help:"Try the task again, whose attempt is in doubt."`
-	Fail  []string       `sep:"none" placeholder:"TASK" help:"Count the task as failed, whose attempt is in doubt."`
-	Skip  []string       `sep:"none" placeholder:"TASK" help:"Skip the task, whose attempt is in doubt."`
-	Wait  bool           `help:"Stay also when only a person or a signal is missing."`
-	Grace *time.Duration `placeholder:"TIME" help:"How long running tasks may go on after Ctrl-C (default: 10s)."`
+	ID    string   `arg:"" optional:"" help:"The run: its id, the beginning of it, its number or @last. Without it all unfinished runs."`
+	Retry []string `sep:"none" placeholder:"TASK" help:"Try the task again, whose attempt is in doubt."`
+	Fail  []string `sep:"none" placeholder:"TASK" help:"Count the task as failed, whose attempt is in doubt."`
+	Skip  []string `sep:"none" placeholder:"TASK" help:"Skip the task, whose attempt is in doubt."`
+	patience
 }
 
 // Help shows how it is used.
@@ -53,11 +51,11 @@ func (r *resumeCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	c.setGrace(r.Grace)
-	return s.carry(c, func(ctx context.Context, store *client.Client) (errand, error) {
-		e, err := s.toResume(ctx, store, r.ID, answers)
-		e.wait = r.Wait
-		return e, err
+	return s.carry(c, r.patience, func(ctx context.Context, store *client.Client) (errand, error) {
+		if r.ID == "" {
+			return s.resumeAll(ctx, store)
+		}
+		return resumeOne(ctx, store, r.ID, answers)
 	})
 }
 

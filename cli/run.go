@@ -15,12 +15,17 @@ import (
 
 // runCmd runs a workflow file.
 type runCmd struct {
-	File       string         `arg:"" help:"The workflow file, YAML or JSON; - is standard input."`
-	Input      []string       `short:"i" sep:"none" placeholder:"NAME=VALUE" help:"A value for one of the workflow's inputs."`
-	InputsJSON string         `name:"inputs-json" placeholder:"FILE" help:"A file with a JSON object of inputs; - is standard input."`
-	Priority   string         `enum:"low,normal,high,urgent" default:"normal" help:"Which of several runs goes first: low, normal, high or urgent."`
-	Wait       bool           `help:"Stay also when only a person or a signal is missing."`
-	Grace      *time.Duration `placeholder:"TIME" help:"How long running tasks may go on after Ctrl-C (default: 10s)."`
+	File       string   `arg:"" help:"The workflow file, YAML or JSON; - is standard input."`
+	Input      []string `short:"i" sep:"none" placeholder:"NAME=VALUE" help:"A value for one of the workflow's inputs."`
+	InputsJSON string   `name:"inputs-json" placeholder:"FILE" help:"A file with a JSON object of inputs; - is standard input."`
+	Priority   string   `enum:"low,normal,high,urgent" default:"normal" help:"Which of several runs goes first: low, normal, high or urgent."`
+	patience
+}
+
+// patience is how long run and resume stay.
+type patience struct {
+	Grace *time.Duration `placeholder:"TIME" help:"How long running tasks may go on after Ctrl-C (default: 10s)."`
+	Wait  bool           `help:"Stay also when only a person can go on, until that has happened."`
 }
 
 // Help shows how it is used.
@@ -50,21 +55,22 @@ func (r *runCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	c.setGrace(r.Grace)
-	return s.carry(c, func(ctx context.Context, store *client.Client) (errand, error) {
+	return s.carry(c, r.patience, func(ctx context.Context, store *client.Client) (errand, error) {
 		var started server.RunResult
 		if err := store.Call(ctx, server.WorkflowSubmit, submission, &started); err != nil {
 			return errand{}, err
 		}
-		return errand{ids: []string{started.ID}, wait: r.Wait}, nil
+		return errand{ids: []string{started.ID}}, nil
 	})
 }
 
-// setGrace takes the flag of run and resume.
-func (c *config) setGrace(grace *time.Duration) {
-	if grace != nil {
-		c.Grace, c.origin["grace"] = duration(*grace), "--grace"
+// following begins one that is as patient.
+func (p patience) following(s *session, store *client.Client, c *config) *following {
+	f := &following{s: s, store: store, grace: time.Duration(c.Grace), waits: p.Wait}
+	if p.Grace != nil {
+		f.grace = *p.Grace
 	}
+	return f
 }
 
 // errand is which runs are to be followed, and from where in the log on.
@@ -72,12 +78,11 @@ type errand struct {
 	ids  []string
 	from map[string]eventlog.Seq
 	many bool // show what became of them as a list
-	wait bool // stay also when only a person or a signal is missing
 }
 
 // carry opens the store, has begin say which runs it is about, sees them
 // through, and prints what became of them.
-func (s *session) carry(c *config, begin func(context.Context, *client.Client) (errand, error)) error {
+func (s *session) carry(c *config, p patience, begin func(context.Context, *client.Client) (errand, error)) error {
 	wishes, stop := signals()
 	defer stop()
 	var store *client.Client
@@ -94,7 +99,7 @@ func (s *session) carry(c *config, begin func(context.Context, *client.Client) (
 		return err
 	})
 	if err == nil {
-		err = s.seeThrough(store, c, e, wishes)
+		err = s.seeThrough(store, e, p.following(s, store, c), wishes)
 	}
 	if closing := s.leaveStore(store, wishes); err == nil && !errors.Is(closing, errAsked) {
 		err = closing
@@ -104,7 +109,7 @@ func (s *session) carry(c *config, begin func(context.Context, *client.Client) (
 
 // unlessAsked does something that ends early if we are asked to leave.
 func unlessAsked(wishes <-chan os.Signal, do func(context.Context) error) error {
-	ctx, cancel := context.WithCancelCause(background())
+	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	go func() {
 		select {
@@ -121,10 +126,9 @@ func unlessAsked(wishes <-chan os.Signal, do func(context.Context) error) error 
 }
 
 // seeThrough follows the runs to their ends and prints what became of them.
-func (s *session) seeThrough(store *client.Client, c *config, e errand, wishes <-chan os.Signal) error {
-	f := &following{s: s, store: store, grace: time.Duration(c.Grace), wait: e.wait}
+func (s *session) seeThrough(store *client.Client, e errand, f *following, wishes <-chan os.Signal) error {
 	for _, id := range e.ids {
-		v, err := getRun(background(), store, id, false)
+		v, err := getRun(context.Background(), store, id, false)
 		if err != nil {
 			return err
 		}
@@ -149,7 +153,7 @@ func (s *session) seeThrough(store *client.Client, c *config, e errand, wishes <
 func (s *session) views(store *client.Client, ids []string) ([]*replay.RunView, error) {
 	var views []*replay.RunView
 	for _, id := range ids {
-		v, err := getRun(background(), store, id, true)
+		v, err := getRun(context.Background(), store, id, true)
 		if err != nil {
 			return nil, err
 		}

@@ -54,7 +54,7 @@ func openError(err error) error {
 func (s *session) options(c *config, looks bool) client.Options {
 	logger := slog.New(slog.NewTextHandler(s.env.stderr, &slog.HandlerOptions{Level: level(c.LogLevel)}))
 	o := client.Options{
-		Store: c.Store, Memory: c.Backend == "memory", Logger: logger, Fatal: s.fatal(c), Passive: looks,
+		Store: c.Store, Memory: c.Backend == "memory", Logger: logger, Fatal: s.fatal, Passive: looks,
 		Scheduler: scheduler.Options{
 			Policy:  scheduler.Policy{Slots: c.Slots, CrashLimit: c.CrashLimit},
 			Open:    s.openProviders,
@@ -79,14 +79,11 @@ func (s *session) openProviders(setup []byte) (scheduler.Providers, error) {
 
 // fatal ends the process when the store can't be written any more. Nothing
 // that was acknowledged is lost.
-func (s *session) fatal(c *config) func(error) {
-	return func(err error) {
-		p := s.print
-		p.insist("\n%s %v", p.errInk.bold(p.errInk.red("gleitzeit: the store can't be written any more:")), err)
-		p.insist("Everything that was acknowledged is safe in %s.", c.Store)
-		p.insist("See that the disk has room and is in order, then go on with: gleitzeit resume")
-		os.Exit(exitStore)
-	}
+func (s *session) fatal(err error) {
+	p := s.print
+	p.insist("\n%s\n%s\nThen go on with: gleitzeit%s resume",
+		p.errInk.bold(p.errInk.red("gleitzeit: the store can't be written any more")), clean(err.Error()), s.storeFlag())
+	os.Exit(exitStore)
 }
 
 func level(name string) slog.Level {

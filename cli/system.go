@@ -9,7 +9,6 @@ import (
 
 	"gleitzeit/cli/client"
 	"gleitzeit/cli/server"
-	"gleitzeit/eventlog"
 	"gleitzeit/replay"
 )
 
@@ -98,27 +97,18 @@ Examples:
 
 // report is what verify found.
 type report struct {
-	Sound       bool     `json:"sound"`
-	Last        uint64   `json:"last"`
-	Streams     uint64   `json:"streams"`
-	Records     uint64   `json:"records"`
-	Deleted     uint64   `json:"deleted"`
-	Values      uint64   `json:"values"`
-	ValueBytes  uint64   `json:"value_bytes"`
-	Keys        uint64   `json:"keys"`
-	Checkpoints uint64   `json:"checkpoints"`
-	Problems    []string `json:"problems"`
+	Sound bool `json:"sound"`
+	server.VerifyResult
 }
 
 // Run does it.
 func (systemVerifyCmd) Run(s *session) error {
 	return s.look(func(ctx context.Context, store *client.Client) error {
-		var v eventlog.Report
-		if err := store.Call(ctx, server.SystemVerify, struct{}{}, &v); err != nil {
+		var r report
+		if err := store.Call(ctx, server.SystemVerify, struct{}{}, &r.VerifyResult); err != nil {
 			return err
 		}
-		r := report{len(v.Problems) == 0, uint64(v.Last), v.Streams, v.Records, v.Deleted, v.Values, v.ValueBytes, v.Keys,
-			v.Checkpoints, append([]string{}, v.Problems...)}
+		r.Sound = len(r.Problems) == 0
 		err := s.print.show(r, func(w io.Writer) {
 			for _, problem := range r.Problems {
 				fmt.Fprintln(w, problem)

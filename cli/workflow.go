@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"gleitzeit/cli/client"
@@ -257,15 +256,6 @@ func (s *session) writeRun(w io.Writer, v *replay.RunView, items bool) {
 			fmt.Fprintf(w, "\n%s\n%s\n", i.bold(t.ID), indent(textOf(t.Result), "  "))
 		}
 	}
-}
-
-// writeNamed writes a text on one line with its name, or below it.
-func writeNamed(w io.Writer, name, text string) {
-	if strings.Contains(strings.TrimRight(text, "\n"), "\n") {
-		fmt.Fprintf(w, "%s:\n%s\n", name, indent(text, "  "))
-		return
-	}
-	fmt.Fprintf(w, "%s: %s\n", name, strings.TrimRight(text, "\n"))
 }
 
 // cancelCmd ends runs early.

@@ -560,3 +560,23 @@ func TestForgottenHeads(t *testing.T) {
 		sound(t, l)
 	})
 }
+
+// What is used stays, what isn't goes.
+func TestRecent(t *testing.T) {
+	r := newRecent[int, string](10)
+	r.put(-1, "used")
+	r.put(-2, "not used")
+	for i := range 100 {
+		r.put(i, "new")
+		if _, ok := r.get(-1); !ok {
+			t.Fatalf("what is used is gone after %d", i)
+		}
+		r.age()
+	}
+	if _, ok := r.get(-2); ok {
+		t.Error("what isn't used is still there")
+	}
+	if n := len(r.now) + len(r.old); n > 10 {
+		t.Errorf("%d are kept", n)
+	}
+}

@@ -74,15 +74,6 @@ func silentServer(t *testing.T) string {
 	return server.URL
 }
 
-// garbage is what a schema would have stopped, and a provider must stand.
-var garbage = []string{
-	``, `null`, `[]`, `{}`, `"text"`, `5`, `true`, `{`, `{"`, "\x00\xff", `{"code":{}}`, `{"code":"1","context":[],"args":5}`,
-	`{"code":"1","bindings":{"x":1}}`, `{"file":{}}`, `{"file":"../../etc/passwd"}`, `{"file":"/"}`, `{"file":"."}`,
-	`{"messages":{}}`, `{"messages":[null,5,"x",{}]}`, `{"model":5}`, `{"prompt":{"a":[]}}`, `{"images":"x"}`, `{"image_path":[]}`,
-	`{"input":{}}`, `{"temperature":"hot"}`, `{"name":5}`, `{"name":""}`, `{"name":"say","arguments":[]}`, `{"name":"nosuch"}`,
-	`{"arguments":5}`, `{"server":5}`, `{"server":"nosuch"}`, `{"seconds":"x"}`, `{"seconds":-1}`, `{"a":{},"b":[]}`, `{"times":"x"}`,
-}
-
 func TestConformance(t *testing.T) {
 	needPython(t)
 	for kind, c := range conformers(t) {

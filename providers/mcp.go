@@ -21,8 +21,9 @@ import (
 //	mcp/ping         server     {response: "pong", servers: [{server, latency_ms}]}
 //
 // A call of a tool goes to the one server that has it; without one, to the
-// built-in tool of that name. `server` is ours only beside `arguments`: a
-// tool may have an argument of that name.
+// built-in tool of that name. So all servers are asked, and one that is slow
+// to start holds up the first call that names no server. `server` is ours
+// only beside `arguments`: a tool may have an argument of that name.
 type mcpProvider struct {
 	servers *mcpServers
 	only    string        // the one server's name, "" for all and the built-in tools

@@ -1,7 +1,6 @@
 package providers
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,7 +34,8 @@ type mcpLink struct {
 	wire    *mcpWire
 	stderr  excerpt        // and what was on stdout without being a message
 	users   sync.WaitGroup // reads stderr
-	gone    chan struct{}  // closed by watch: the process and the session have ended
+	ending  chan struct{}  // closed by watch: the process or the session has ended
+	gone    chan struct{}  // closed by watch: both have
 	useful  atomic.Bool    // a tool has answered
 	tokens  atomic.Int64
 
@@ -76,7 +76,7 @@ func (s *mcpServer) dial(ctx context.Context) (*mcpLink, error) {
 	}
 	l := &mcpLink{
 		server: s.name, kid: kid, stderr: excerpt{Last: mcpStderr},
-		gone: make(chan struct{}), hosts: map[string]Host{},
+		ending: make(chan struct{}), gone: make(chan struct{}), hosts: map[string]Host{},
 	}
 	l.users.Go(func() { l.stderr.readFrom(kid.Err) })
 	if err := l.greet(ctx); err != nil {
@@ -137,11 +137,9 @@ func (l *mcpLink) watch() {
 	select {
 	case <-l.kid.ended:
 	case <-over:
-		l.kid.In.Close()
-		if !l.kid.endsWithin(mcpGrace) {
-			l.kid.stop(mcpGrace)
-		}
 	}
+	close(l.ending)
+	l.end()
 	l.kid.drain(&l.users)
 	l.wire.end()
 	<-over
@@ -149,13 +147,18 @@ func (l *mcpLink) watch() {
 	close(l.gone)
 }
 
-// close ends the server in the order that the protocol asks for.
+// close ends the server and waits for watch.
 func (l *mcpLink) close() {
+	l.end()
+	<-l.gone
+}
+
+// end ends the process in the order that the protocol asks for.
+func (l *mcpLink) end() {
 	l.kid.In.Close()
 	if !l.kid.endsWithin(mcpGrace) {
 		l.kid.stop(mcpGrace)
 	}
-	<-l.gone
 }
 
 // tools lists the server's tools; the list is kept until the server says that
@@ -223,7 +226,8 @@ func (l *mcpLink) callTool(ctx context.Context, tool string, arguments json.RawM
 	}()
 	var raw rawResult
 	defer l.wire.forget(&raw)
-	if _, err := l.session.CallTool(withRaw(ctx, &raw), params); err != nil {
+	_, err := l.session.CallTool(withRaw(ctx, &raw), params)
+	if err != nil && (ctx.Err() != nil || raw.json == nil) { // else the SDK can't read it, but we can
 		return nil, l.failure(ctx, "tool "+tool, err)
 	}
 	l.useful.Store(true)
@@ -233,21 +237,19 @@ func (l *mcpLink) callTool(ctx context.Context, tool string, arguments json.RawM
 // progress passes a notification on to the call that it belongs to.
 func (l *mcpLink) progress(p *mcp.ProgressNotificationParams) {
 	token, _ := p.ProgressToken.(string)
-	l.mu.Lock()
-	host := l.hosts[token]
-	l.mu.Unlock()
-	if host == nil {
-		return
-	}
 	message := strconv.FormatFloat(p.Progress, 'g', -1, 64)
 	if p.Total > 0 {
 		message += " of " + strconv.FormatFloat(p.Total, 'g', -1, 64)
 	}
-	host.Progress(Progress{Message: strings.TrimSpace(message + " " + p.Message)})
+	l.mu.Lock() // held, so that nothing comes after the call's end
+	defer l.mu.Unlock()
+	if host := l.hosts[token]; host != nil {
+		host.Progress(Progress{Message: strings.TrimSpace(message + " " + p.Message)})
+	}
 }
 
-// failure tells what became of a request: cancelled, answered with an error,
-// or left without an answer by a server that is gone.
+// failure tells what became of a request: cancelled, answered with an error
+// or with nonsense, or left without an answer by a server that is gone.
 func (l *mcpLink) failure(ctx context.Context, request string, err error) error {
 	if ctx.Err() != nil {
 		return endedError(ctx)
@@ -255,6 +257,13 @@ func (l *mcpLink) failure(ctx context.Context, request string, err error) error 
 	var answer *jsonrpc.Error
 	if errors.As(err, &answer) && !errors.Is(err, mcp.ErrConnectionClosed) {
 		return l.refused(request, answer)
+	}
+	select {
+	case <-l.ending:
+	case <-ctx.Done():
+		return endedError(ctx)
+	case <-time.After(mcpGrace): // it lives
+		return protocols.Errorf(protocols.TaskResultInvalid, "MCP server %s, %s: %v", l.server, request, err)
 	}
 	select {
 	case <-l.gone:
@@ -280,56 +289,4 @@ func (l *mcpLink) refused(request string, e *jsonrpc.Error) error {
 		Code   int64           `json:"code"`
 		Data   json.RawMessage `json:"data,omitempty"`
 	}{l.server, e.Code, e.Data})
-}
-
-// toolResult brings a tool's answer into the form of language.md, "Results".
-// It works on the server's own text: no number loses a digit.
-func toolResult(server, tool string, raw json.RawMessage) (json.RawMessage, error) {
-	var answer struct {
-		Content    []json.RawMessage `json:"content"`
-		Structured json.RawMessage   `json:"structuredContent"`
-		IsError    bool              `json:"isError"`
-	}
-	if err := json.Unmarshal(raw, &answer); err != nil {
-		return nil, protocols.Errorf(protocols.TaskResultInvalid, "answer of tool %s of MCP server %s: %v", tool, server, err)
-	}
-	if answer.Content == nil {
-		answer.Content = []json.RawMessage{}
-	}
-	text, spoken := contentText(answer.Content)
-	if answer.IsError {
-		return nil, protocols.Errorf(protocols.TaskExecutionFailed, "tool %s of MCP server %s failed: %s",
-			tool, server, lastBytes(text, mcpQuoted)).With(map[string]any{"server": server, "tool": tool, "content": answer.Content})
-	}
-	result := struct {
-		Result     any               `json:"result"`
-		Response   string            `json:"response"`
-		Content    []json.RawMessage `json:"content"`
-		Structured json.RawMessage   `json:"structured,omitempty"`
-	}{text, text, answer.Content, answer.Structured}
-	switch {
-	case len(answer.Structured) > 0 && string(answer.Structured) != "null":
-		result.Result = answer.Structured
-	case !spoken && len(answer.Content) > 0:
-		result.Result = answer.Content // pictures, sound, links
-	case json.Valid([]byte(text)):
-		result.Result = json.RawMessage(bytes.TrimSpace([]byte(text)))
-	}
-	return encode(result)
-}
-
-// contentText joins the texts of a content list, and tells whether there were
-// any.
-func contentText(content []json.RawMessage) (string, bool) {
-	var texts []string
-	for _, raw := range content {
-		var part struct {
-			Type string `json:"type"`
-			Text string `json:"text"`
-		}
-		if json.Unmarshal(raw, &part) == nil && part.Type == "text" {
-			texts = append(texts, part.Text)
-		}
-	}
-	return strings.Join(texts, "\n"), len(texts) > 0
 }

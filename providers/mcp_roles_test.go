@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -67,6 +68,9 @@ func actAsServer(role string) {
 	case "stubborn": // hears neither the end of stdin nor SIGTERM
 		signal.Ignore(os.Interrupt, terminate)
 		defer func() { select {} }()
+	case "raw":
+		answerRaw(detail)
+		return
 	case "sleeper":
 	default:
 		panic("unknown role " + role)
@@ -74,6 +78,29 @@ func actAsServer(role string) {
 	server := mcp.NewServer(&mcp.Implementation{Name: "test-" + role, Version: "1.2.3"}, nil)
 	addTools(server)
 	_ = server.Run(context.Background(), &mcp.StdioTransport{})
+}
+
+// answerRaw is a server by hand, whose one tool answers with the given text.
+func answerRaw(answer string) {
+	for scanner := bufio.NewScanner(os.Stdin); scanner.Scan(); {
+		var r struct {
+			ID     json.RawMessage
+			Method string
+		}
+		if json.Unmarshal(scanner.Bytes(), &r) != nil || r.ID == nil {
+			continue
+		}
+		body := `"error":{"code":-32601,"message":"unknown"}`
+		switch r.Method {
+		case "initialize":
+			body = `"result":{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"raw","version":"0"}}`
+		case "tools/list":
+			body = `"result":{"tools":[{"name":"say","inputSchema":{"type":"object"}}]}`
+		case "tools/call":
+			body = answer
+		}
+		fmt.Printf(`{"jsonrpc":"2.0","id":%s,%s}`+"\n", r.ID, body)
+	}
 }
 
 // toolHandler answers with what a tool function says.

@@ -136,8 +136,12 @@ func (s *mcpServer) open(o *mcpOpening) {
 	} else {
 		s.busy.Go(func() { s.watch(link) })
 	}
+	closed := s.closed
 	s.mu.Unlock()
 	close(o.done)
+	if closed && link != nil {
+		link.close() // close came while it was being greeted
+	}
 }
 
 // failed puts the next start off: the first one not at all, the others for

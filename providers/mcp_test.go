@@ -221,6 +221,33 @@ func TestMCPOddServers(t *testing.T) {
 	})
 }
 
+// Answers that the SDK's types have no place for.
+func TestMCPOddAnswers(t *testing.T) {
+	tests := []struct{ answer, want string }{
+		{`"result":{"content":[{"type":"hologram","x":1},{"type":"text","text":"a"}]}`,
+			`{"result":"a","response":"a","content":[{"type":"hologram","x":1},{"type":"text","text":"a"}]}`},
+		{`"result":{"structuredContent":[1,2.0]}`, `{"result":[1,2.0],"response":"","content":[],"structured":[1,2.0]}`},
+		{`"result":{"structuredContent":null,"content":[]}`, `{"result":"","response":"","content":[]}`},
+		{`"result":{}`, "it has no content"},
+		{`"result":5`, "cannot unmarshal"},
+		{`"result":{"content":"x"}`, "cannot unmarshal"},
+		{`"result":{"content":[],"isError":true}`, "tool say of MCP server raw failed"},
+		{`"error":{"code":-1,"message":"own"}`, "MCP server raw refused tool say: own"},
+		{`"error":"x"`, "MCP server raw"},
+	}
+	for _, test := range tests {
+		s := roleSet(t, "raw "+test.answer)
+		started := time.Now()
+		got, err := callMCP(t, s, "mcp", "mcp/tool.say", `{}`)
+		if string(got) != test.want && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("%s: %s, %v", test.answer, got, err)
+		}
+		if took := time.Since(started); took > 5*time.Second {
+			t.Errorf("%s: took %v", test.answer, took)
+		}
+	}
+}
+
 // Nobody waits for a server that doesn't answer, or doesn't even read.
 func TestMCPCancel(t *testing.T) {
 	tests := []struct{ role, method, params string }{
@@ -297,12 +324,18 @@ func TestMCPServerThatStopsReading(t *testing.T) {
 		t.Fatal(err)
 	}
 	stopProcess(t, answer.Result)
-	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
-	defer cancel()
+	link := s.deps.servers.list[0].current
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	call := Call{Method: "mcp/tool.say", Parameters: parameters(t, "text", strings.Repeat("x", 1<<20))}
+	go func() {
+		_, err := s.Call(ctx, "mcp", call, nil)
+		done <- err
+	}()
+	waitFor(t, func() bool { return len(link.wire.turn) == 1 }) // it writes
 	started := time.Now()
-	params := parameters(t, "text", strings.Repeat("x", 1<<20))
-	_, err = s.Call(ctx, "mcp", Call{Method: "mcp/tool.say", Parameters: params}, nil)
-	wantError(t, err, protocols.TaskTimeout)
+	cancel()
+	wantError(t, <-done, protocols.TaskCancelled)
 	if took := time.Since(started); took > time.Second {
 		t.Errorf("took %v", took)
 	}
@@ -410,5 +443,15 @@ func TestMCPCloseWhileStarting(t *testing.T) {
 	s.Close()
 	if took := time.Since(started); took > 3*time.Second {
 		t.Errorf("took %v", took)
+	}
+}
+
+func BenchmarkMCPCall(b *testing.B) {
+	s := roleSet(b, "good")
+	call := Call{Method: "mcp/tool.say", Parameters: json.RawMessage(`{"text":"x"}`)}
+	for b.Loop() {
+		if _, err := s.Call(context.Background(), "mcp", call, nil); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

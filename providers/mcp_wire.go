@@ -82,7 +82,7 @@ func (w *mcpWire) forget(r *rawResult) {
 // Read hands the texts that were asked for to those who asked.
 func (w *mcpWire) Read(ctx context.Context) (jsonrpc.Message, error) {
 	message, err := w.Connection.Read(ctx)
-	if response, is := message.(*jsonrpc.Response); is && err == nil {
+	if response, is := message.(*jsonrpc.Response); is && err == nil && response.Error == nil {
 		w.mu.Lock()
 		if r := w.wants[response.ID]; r != nil {
 			r.json = response.Result

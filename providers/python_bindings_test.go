@@ -89,7 +89,7 @@ func TestPythonReferencesWhereNoneCanStand(t *testing.T) {
 		{"end of a name", "\nx" + a, "part of a name: x${…}"},
 		{"two in a row", "\n" + a + a, "part of a name"},
 		{"exception", "\ntry: pass\nexcept Exception as " + a + ": pass", "part of a name"},
-		{"pattern", "\nmatch 1:\n  case " + a + ": pass", "part of a name"},
+		{"pattern", "\nmatch 1:\n  case " + a + ": pass", "SyntaxError: "},
 		{"bytes", "\nb'" + a + "'", "bytes literal"},
 		{"after a number", "\n1" + a, "invalid"},
 		{"broken code", "\nx = = '" + a + "'", "invalid syntax"},

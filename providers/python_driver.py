@@ -250,30 +250,31 @@ class Script:
             raise
 
     def bind(self):
-        stack = [self.tree]
+        stack = [(self.tree, 1)]
         while stack:
-            node = stack.pop()
+            node, line = stack.pop()
+            line = getattr(node, "lineno", line)  # some nodes of old Pythons have none
             for field in node._fields:
                 value = getattr(node, field, None)
                 for part in value if isinstance(value, list) else [value]:
                     if isinstance(part, _ast.AST):
-                        stack.append(part)
+                        stack.append((part, line))
                     elif isinstance(part, (str, bytes)):
-                        self.replace(node, field, part)
+                        self.replace(node, line, field, part)
 
-    def replace(self, node, field, text):
+    def replace(self, node, line, field, text):
         if isinstance(text, bytes):
             if self.placeholders.search(text.decode("latin-1")):
-                self.refuse(node, "a reference can't stand in a bytes literal")
+                self.refuse(line, "a reference can't stand in a bytes literal")
         elif isinstance(node, _ast.Constant):
             if field == "value":
                 node.value = self.placeholders.sub(lambda m: self.text(m.group()), text)
         elif not self.placeholders.search(text):
             return
         elif not (isinstance(node, _ast.Name) and text in self.bindings):
-            self.refuse(node, "a reference can't be part of a name: %s" % self.shown(text))
+            self.refuse(line, "a reference can't be part of a name: %s" % self.shown(text))
         elif not isinstance(node.ctx, _ast.Load):
-            self.refuse(node, "a reference can't be assigned to or deleted")
+            self.refuse(line, "a reference can't be assigned to or deleted")
         else:
             node.id = "<%s>" % text  # in a class, __x would be given another name
             self.values[node.id] = json.loads(self.bindings[text])
@@ -283,8 +284,7 @@ class Script:
         written = self.bindings[placeholder]
         return json.loads(written) if written.startswith('"') else written
 
-    def refuse(self, node, why):
-        line = getattr(node, "lineno", 1)
+    def refuse(self, line, why):
         text = self.lines[line - 1] if line <= len(self.lines) else ""
         raise SyntaxError(why, (self.name, line, None, text))
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
 	"gleitzeit/replay"
 )
@@ -61,6 +62,9 @@ func (p waitParams) command(j job) (Await, error) {
 			cmd.Wait.Until = at.UTC()
 		}
 	case "wait/signal":
+		if len(p.Name) > eventlog.MaxName {
+			return cmd, protocols.Errorf(protocols.TaskParameterError, "the signal's name has %d bytes, the limit is %d", len(p.Name), eventlog.MaxName)
+		}
 		cmd.Wait.Kind, cmd.Wait.Signal = replay.WaitSignal, p.Name
 		cmd.For = limit(p.Timeout, task.Timeout)
 	case "wait/approval":

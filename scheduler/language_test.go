@@ -19,7 +19,7 @@ import (
 // whatever nobody asks for again leaves a run that never ends.
 func TestRandomLanguage(t *testing.T) {
 	commands := 0
-	for _, seed := range seeds(t, 60) {
+	for _, seed := range seeds(t, 25) {
 		p := &game{play: newPlay(t, seed), works: map[attempt]int{}}
 		u := newUmpire(p.log.Value)
 		u.seq, u.at = uint64(p.state.Seq), p.state.Time

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -31,6 +32,7 @@ type referee struct {
 
 // watched is a run as the referee knows it.
 type watched struct {
+	id          string // set by who needs it
 	plan        *replay.Plan
 	priority    protocols.Priority
 	held        bool
@@ -40,6 +42,7 @@ type watched struct {
 	cancel      replay.CancelReason
 	ended       bool
 	deadline    time.Time
+	last        time.Time // of its last fact
 	tasks       []watchedTask
 }
 
@@ -102,7 +105,9 @@ func (l *referee) judge(f replay.Fact) error {
 	if r.ended {
 		return errors.New("it has ended")
 	}
-	return l.event(f, r)
+	err := l.event(f, r)
+	r.last = f.At
+	return err
 }
 
 // orphan notes that another process has the store now.
@@ -120,7 +125,7 @@ func (l *referee) submitted(number uint64, e *replay.WorkflowSubmitted) error {
 		return errors.New("the number is taken")
 	}
 	// The plan comes with announce, before the first fact of a run.
-	l.runs[number] = &watched{held: true, priority: e.Priority, deadline: e.Deadline}
+	l.runs[number] = &watched{held: true, priority: e.Priority, deadline: e.Deadline, last: l.at}
 	return nil
 }
 
@@ -147,6 +152,9 @@ func (l *referee) event(f replay.Fact, r *watched) error {
 		t.stand = unstarted
 		return nil
 	case *replay.TaskFailed:
+		if r.retries(e) {
+			return fmt.Errorf("task %d should be tried again: %+v", e.Task, r.tasks[e.Task])
+		}
 		return r.outcome(e.Task, e.Attempt, fails)
 	case *replay.TaskSkipped:
 		return r.skipped(e)
@@ -191,8 +199,8 @@ func (l *referee) whole(f replay.Fact, r *watched) error {
 		if r.parked && !e.Unparked {
 			return errors.New("it is parked")
 		}
-		if !r.deadline.IsZero() && e.Deadline.Before(r.deadline) {
-			return fmt.Errorf("the deadline moves back from %s to %s", r.deadline, e.Deadline)
+		if want := r.deadline.Add(f.At.Sub(r.last)); !r.deadline.IsZero() && !e.Deadline.Equal(want) {
+			return fmt.Errorf("its new deadline is %s, should be %s", e.Deadline, want)
 		}
 		r.held, r.interrupted, r.parked, r.deadline = true, false, false, e.Deadline
 	case *replay.WorkflowParked:
@@ -250,10 +258,10 @@ func (l *referee) startable(r *watched, task int) bool {
 
 // better tells whether another task should have started instead.
 func (l *referee) better(number uint64, r *watched, task int) bool {
-	chosen := l.place(number, r, task)
 	for n, other := range l.runs {
 		for i := range other.tasks {
-			if l.startable(other, i) && l.place(n, other, i).Before(chosen) {
+			sooner := cmp.Or(cmp.Compare(r.urgency(task), other.urgency(i)), cmp.Compare(n, number), cmp.Compare(i, task)) < 0
+			if sooner && l.startable(other, i) {
 				return true
 			}
 		}
@@ -261,12 +269,9 @@ func (l *referee) better(number uint64, r *watched, task int) bool {
 	return false
 }
 
-func (l *referee) place(number uint64, r *watched, task int) replay.Ready {
-	p := r.plan.Task(task).Priority
-	if p == protocols.Normal {
-		p = r.priority
-	}
-	return replay.Ready{Priority: p, Run: number, Task: task}
+// urgency is the task's own priority, or else that of its run.
+func (r *watched) urgency(task int) protocols.Priority {
+	return cmp.Or(r.plan.Task(task).Priority, r.priority)
 }
 
 // running counts the attempts of this process.
@@ -339,6 +344,13 @@ func (r *watched) outcome(task, attempt int, to stand) error {
 	}
 	t.stand, t.doubtful = to, false
 	return nil
+}
+
+// retries tells whether a failure is one after which the task is tried again.
+func (r *watched) retries(e *replay.TaskFailed) bool {
+	t := &r.tasks[e.Task]
+	return t.stand == runs && t.attempts-t.uncounted < attempts(r.plan.Task(e.Task)) && r.cancel == "" && !r.stopped() &&
+		!e.Error.Code.Class().Hopeless()
 }
 
 func (r *watched) retrying(at time.Time, e *replay.TaskRetrying) error {

@@ -160,7 +160,9 @@ func (s *Scheduler) loop() {
 		case <-s.quit:
 			return
 		}
-		s.turn(s.waiting(requests))
+		requests = s.waiting(requests)
+		s.turn(requests)
+		clear(requests) // what they brought may be large
 	}
 }
 
@@ -296,7 +298,6 @@ func (s *Scheduler) append(fresh []replay.Fact) {
 	if len(fresh) == 0 {
 		return
 	}
-	s.batch.Reset()
 	for _, f := range fresh {
 		if err := replay.Encode(f, &s.batch); err != nil {
 			s.fatal(err)
@@ -309,6 +310,7 @@ func (s *Scheduler) append(fresh []replay.Fact) {
 	if err != nil {
 		s.fatal(err)
 	}
+	s.batch.Reset()
 }
 
 // fatal ends the process: the state holds what the log has not.
@@ -396,8 +398,18 @@ func (s *Scheduler) ask(ctx context.Context, r request) (string, error) {
 	case re := <-r.reply:
 		return re.run, re.err
 	case <-s.done:
-		return "", ErrClosed
+		return answered(r.reply)
 	case <-ctx.Done():
 		return "", ctx.Err()
+	}
+}
+
+// answered returns the answer that the loop gave before it ended, if it did.
+func answered(replies chan reply) (string, error) {
+	select {
+	case re := <-replies:
+		return re.run, re.err
+	default:
+		return "", ErrClosed
 	}
 }

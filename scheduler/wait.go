@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
 	"gleitzeit/replay"
 )
@@ -54,6 +55,10 @@ func decideSignal(s *replay.State, now time.Time, c Signal) ([]replay.Fact, erro
 	r, err := find(s, c.Run)
 	if err != nil {
 		return nil, err
+	}
+	if len(c.Name) > eventlog.MaxName || weight(c) > maxValue {
+		return nil, protocols.Errorf(protocols.InvalidParams, "the signal's name has %d bytes, the limit is %d; its data %d, the limit is %d",
+			len(c.Name), eventlog.MaxName, weight(c), maxValue)
 	}
 	events := []replay.Event{&replay.SignalReceived{Name: c.Name, Data: c.Data, By: shorten(c.By, maxBy)}}
 	if task := r.Waiter(c.Name); task >= 0 {

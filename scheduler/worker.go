@@ -292,18 +292,26 @@ func (s *Scheduler) report(ctx context.Context, j job, took time.Duration, came 
 }
 
 // failed gives an error its code: why the call was stopped if it was, or what
-// the provider said.
+// the provider said. What the provider could tell of a call that was stopped,
+// such as a script's output, stays with the error.
 func failed(ctx context.Context, err error) *protocols.Error {
 	var e *protocols.Error
+	known := errors.As(err, &e) && e != nil
+	var stopped *protocols.Error
 	switch {
 	case errors.Is(context.Cause(ctx), errCancelled):
-		return protocols.Errorf(protocols.TaskCancelled, "cancelled while it ran")
+		stopped = protocols.Errorf(protocols.TaskCancelled, "cancelled while it ran")
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return protocols.Errorf(protocols.TaskTimeout, "no result within the timeout")
-	case errors.As(err, &e) && e != nil:
+		stopped = protocols.Errorf(protocols.TaskTimeout, "no result within the timeout")
+	case known:
 		return e
+	default:
+		return protocols.Errorf(protocols.TaskExecutionFailed, "%v", err)
 	}
-	return protocols.Errorf(protocols.TaskExecutionFailed, "%v", err)
+	if known {
+		stopped.Data = e.Data
+	}
+	return stopped
 }
 
 // host is what a provider may ask of us during a call.

@@ -462,36 +462,61 @@ func TestCallWhileFollowing(t *testing.T) {
 	}
 }
 
-// A store whose path is too long for a socket works all the same.
-func TestLongPath(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), strings.Repeat("long/", 25), "store")
-	first := open(t, onDisk(dir, &servertest.Fake{}))
-	second := open(t, onDisk(dir, &servertest.Fake{}))
-	if second.Holder() {
-		t.Fatal("two holders")
-	}
-	id := submit(t, second, servertest.Chain("far", servertest.Work{}))
-	checkOnce(t, follow(t, second, id), 1)
-	pointer, err := os.ReadFile(filepath.Join(dir, "socket.path"))
-	if err != nil {
+// What a client had interrupted rests, also when the store changes hands, until
+// it is resumed.
+func TestInterruptedRests(t *testing.T) {
+	dir := t.TempDir()
+	started := make(chan providers.Call, 1)
+	first := open(t, onDisk(dir, &servertest.Fake{Started: started}))
+	second := open(t, onDisk(dir, &servertest.Fake{Released: closed()}))
+	id := submit(t, second, servertest.Chain("rest", servertest.Work{Hold: true}, servertest.Work{}))
+	<-started
+	ctx, cancel := context.WithCancel(soon(t))
+	var following sync.WaitGroup
+	interrupted := make(chan struct{})
+	following.Go(func() {
+		err := second.Follow(ctx, id, client.Follower{Entry: func(e replay.Entry) {
+			switch e.Type {
+			case "workflow.interrupted":
+				close(interrupted)
+			case "workflow.resumed":
+				t.Error("it was resumed")
+			}
+		}})
+		if err != context.Canceled {
+			t.Error(err)
+		}
+	})
+	if err := second.Call(soon(t), server.WorkflowInterrupt, server.InterruptParams{ID: id, Force: true}, nil); err != nil {
 		t.Fatal(err)
 	}
-	home := filepath.Dir(string(pointer))
+	<-interrupted
 	first.Close(soon(t))
-	if _, err := os.Stat(home); !os.IsNotExist(err) {
-		t.Errorf("%s is still there: %v", home, err)
+	waitFor(t, second, func(s *server.StatusResult) bool { return s.PID == os.Getpid() && second.Holder() })
+	for range 20 { // time enough for the follower to be back
+		if v := get(t, second, id); v.Status != replay.Waiting {
+			t.Errorf("it is %s", v.Status)
+		}
+	}
+	cancel()
+	following.Wait()
+	if err := second.Call(soon(t), server.WorkflowResume, server.ResumeParams{ID: id}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := types(follow(t, second, id)); !strings.HasSuffix(got, "workflow.completed") {
+		t.Errorf("followed %s", got)
 	}
 }
 
 // What is no store, or damaged, is said so and doesn't take patience.
 func TestNoStore(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "diary.txt"), nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "MANIFEST-000001"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, err := client.Open(soon(t), onDisk(dir, nil))
 	var se *client.StoreError
-	if !errors.As(err, &se) || !strings.Contains(err.Error(), "diary.txt") {
+	if !errors.As(err, &se) || !strings.Contains(err.Error(), "MANIFEST-000001") {
 		t.Errorf("got %v", err)
 	}
 	if _, err := client.Open(soon(t), client.Options{}); err == nil {

@@ -136,7 +136,7 @@ func (c *Client) visit(ctx context.Context, patience time.Duration) (*session, e
 	s := newSession(c.o.Store, nil)
 	conn, hello, err := s.connect(ctx, nobody{})
 	if err != nil {
-		return nil, err
+		return nil, c.refused(err)
 	}
 	if hello.API != server.APIVersion {
 		hangUp(conn)
@@ -146,6 +146,16 @@ func (c *Client) visit(ctx context.Context, patience time.Duration) (*session, e
 	}
 	s.calls = conn
 	return s, nil
+}
+
+// refused tells a holder that will never talk to us from one that won't now:
+// that is leaving, or whose token was renewed while we knocked.
+func (c *Client) refused(err error) error {
+	var e *protocols.Error
+	if !errors.As(err, &e) || e.Code == protocols.SystemShutdown || e.Code == protocols.AuthenticationFailed {
+		return err
+	}
+	return &StoreError{Store: c.o.Store, Err: fmt.Errorf("store %s: the process that holds it doesn't understand us: %w", c.o.Store, err)}
 }
 
 // explain says why there is no way to the store.

@@ -104,7 +104,7 @@ func killHolders(t *testing.T, random *rand.Rand) {
 	}
 	dead := 0
 	for _, one := range all {
-		died := !one.cmd.ProcessState.Exited()
+		died := killed[one] && one.err != nil
 		if died {
 			dead++
 		}

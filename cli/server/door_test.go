@@ -78,7 +78,7 @@ func TestSocketIsPrivate(t *testing.T) {
 		t.Errorf("mode %s", st.Mode())
 	}
 	f.stop()
-	for _, name := range []string{"socket", ".socket", "socket.path"} {
+	for _, name := range []string{"socket", ".gleitzeit-socket", "socket.path"} {
 		if _, err := os.Lstat(filepath.Join(dir, name)); !os.IsNotExist(err) {
 			t.Errorf("%s is left: %v", name, err)
 		}
@@ -95,9 +95,9 @@ func TestStaleDoor(t *testing.T) {
 	}
 	stale.SetUnlinkOnClose(false)
 	stale.Close()
-	os.Mkdir(filepath.Join(dir, ".socket"), 0o700)
-	os.WriteFile(filepath.Join(dir, ".socket", "socket"), nil, 0o600)
-	home, err := os.MkdirTemp("", "gleitzeit-")
+	os.Mkdir(filepath.Join(dir, ".gleitzeit-socket"), 0o700)
+	os.WriteFile(filepath.Join(dir, ".gleitzeit-socket", "socket"), nil, 0o600)
+	home, err := os.MkdirTemp("", "gleitzeit-socket-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,12 +112,31 @@ func TestStaleDoor(t *testing.T) {
 	}
 }
 
+// A file of that name which isn't ours stays as it is, and the door is
+// elsewhere.
+func TestForeignSocket(t *testing.T) {
+	dir := t.TempDir()
+	precious := filepath.Join(dir, "socket")
+	if err := os.WriteFile(precious, []byte("mine"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f := listen(t, dir)
+	knock(t, dir)
+	f.stop()
+	if b, err := os.ReadFile(precious); err != nil || string(b) != "mine" {
+		t.Errorf("it is now %q, %v", b, err)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "socket.path")); !os.IsNotExist(err) {
+		t.Errorf("the pointer is left: %v", err)
+	}
+}
+
 // A pointer is followed to a private folder of ours alone, and nothing else
 // is removed for its sake.
 func TestForeignPointer(t *testing.T) {
 	dir := t.TempDir()
 	listen(t, dir).stop()
-	open, err := os.MkdirTemp("", "gleitzeit-")
+	open, err := os.MkdirTemp("", "gleitzeit-socket-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,8 +153,12 @@ func TestForeignPointer(t *testing.T) {
 			t.Errorf("followed %q", path)
 		}
 	}
-	os.WriteFile(filepath.Join(dir, "socket.path"), []byte(precious+"\n"), 0o600)
+	pointer := filepath.Join(dir, "socket.path")
+	os.WriteFile(pointer, []byte(precious+"\n"), 0o600)
 	listen(t, dir)
+	if _, err := os.Stat(pointer); err != nil {
+		t.Error("a pointer that isn't ours:", err)
+	}
 	if _, err := os.Stat(precious); err != nil {
 		t.Error(err)
 	}

@@ -21,12 +21,15 @@ import (
 // the socket lies in a private folder for temporary files, and a file says
 // where:
 //
-//	socket.path   /tmp/gleitzeit-2718281828/socket
+//	socket.path   /tmp/gleitzeit-socket-2718281828/socket
+//
+// So it is, too, if the folder has something else by the name of socket. What
+// isn't ours is left alone.
 const (
 	socketName  = "socket"
 	pointerName = "socket.path"
-	buildName   = ".socket"    // where the socket is made, before anybody may see it
-	tempPrefix  = "gleitzeit-" // of the folder for a socket elsewhere
+	buildName   = ".gleitzeit-socket" // where the socket is made, before anybody may see it
+	tempPrefix  = "gleitzeit-socket-" // of the folder for a socket elsewhere
 	longestPath = 100
 )
 
@@ -45,6 +48,10 @@ func openDoor(dir string) (*door, error) {
 // of its own that nobody else may enter, so that at no moment somebody else
 // may open it, and nobody finds it before it listens.
 func openDoorAt(dir string) (*door, error) {
+	final := filepath.Join(dir, socketName)
+	if _, err := os.Lstat(final); err == nil {
+		return nil, &os.PathError{Op: "listen", Path: final, Err: os.ErrExist}
+	}
 	build := filepath.Join(dir, buildName)
 	if err := os.Mkdir(build, 0o700); err != nil {
 		return nil, err
@@ -54,7 +61,7 @@ func openDoorAt(dir string) (*door, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Rename(filepath.Join(build, socketName), filepath.Join(dir, socketName)); err != nil {
+	if err := os.Rename(filepath.Join(build, socketName), final); err != nil {
 		l.Close()
 		return nil, err
 	}
@@ -102,53 +109,77 @@ func listenUnix(path string) (net.Listener, error) {
 // writePointer says where the socket is, all at once.
 func writePointer(dir, path string) error {
 	file := filepath.Join(dir, pointerName)
+	if _, err := os.Lstat(file); err == nil {
+		return &os.PathError{Op: "write", Path: file, Err: os.ErrExist}
+	}
 	if err := os.WriteFile(file+".new", []byte(path+"\n"), 0o600); err != nil {
 		return err
 	}
 	return os.Rename(file+".new", file)
 }
 
-// readPointer returns where the socket lies if it isn't in the folder: in a
-// private folder of this user's, or it isn't ours.
+// readPointer returns where the socket is said to lie if it isn't in the
+// folder.
 func readPointer(dir string) (string, error) {
 	b, err := os.ReadFile(filepath.Join(dir, pointerName))
 	if err != nil {
 		return "", err
 	}
 	path := strings.TrimSuffix(string(b), "\n")
-	home := filepath.Dir(path)
-	if filepath.Base(path) != socketName || !strings.HasPrefix(filepath.Base(home), tempPrefix) {
+	if filepath.Base(path) != socketName || !strings.HasPrefix(filepath.Base(filepath.Dir(path)), tempPrefix) {
 		return "", fmt.Errorf("%s names no socket of ours", pointerName)
-	}
-	st, err := os.Lstat(home)
-	if err != nil {
-		return "", err
-	}
-	owner, ok := st.Sys().(*syscall.Stat_t)
-	if !ok || !st.IsDir() || st.Mode().Perm() != 0o700 || int(owner.Uid) != os.Geteuid() {
-		return "", fmt.Errorf("%s is not private", home)
 	}
 	return path, nil
 }
 
-// clearDoor removes all that a door leaves. A socket that is gone already is
-// what we want.
+// checkPrivate tells whether a folder is this user's alone. Anybody may make a
+// folder for temporary files after ours has gone.
+func checkPrivate(home string) error {
+	st, err := os.Lstat(home)
+	if err != nil {
+		return err
+	}
+	owner, ok := st.Sys().(*syscall.Stat_t)
+	if !ok || !st.IsDir() || st.Mode().Perm() != 0o700 || int(owner.Uid) != os.Geteuid() {
+		return fmt.Errorf("%s is not private", home)
+	}
+	return nil
+}
+
+func isSocket(path string) bool {
+	st, err := os.Lstat(path)
+	return err == nil && st.Mode().Type() == os.ModeSocket
+}
+
+// clearDoor removes all that a door leaves, as far as it is ours. What is gone
+// already is as we want it.
 func clearDoor(dir string) {
-	os.Remove(filepath.Join(dir, socketName))
+	if socket := filepath.Join(dir, socketName); isSocket(socket) {
+		os.Remove(socket)
+	}
 	os.RemoveAll(filepath.Join(dir, buildName))
-	if path, err := readPointer(dir); err == nil {
+	path, err := readPointer(dir)
+	if err != nil {
+		return
+	}
+	if home := filepath.Dir(path); checkPrivate(home) == nil {
 		os.Remove(path)
-		os.Remove(filepath.Dir(path))
+		os.Remove(home)
 	}
 	os.Remove(filepath.Join(dir, pointerName))
 }
 
 func knock(ctx context.Context, dir string) (net.Conn, string, error) {
 	path := filepath.Join(dir, socketName)
-	if _, err := os.Lstat(path); err != nil {
-		if path, err = readPointer(dir); err != nil {
+	if !isSocket(path) {
+		elsewhere, err := readPointer(dir)
+		if err != nil {
 			return nil, "", err
 		}
+		if err := checkPrivate(filepath.Dir(elsewhere)); err != nil {
+			return nil, "", err
+		}
+		path = elsewhere
 	}
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", path)

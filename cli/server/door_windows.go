@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
@@ -34,12 +35,40 @@ func openDoor(dir string) (*door, error) {
 	return &door{listener: l, token: token, remove: func() { clearDoor(dir) }}, nil
 }
 
-func clearDoor(dir string) { os.Remove(filepath.Join(dir, pointerName)) }
+// clearDoor removes what a door leaves, if it is ours. It tries for a moment:
+// while somebody reads the file, Windows refuses.
+func clearDoor(dir string) {
+	for range 50 {
+		if _, _, err := readPointer(dir); err != nil {
+			return
+		}
+		if os.Remove(filepath.Join(dir, pointerName)) == nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// readPointer returns where the door is said to be, and the token.
+func readPointer(dir string) (address, token string, err error) {
+	b, err := os.ReadFile(filepath.Join(dir, pointerName))
+	if err != nil {
+		return "", "", err
+	}
+	address, token, ok := strings.Cut(strings.TrimSpace(string(b)), " ")
+	if host, _, err := net.SplitHostPort(address); !ok || err != nil || host != "127.0.0.1" {
+		return "", "", fmt.Errorf("%s names no port of this machine", pointerName)
+	}
+	return address, token, nil
+}
 
 // writePointer makes the file under another name, for its owner alone from
 // the first moment, and then gives it its own.
 func writePointer(dir, text string) error {
 	path := filepath.Join(dir, pointerName)
+	if _, err := os.Lstat(path); err == nil {
+		return &os.PathError{Op: "write", Path: path, Err: os.ErrExist}
+	}
 	f, err := createPrivate(path + ".new")
 	if err != nil {
 		return err
@@ -79,14 +108,9 @@ func createPrivate(path string) (*os.File, error) {
 }
 
 func knock(ctx context.Context, dir string) (net.Conn, string, error) {
-	b, err := os.ReadFile(filepath.Join(dir, pointerName))
+	address, token, err := readPointer(dir)
 	if err != nil {
 		return nil, "", err
-	}
-	address, token, ok := strings.Cut(strings.TrimSpace(string(b)), " ")
-	host, _, err := net.SplitHostPort(address)
-	if !ok || err != nil || host != "127.0.0.1" {
-		return nil, "", fmt.Errorf("%s names no port of this machine", pointerName)
 	}
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp4", address)

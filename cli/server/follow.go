@@ -17,7 +17,8 @@ func (s *Server) follow(ctx context.Context, c *Call, p FollowParams) (r FollowR
 	if err != nil {
 		return r, err
 	}
-	f := &feed{server: s, peer: c.Peer, run: ref.number, id: ref.id, next: max(p.From, 1), codec: replay.NewCodec(s.log.Value)}
+	from := min(max(p.From, 1), s.log.Last()+1) // nobody waits for an end that lies before
+	f := &feed{server: s, peer: c.Peer, run: ref.number, id: ref.id, next: from, codec: replay.NewCodec(s.log.Value)}
 	if f.narrator, err = s.narrator(ref, f.codec, f.next); err != nil {
 		return r, err
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"strings"
 
 	"gleitzeit/protocols"
 )
@@ -71,7 +72,7 @@ func method[P, R any](name, doc string, f func(s *Server, ctx context.Context, c
 		Handler: func(ctx context.Context, s *Server, c *Call) (any, error) {
 			var p P
 			if err := readParams(c.Params, &p); err != nil {
-				return nil, protocols.Errorf(protocols.InvalidParams, "%s: params: %v", name, err)
+				return nil, protocols.Errorf(protocols.InvalidParams, "%s: params: %s", name, strings.TrimPrefix(err.Error(), "json: "))
 			}
 			return f(s, ctx, c, p)
 		}}

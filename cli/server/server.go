@@ -34,6 +34,7 @@ type Server struct {
 	since   time.Time
 	methods map[string]Method
 
+	making    sync.Mutex // held while a scheduler is made, which may take a while; before mu
 	mu        sync.Mutex
 	scheduler *scheduler.Scheduler // nil until the first wish
 	leaving   bool                 // no wishes any more
@@ -41,7 +42,7 @@ type Server struct {
 	door      *door                // where others come in, if they do
 	served    sync.WaitGroup       // callers and the door; added to under mu, and not once closed
 
-	born   chan struct{} // closed when there is a scheduler, under mu
+	born   chan struct{} // closed when there is a scheduler
 	wanted chan struct{} // see Wanted; closed under wantOnce
 	quit   chan struct{} // closed by Close, once
 
@@ -100,12 +101,8 @@ func (s *Server) Close(ctx context.Context) error {
 }
 
 func (s *Server) close(ctx context.Context) error {
-	s.mu.Lock()
-	s.leaving = true
-	running := s.scheduler
-	s.mu.Unlock()
 	var errs []error
-	if running != nil {
+	if running := s.refuse(); running != nil {
 		if err := running.Drain(ctx); err != nil && ctx.Err() == nil {
 			errs = append(errs, err)
 		}
@@ -122,9 +119,38 @@ func (s *Server) close(ctx context.Context) error {
 	return errors.Join(append(errs, s.log.Close())...)
 }
 
+// refuse lets nobody wish any more, and returns the scheduler if there is one.
+func (s *Server) refuse() *scheduler.Scheduler {
+	s.making.Lock()
+	defer s.making.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leaving = true
+	return s.scheduler
+}
+
 // wish returns the scheduler, made if need be, for a peer that wants
 // something to happen.
 func (s *Server) wish(p *Peer) (*scheduler.Scheduler, error) {
+	s.making.Lock()
+	defer s.making.Unlock()
+	made, err := s.allowed(p)
+	if made != nil || err != nil {
+		return made, err
+	}
+	if made, err = scheduler.New(s.log, s.o.Scheduler); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.scheduler = made
+	close(s.born)
+	return made, nil
+}
+
+// allowed returns the scheduler for a wish, or nil if one has to be made, or
+// says why the peer can't wish anything here.
+func (s *Server) allowed(p *Peer) (*scheduler.Scheduler, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -135,16 +161,8 @@ func (s *Server) wish(p *Peer) (*scheduler.Scheduler, error) {
 	case s.o.Passive:
 		s.wantOnce.Do(func() { close(s.wanted) })
 		return nil, errLeaving
-	case s.scheduler != nil:
-		return s.scheduler, nil
 	}
-	made, err := scheduler.New(s.log, s.o.Scheduler)
-	if err != nil {
-		return nil, err
-	}
-	s.scheduler = made
-	close(s.born)
-	return made, nil
+	return s.scheduler, nil
 }
 
 // current returns the scheduler if there is one. It may be on its way out.

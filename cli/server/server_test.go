@@ -279,7 +279,7 @@ func (f *fixture) waitFor(ok func(*server.StatusResult) bool) {
 func TestListIsBounded(t *testing.T) {
 	log := eventlog.OpenMemory(eventlog.Options{})
 	f := start(t, log, options(nil))
-	const runs = 12_000
+	const runs = 6_000
 	var b eventlog.Batch
 	for n := uint64(1); n <= runs; n++ {
 		end := &replay.WorkflowEnded{Status: replay.Completed, ID: fmt.Sprintf("r-%d", n), Name: "r"}
@@ -294,11 +294,11 @@ func TestListIsBounded(t *testing.T) {
 		}
 	}
 	ids, calls := f.pages(server.ListParams{Status: []replay.Status{replay.Failed}})
-	if len(ids) != 0 || calls != 3 {
+	if len(ids) != 0 || calls != 2 {
 		t.Errorf("%d runs in %d calls", len(ids), calls)
 	}
 	ids, calls = f.pages(server.ListParams{Limit: 1000})
-	if len(ids) != runs || calls != 12 {
+	if len(ids) != runs || calls != 6 {
 		t.Errorf("%d runs in %d calls", len(ids), calls)
 	}
 	if err := f.ask(server.WorkflowGet, server.GetParams{ID: "x"}, nil); code(err) != protocols.WorkflowNotFound {
@@ -399,7 +399,7 @@ func TestManyCalls(t *testing.T) {
 	f := start(t, eventlog.OpenMemory(eventlog.Options{}), options(&servertest.Fake{}))
 	f.finish(servertest.Chain("one", servertest.Work{}))
 	var waiters []jsonrpc2.Waiter
-	for range 5000 {
+	for range 2500 {
 		w, err := f.conn.DispatchCall(soon(t), server.WorkflowGet, server.GetParams{ID: "1"})
 		if err != nil {
 			t.Fatal(err)

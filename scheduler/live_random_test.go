@@ -1,0 +1,423 @@
+package scheduler
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/goleak"
+
+	"gleitzeit/eventlog"
+	"gleitzeit/protocols"
+	"gleitzeit/providers"
+	"gleitzeit/replay"
+)
+
+// TestRandomLives runs whole schedulers, some lives on one log after the
+// other, with callers that do what they like and a provider that does what it
+// shouldn't. Time is that of a bubble, in which a deadlock or a goroutine left
+// behind is a failure by itself.
+func TestRandomLives(t *testing.T) {
+	for _, seed := range seeds(t, 30) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, seed, time.Second)
+			log := eventlog.OpenMemory(eventlog.Options{})
+			for range 3 {
+				if w.rng.IntN(2) == 0 {
+					log = w.die(log)
+				} else {
+					w.live(log, w.mischief)
+				}
+			}
+			w.live(log, w.finish)
+			w.check(log)
+			log.Close()
+		})
+	}
+}
+
+// TestRandomCrashes does so on Pebble and in real time, and goes on from what a
+// crash at a random moment leaves of the disk.
+func TestRandomCrashes(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	for _, seed := range seeds(t, 6) {
+		w := newWorld(t, seed, 50*time.Microsecond)
+		fs := vfs.NewCrashableMem()
+		for range 3 {
+			log := openOn(t, fs)
+			w.live(log, func(s *Scheduler) {
+				var crash sync.WaitGroup
+				crash.Go(func() { fs = w.crash(fs) })
+				w.mischief(s)
+				crash.Wait()
+			})
+			w.accepted = w.accepted[:w.safe]
+			close(w.provider.release)
+			if err := log.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		log := openOn(t, fs)
+		w.live(log, w.finish)
+		w.check(log)
+		close(w.provider.release)
+		log.Close()
+	}
+}
+
+// crash returns the disk as a crash at some moment of a life leaves it. What
+// was acknowledged before must be there.
+func (w *world) crash(fs *vfs.MemFS) *vfs.MemFS {
+	time.Sleep(time.Duration(w.roll(500)) * w.tick)
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	w.safe = len(w.accepted)
+	return fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: w.rng.IntN(3) * 50, RNG: w.rng})
+}
+
+// die lives one life that a crash ends at some moment, and returns the log as it
+// was then.
+func (w *world) die(log *eventlog.Log) *eventlog.Log {
+	var left *eventlog.Log
+	var keys map[string]string
+	w.live(log, func(s *Scheduler) {
+		var crash sync.WaitGroup
+		crash.Go(func() {
+			time.Sleep(time.Duration(w.roll(100)) * w.tick)
+			w.lock.Lock()
+			defer w.lock.Unlock()
+			left, keys, w.safe = copyLog(w.t, log), maps.Clone(w.keys), len(w.accepted)
+		})
+		w.mischief(s)
+		crash.Wait()
+	})
+	w.accepted, w.keys = w.accepted[:w.safe], keys
+	log.Close()
+	return left
+}
+
+// world is what schedulers live in.
+type world struct {
+	t        *testing.T
+	seed     uint64
+	lock     sync.Mutex // of all below
+	rng      *rand.Rand
+	tick     time.Duration
+	provider *unruly
+	accepted []string // ids of the runs that were acknowledged
+	safe     int      // how many of them a crash may not lose
+	policy   Policy
+	// In a bubble alone, where no crash lets anything happen a second time:
+	cancelled map[uint64]time.Time // when runs were cancelled in this life
+	keys      map[string]string    // the idempotency key of each attempt
+}
+
+func newWorld(t *testing.T, seed uint64, tick time.Duration) *world {
+	w := &world{t: t, seed: seed, tick: tick, rng: rand.New(rand.NewPCG(seed, 2)), keys: map[string]string{}}
+	w.policy = Policy{Slots: 1 + w.rng.IntN(8), CrashLimit: w.rng.IntN(4)}
+	return w
+}
+
+func (w *world) roll(n int) int {
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	return w.rng.IntN(n)
+}
+
+// live runs one scheduler on the log, from New to Close.
+func (w *world) live(log *eventlog.Log, what func(*Scheduler)) {
+	w.provider = &unruly{rng: rand.New(rand.NewPCG(w.seed, w.rng.Uint64())), tick: w.tick, release: make(chan struct{})}
+	w.cancelled = map[uint64]time.Time{}
+	s, err := New(log, Options{Policy: w.policy, Open: provide(w.noted(w.provider)), Grace: 10 * w.tick, CheckpointEvery: 1 + w.rng.IntN(20)})
+	if err != nil {
+		w.t.Fatalf("seed %d: %v", w.seed, err)
+	}
+	what(s)
+	if err := s.Close(); err != nil {
+		w.t.Errorf("seed %d: close: %v", w.seed, err)
+	}
+	if _, err := s.Submit(context.Background(), Submission{Workflow: w.workflow(), Setup: lifeSetup}); !errors.Is(err, ErrClosed) {
+		w.t.Errorf("seed %d: after Close: %v", w.seed, err)
+	}
+	if w.bubble() {
+		close(w.provider.release)
+		synctest.Wait()
+	}
+}
+
+func (w *world) bubble() bool { return w.tick == time.Second }
+
+// noted calls the provider and notes the call's key.
+func (w *world) noted(u *unruly) func(context.Context, providers.Call) (json.RawMessage, error) {
+	return func(ctx context.Context, c providers.Call) (json.RawMessage, error) {
+		w.lock.Lock()
+		w.keys[fmt.Sprintf("%s %s %d", c.Run, c.Task, c.Attempt)] = c.Key
+		w.lock.Unlock()
+		return u.call(ctx, c)
+	}
+}
+
+var lifeSetup = replay.Setup{Providers: []replay.ProviderSlots{
+	{Name: "fast", Protocol: "echo/v1", Slots: 4}, {Name: "slow", Protocol: "echo/v1", Slots: 1}}}
+
+// mischief lets callers come and go; at the end some are still there.
+func (w *world) mischief(s *Scheduler) {
+	if err := s.Query(context.Background(), func(*replay.State) {}); err != nil {
+		w.t.Errorf("seed %d: %v", w.seed, err)
+	}
+	var callers sync.WaitGroup
+	stop := make(chan struct{})
+	for range 4 {
+		callers.Go(func() {
+			for range 10 + w.roll(20) {
+				select {
+				case <-stop:
+					return
+				case <-time.After(time.Duration(w.roll(30)) * w.tick / 4):
+				}
+				w.call(s)
+			}
+		})
+	}
+	switch w.roll(3) {
+	case 0:
+		callers.Wait()
+	case 1:
+		w.drain(s)
+	default:
+		time.Sleep(time.Duration(w.roll(60)) * w.tick)
+		s.Close()
+	}
+	close(stop)
+	callers.Wait()
+}
+
+// drain waits until nothing runs; no attempt starts any more.
+func (w *world) drain(s *Scheduler) {
+	time.Sleep(time.Duration(w.roll(60)) * w.tick)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(w.roll(1000))*w.tick)
+	defer cancel()
+	switch err := s.Drain(ctx); {
+	case errors.Is(err, context.DeadlineExceeded): // something hangs
+	case err != nil:
+		w.t.Errorf("seed %d: drain: %v", w.seed, err)
+	default:
+		s.Query(ctx, func(state *replay.State) {
+			if s.started && state.Running > 0 {
+				w.t.Errorf("seed %d: drained, and %d attempts run", w.seed, state.Running)
+			}
+		})
+	}
+}
+
+// call asks the scheduler for something.
+func (w *world) call(s *Scheduler) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	if w.roll(10) == 0 {
+		cancel()
+	}
+	run := uint64(1 + w.roll(20))
+	var err error
+	switch w.roll(12) {
+	case 0, 1, 2, 3:
+		err = w.submit(ctx, s)
+	case 4:
+		err = w.cancel(ctx, s, run)
+	case 5:
+		err = s.Interrupt(ctx, run, "anna", w.roll(2) == 0)
+	case 6:
+		err = s.Resume(ctx, Resume{Run: run, Explicit: w.roll(2) == 0})
+	case 7:
+		_, err = s.ResumeAll(ctx, w.roll(2) == 0)
+		if errors.As(err, new(*protocols.Error)) && !errors.Is(err, ErrClosed) {
+			w.t.Errorf("seed %d: resume all: %v", w.seed, err)
+		}
+	case 8:
+		_, cancel := s.Watch("")
+		cancel()
+	default:
+		err = s.Query(ctx, func(state *replay.State) {
+			if err := state.CheckIndexes(); err != nil {
+				w.t.Errorf("seed %d: %v", w.seed, err)
+			}
+			w.overdue(state)
+		})
+	}
+	w.expected(err)
+}
+
+// cancel cancels a run and notes when.
+func (w *world) cancel(ctx context.Context, s *Scheduler, run uint64) error {
+	err := s.Cancel(ctx, run, "anna")
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	if _, before := w.cancelled[run]; err == nil && !before {
+		w.cancelled[run] = time.Now()
+	}
+	return err
+}
+
+// overdue fails when a cancelled run lives longer than the grace allows.
+func (w *world) overdue(state *replay.State) {
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	for run, at := range w.cancelled {
+		if r := state.Run(run); w.bubble() && r != nil && time.Since(at) > 10*w.tick {
+			w.t.Errorf("seed %d: run %d was cancelled %s ago: %+v", w.seed, run, time.Since(at), r.Counts())
+		}
+	}
+}
+
+// expected fails on errors that are nobody's fault.
+func (w *world) expected(err error) {
+	var e *protocols.Error
+	switch {
+	case err == nil, errors.Is(err, ErrClosed), errors.Is(err, context.Canceled):
+	case errors.As(err, &e) && (e.Code == protocols.WorkflowNotFound || e.Code == protocols.InvalidRequest):
+	default:
+		w.t.Errorf("seed %d: %v", w.seed, err)
+	}
+}
+
+func (w *world) workflow() *protocols.Workflow {
+	w.lock.Lock()
+	defer w.lock.Unlock()
+	flow := randomWorkflow(w.rng, w.rng.IntN(100))
+	flow.Timeout = protocols.Duration(time.Duration(flow.Timeout/protocols.Duration(time.Second)) * w.tick * 20)
+	for i, task := range flow.Tasks {
+		if w.rng.IntN(3) == 0 {
+			task.Timeout = protocols.Duration(1+w.rng.IntN(30)) * protocols.Duration(w.tick)
+		}
+		if task.Retry != nil {
+			task.Retry.BaseDelay = protocols.Duration(w.rng.IntN(10)) * protocols.Duration(w.tick)
+		}
+		if len(task.Dependencies) > 0 && w.rng.IntN(2) == 0 {
+			d := task.Dependencies[0]
+			task.References, task.Literal = []int{d}, false
+			task.Parameters = json.RawMessage(fmt.Sprintf(`{"n":"${t%d.ok ?? 1}"}`, d))
+		}
+		flow.Tasks[i] = task
+	}
+	return flow
+}
+
+func (w *world) submit(ctx context.Context, s *Scheduler) error {
+	sub := Submission{Workflow: w.workflow(), Setup: lifeSetup}
+	if w.roll(4) == 0 {
+		sub.Key = fmt.Sprintf("key%d", w.roll(4))
+	}
+	id, err := s.Submit(ctx, sub)
+	if err == nil {
+		w.lock.Lock()
+		w.accepted = append(w.accepted, id)
+		w.lock.Unlock()
+	}
+	return err
+}
+
+// finish takes all runs on until they have ended.
+func (w *world) finish(s *Scheduler) {
+	w.provider.mu.Lock()
+	w.provider.calm = true
+	w.provider.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Second+10_000*w.tick)
+	defer cancel()
+	for {
+		runs, err := s.ResumeAll(ctx, true)
+		if err != nil {
+			w.t.Fatalf("seed %d: %v", w.seed, err)
+		}
+		live := 0
+		err = s.Query(ctx, func(state *replay.State) {
+			live = state.Runs()
+			state.Each(func(r *replay.Run) { runs = append(runs, r.Number) })
+		})
+		if err != nil {
+			w.t.Fatalf("seed %d: %v", w.seed, err)
+		}
+		if live == 0 {
+			return
+		}
+		for _, n := range runs {
+			w.decideDoubts(ctx, s, n)
+		}
+		time.Sleep(w.tick)
+	}
+}
+
+// decideDoubts answers what the run asks.
+func (w *world) decideDoubts(ctx context.Context, s *Scheduler, run uint64) {
+	answers := map[int]protocols.OnCrash{}
+	s.Query(ctx, func(state *replay.State) {
+		if r := state.Run(run); r != nil {
+			for i, t := range r.Tasks {
+				if t.Status == replay.TaskDoubtful {
+					answers[i] = protocols.CrashRetry
+				}
+			}
+		}
+	})
+	if len(answers) > 0 {
+		w.expected(s.Resume(ctx, Resume{Run: run, Explicit: true, Answers: answers}))
+	}
+}
+
+// check holds all that has happened against the laws.
+func (w *world) check(log *eventlog.Log) {
+	referee := newReferee()
+	referee.policy = w.policy
+	codec := replay.NewCodec(log.Value)
+	for rec, err := range log.Read(1) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		f, _, err := codec.Decode(rec)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if err := referee.fact(f); err != nil {
+			w.t.Fatalf("seed %d: record %d: %v", w.seed, rec.Seq, err)
+		}
+		switch e := f.Event.(type) {
+		case *replay.WorkflowSubmitted:
+			plan, err := codec.Plan(e.Document, e.Setup)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			referee.announce(f.Run, plan)
+			referee.runs[f.Run].id = e.ID
+		case *replay.TaskStarted:
+			w.checkKey(referee.runs[f.Run], f.Run, e)
+		}
+	}
+	for _, id := range w.accepted {
+		number, _ := replay.NumberOf(id)
+		if r := referee.runs[number]; r == nil || !r.ended {
+			w.t.Errorf("seed %d: run %s was accepted: %+v", w.seed, id, r)
+		}
+	}
+	if state, err := replay.Load(log); err != nil || state.Runs() > 0 {
+		w.t.Errorf("seed %d: %v, %d runs live", w.seed, err, state.Runs())
+	}
+}
+
+// checkKey holds the key that a provider got against what it should be: another
+// one after a known outcome alone.
+func (w *world) checkKey(r *watched, run uint64, e *replay.TaskStarted) {
+	t := r.tasks[e.Task]
+	want := fmt.Sprintf("-%d-%d-%d", run, e.Task, t.attempts-t.uncounted)
+	got, called := w.keys[fmt.Sprintf("%s %s %d", r.id, r.plan.Task(e.Task).ID, e.Attempt)]
+	if w.bubble() && called && !strings.HasSuffix(got, want) {
+		w.t.Errorf("seed %d: run %d, task %d, attempt %d had the key %q, should end in %q", w.seed, run, e.Task, e.Attempt, got, want)
+	}
+}
