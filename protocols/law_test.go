@@ -66,6 +66,31 @@ tasks:
 	})
 }
 
+// TestValuesPassThroughExpressions: an expression that does nothing to a value
+// changes nothing but how its numbers are written.
+func TestValuesPassThroughExpressions(t *testing.T) {
+	w := compileText(t, `
+tasks:
+  - {name: a, method: echo/echo}
+  - {name: u, method: echo/echo, params: {list: "${[a.x][0]}", json: "${fromJSON(toJSON(a.x))}", map: "${ {k: a.x}.k }", or: "${a.x ?? a.x}", text: "${string([a.x])}", same: "${a.x == fromJSON(toJSON(a.x))}"}}
+`)
+	rapid.Check(t, func(t *rapid.T) {
+		x := encoded(t, jsonValues().Draw(t, "x"))
+		got, err := Substitute(w, 1, &Scope{Workflow: w, Tasks: map[int]TaskValue{0: completed(`{"x":` + string(x) + `}`)}}, registry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := rawMember(got.Parameters, "text")
+		want := encoded(t, map[string]any{"list": x, "json": x, "map": x, "or": x, "text": text, "same": true})
+		if !sameJSON(want, got.Parameters) {
+			t.Fatalf("got  %s\nwant %s", got.Parameters, want)
+		}
+		if inner := raw(rawText(text)); !sameJSON(encoded(t, []any{x}), inner) {
+			t.Fatalf("text: got %s, want [%s]", inner, x)
+		}
+	})
+}
+
 // TestRawAgreesWithDecoding: looking into JSON text finds what decoding it finds.
 func TestRawAgreesWithDecoding(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
