@@ -2,7 +2,9 @@ package protocols
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -232,4 +234,24 @@ func TestConditions(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestConditionsAreShared asks one document's condition from many goroutines.
+func TestConditionsAreShared(t *testing.T) {
+	w := compileText(t, strings.Replace(expressionFlow, "VALUE", "'${len(t.result.numbers) + inputs.n}'", 1))
+	e := &Expression{Text: "len(filter(t.result.numbers, # >= inputs.n)) == 3 && 'x' matches '^[a-z]$'"}
+	var wait sync.WaitGroup
+	for i := range 40 {
+		wait.Go(func() {
+			s := expressionScope(w)
+			s.Inputs["n"] = json.RawMessage(fmt.Sprint(i % 2))
+			if ok, err := w.Evaluate(e, 6, s); err != nil || !ok {
+				t.Errorf("%v %v", ok, err)
+			}
+			if got, err := Substitute(w, 6, s, registry); err != nil || string(got.Parameters) != fmt.Sprintf(`{"v":%d}`, 3+i%2) {
+				t.Errorf("%v %v", got, err)
+			}
+		})
+	}
+	wait.Wait()
 }
