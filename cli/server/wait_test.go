@@ -1,0 +1,96 @@
+package server_test
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"gleitzeit/cli/server"
+	"gleitzeit/cli/server/servertest"
+	"gleitzeit/eventlog"
+	"gleitzeit/protocols"
+	"gleitzeit/replay"
+)
+
+// waiting submits a run of a signal, and an approval for each of two items.
+func (f *fixture) waiting() string {
+	w, problems := protocols.NewRegistry().Compile(parse(f.t, `{"name": "w", "tasks": [
+		{"name": "Go on", "id": "go", "method": "wait/signal", "parameters": {"name": "go"}},
+		{"name": "ask", "method": "wait/approval", "foreach": ["a", "b"]}]}`))
+	if problems.Err() != nil {
+		f.t.Fatal(problems)
+	}
+	return f.submit(server.SubmitParams{Document: w.Encode()})
+}
+
+func parse(t *testing.T, text string) *protocols.Document {
+	d, problems := protocols.Parse("w.json", []byte(text))
+	if problems.Err() != nil {
+		t.Fatal(problems)
+	}
+	return d
+}
+
+// until asks for the run until it is as wanted.
+func (f *fixture) until(id string, wanted func(*replay.RunView) bool) {
+	f.t.Helper()
+	for ctx := soon(f.t); ctx.Err() == nil; time.Sleep(time.Millisecond) {
+		var v replay.RunView
+		if f.must(server.WorkflowGet, server.GetParams{ID: id}, &v); wanted(&v) {
+			return
+		}
+	}
+	f.t.Fatal("it never was")
+}
+
+// Signals, decisions and pauses reach a run, with the run's scheduler or with
+// one made for them, and refuse what can't be meant.
+func TestWaits(t *testing.T) {
+	log := eventlog.OpenMemory(eventlog.Options{})
+	f := start(t, log, options(&servertest.Fake{}))
+	id := f.waiting()
+	f.until(id, func(v *replay.RunView) bool {
+		waits := 0
+		for _, task := range v.Tasks {
+			if task.Status == replay.TaskWaits {
+				waits++
+			}
+		}
+		return waits == 3
+	})
+	var r server.RunResult
+	f.must(server.WorkflowPause, server.PauseParams{ID: "@last", By: "anna"}, &r)
+	if r.ID != id {
+		t.Errorf("paused %q", r.ID)
+	}
+	f.until(id, func(v *replay.RunView) bool { return v.Status == replay.Paused })
+	f.must(server.WorkflowUnpause, server.PauseParams{ID: id}, nil)
+	f.must(server.SignalSend, server.SignalParams{ID: id, Name: "go", Data: json.RawMessage(`{"a":1}`)}, nil)
+	for name, p := range map[string]server.ApprovalParams{
+		"nobody": {ID: id, Task: "nobody"}, "beyond": {ID: id, Task: "ask[2]"}, "before": {ID: id, Task: "ask[-1]"}, "no list": {ID: id, Task: "go[0]"},
+	} {
+		if err := f.ask(server.ApprovalDecide, p, nil); code(err) != protocols.TaskNotFound {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := f.ask(server.ApprovalDecide, server.ApprovalParams{ID: id}, nil); code(err) != protocols.InvalidParams {
+		t.Errorf("one of two, unnamed: %v", err)
+	}
+	if err := f.ask(server.ApprovalDecide, server.ApprovalParams{ID: id, Task: "Go on"}, nil); code(err) != protocols.WorkflowInvalidState {
+		t.Errorf("a task that asks nothing: %v", err)
+	}
+	f.must(server.ApprovalDecide, server.ApprovalParams{ID: id, Task: "ask[1]", Approved: true}, nil)
+	f.must(server.ApprovalDecide, server.ApprovalParams{ID: id, Approved: true, By: "anna"}, nil)
+	f.until(id, func(v *replay.RunView) bool { return v.Status == replay.Completed })
+	for method, p := range map[string]any{
+		server.WorkflowPause: server.PauseParams{ID: id}, server.WorkflowUnpause: server.PauseParams{ID: id},
+		server.SignalSend: server.SignalParams{ID: id, Name: "go"}, server.ApprovalDecide: server.ApprovalParams{ID: id, Task: "ask[1]"},
+	} {
+		if err := f.ask(method, p, nil); code(err) != protocols.WorkflowInvalidState {
+			t.Errorf("%s of an ended run: %v", method, err)
+		}
+	}
+	if err := f.ask(server.SignalSend, server.SignalParams{ID: id}, nil); code(err) != protocols.InvalidParams {
+		t.Errorf("a signal without a name: %v", err)
+	}
+}
