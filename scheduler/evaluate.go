@@ -103,7 +103,8 @@ func (s *Scheduler) evaluate(j job, q replay.Question, status protocols.StatusVa
 	s.evaluating++
 	s.working.Go(func() {
 		answer := Answer{Run: j.run, What: q, Task: j.task, Attempt: j.attempt}
-		if err := s.answerTo(&answer, j, q, status, results); err != nil {
+		err := safely("an evaluation", func() error { return s.answerTo(&answer, j, q, status, results) })
+		if err != nil {
 			answer.Error = clip(asError(err))
 		}
 		s.send(context.Background(), request{command: answer, act: func() { s.evaluating-- }})

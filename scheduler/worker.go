@@ -118,7 +118,7 @@ func (s *Scheduler) work(ctx context.Context, j job) {
 		defer cancel()
 	}
 	if begin := s.unprovided(j); begin != nil {
-		if err := begin(ctx, j); err != nil {
+		if err := safely("the task", func() error { return begin(ctx, j) }); err != nil {
 			report(cameTo{}, err)
 			return
 		}
@@ -132,6 +132,20 @@ func (s *Scheduler) work(ctx context.Context, j job) {
 		report(came, err)
 	}()
 	came, err = s.call(ctx, j)
+}
+
+// caught makes an error of a panic: one attempt must not end the process.
+func caught(who string, err *error) {
+	if p := recover(); p != nil {
+		*err = protocols.Errorf(protocols.InternalError, "%s panicked: %v", who, p).With(
+			map[string]string{"stack": string(debug.Stack())})
+	}
+}
+
+// safely does something and makes an error of a panic.
+func safely(who string, do func() error) (err error) {
+	defer caught(who, &err)
+	return do()
 }
 
 // cameTo is what a call came to.
@@ -164,12 +178,7 @@ func (s *Scheduler) giveUp(ctx context.Context, report func(cameTo, error)) {
 
 // call fills in the parameters and calls the provider.
 func (s *Scheduler) call(ctx context.Context, j job) (came cameTo, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = protocols.Errorf(protocols.InternalError, "the provider panicked: %v", p).With(
-				map[string]string{"stack": string(debug.Stack())})
-		}
-	}()
+	defer caught("the provider", &err)
 	c, err := s.context(j.context)
 	if err != nil {
 		return came, err
