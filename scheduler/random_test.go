@@ -72,8 +72,9 @@ type play struct {
 	replica *replay.State // folded from the records alone, never from a checkpoint
 	codec   *replay.Codec
 	setups  []replay.Setup
-	plans   []*Submit // what was submitted, to do so again
-	past    []Finish  // outcomes that were reported
+	plans   []*Submit       // what was submitted, to do so again
+	past    []Finish        // outcomes that were reported
+	wanted  map[uint64]bool // outputs that were requested in this life
 	ids     map[uint64]bool
 	trace   []string
 	moves   int
@@ -83,7 +84,7 @@ func newPlay(t *testing.T, seed uint64) *play {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	log := eventlog.OpenMemory(eventlog.Options{})
 	p := &play{core: &core{log: log, state: replay.NewState(), now: epoch}, t: t, seed: seed, rng: rng,
-		referee: newReferee(), replica: replay.NewState(), ids: map[uint64]bool{}}
+		referee: newReferee(), replica: replay.NewState(), ids: map[uint64]bool{}, wanted: map[uint64]bool{}}
 	p.policy = Policy{Slots: 1 + rng.IntN(8), CrashLimit: rng.IntN(4)}
 	p.codec = replay.NewCodec(func(h eventlog.Hash) ([]byte, error) { return p.log.Value(h) })
 	for i := range 1 + rng.IntN(2) {
@@ -173,9 +174,12 @@ func (p *play) judge(fresh []replay.Fact) {
 		if err := p.referee.fact(f); err != nil {
 			p.fatal("%v", err)
 		}
-		if _, ok := f.Event.(*replay.WorkflowSubmitted); ok {
+		switch f.Event.(type) {
+		case *replay.WorkflowSubmitted:
 			p.ids[f.Run] = true
 			p.announce(f.Run)
+		case *replay.EvaluationRequested:
+			p.wanted[f.Run] = true
 		}
 	}
 	if err := p.referee.settled(p.now); err != nil {
@@ -442,6 +446,7 @@ func (p *play) crash() {
 	p.trace = append(p.trace, "crash")
 	p.same(loaded, "the state after a crash")
 	p.state, p.policy.Closed = loaded, false
+	clear(p.wanted)
 	p.newSaver()
 	if p.rng.IntN(8) == 0 {
 		p.crash()
@@ -459,7 +464,7 @@ func (p *play) halfSaved() {
 	}
 	old := p.checkpoints()
 	p.save()
-	mixed := slices.Clone(old)
+	mixed, left := slices.Clone(old), copyLog(p.t, p.log)
 	for _, c := range p.checkpoints() {
 		if p.rng.IntN(4) == 0 {
 			break
@@ -469,7 +474,8 @@ func (p *play) halfSaved() {
 	if found {
 		mixed = append(mixed, system)
 	}
-	p.log = copyLog(p.t, p.log)
+	p.log.Close()
+	p.log = left
 	if err := p.log.SaveCheckpoints(mixed, nil); err != nil {
 		p.fatal("%v", err)
 	}
@@ -504,10 +510,12 @@ func copyLog(t *testing.T, from *eventlog.Log) *eventlog.Log {
 		}
 		b.Add(r)
 	}
+	if b.Len() == 0 {
+		return to
+	}
 	if _, err := to.Append(&b); err != nil {
 		t.Fatal(err)
 	}
-	from.Close()
 	return to
 }
 
@@ -566,10 +574,11 @@ func (p *play) drive() {
 	p.fatal("it doesn't come to rest")
 }
 
-// deliverOutputs evaluates what a held run waits for.
+// deliverOutputs evaluates what this process was asked for.
 func (p *play) deliverOutputs() bool {
 	for _, n := range p.live() {
-		if r := p.state.Run(n); r.Outputs && r.Held {
+		if p.wanted[n] {
+			delete(p.wanted, n)
 			p.command(Answer{Run: n, What: replay.AskOutputs, Value: replay.NewValue(p.result())})
 			return true
 		}
