@@ -76,7 +76,7 @@ func (c *core) run(t *testing.T, d *datadriven.TestData) string {
 			t.Fatal(err)
 		}
 		c.now = c.now.Add(by)
-		return c.do(nil)
+		return c.do()
 	case "cancel":
 		return c.do(Cancel{Run: c.number(t, d), By: "anna"})
 	case "interrupt":
@@ -103,7 +103,7 @@ func (c *core) run(t *testing.T, d *datadriven.TestData) string {
 		return c.crash(t)
 	case "close":
 		c.policy.Closed = true
-		return c.do(nil)
+		return c.do()
 	case "status":
 		return c.status(t, d)
 	}
@@ -111,9 +111,10 @@ func (c *core) run(t *testing.T, d *datadriven.TestData) string {
 	return ""
 }
 
-// do carries out one command and tells what came of it.
-func (c *core) do(cmd Command) string {
-	fresh, err := c.step(cmd)
+// do carries out a command, or lets time pass without one, and tells what came
+// of it.
+func (c *core) do(cmds ...Command) string {
+	fresh, err := c.step(cmds...)
 	switch {
 	case err != nil:
 		return "error: " + err.Error() + "\n"
@@ -127,8 +128,10 @@ func (c *core) do(cmd Command) string {
 	return out.String()
 }
 
-// step decides one command, applies and logs it, and lets all follow that does.
-func (c *core) step(cmd Command) (fresh []replay.Fact, err error) {
+// step does what the loop does in one turn: it decides and applies the commands
+// one after the other, lets all follow that does, and logs it. It returns the
+// error of the last command that was refused.
+func (c *core) step(cmds ...Command) (fresh []replay.Fact, refused error) {
 	if c.now.Before(c.state.Time) {
 		c.now = c.state.Time
 	}
@@ -139,10 +142,10 @@ func (c *core) step(cmd Command) (fresh []replay.Fact, err error) {
 			fresh = append(fresh, f)
 		}
 	}
-	if cmd != nil {
+	for _, cmd := range cmds {
 		facts, err := Decide(c.state, c.policy, c.now, cmd)
 		if err != nil {
-			return nil, err
+			refused = err
 		}
 		accept(facts)
 	}
@@ -154,7 +157,7 @@ func (c *core) step(cmd Command) (fresh []replay.Fact, err error) {
 		accept(facts)
 	}
 	c.append(fresh)
-	return fresh, nil
+	return fresh, refused
 }
 
 func (c *core) append(fresh []replay.Fact) {

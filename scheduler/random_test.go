@@ -134,21 +134,24 @@ func (p *play) move() {
 		p.command(Start{PID: 3})
 	case n < 99:
 		p.policy.Closed = !p.policy.Closed
-		p.command(nil)
+		p.command()
 	default:
 		p.evaluated()
 	}
 }
 
-// command carries out one command and holds it against the laws. It returns
-// what came of it.
-func (p *play) command(c Command) []replay.Fact {
+// command carries out commands in one turn and holds what comes of them, which
+// it returns, against the laws.
+func (p *play) command(cmds ...Command) []replay.Fact {
 	p.t.Helper()
-	p.moves++
-	p.trace = append(p.trace, fmt.Sprintf("%s %T%+v", p.now.Format("15:04:05.000"), c, short(c)))
+	p.moves += max(1, len(cmds))
+	p.trace = append(p.trace, p.now.Format("15:04:05.000"))
+	for _, c := range cmds {
+		p.trace = append(p.trace, fmt.Sprintf("  %T%+v", c, short(c)))
+	}
 	before := p.state.Seq
-	fresh, err := p.step(c)
-	if err != nil && p.state.Seq != before {
+	fresh, err := p.step(cmds...)
+	if err != nil && len(cmds) == 1 && p.state.Seq != before {
 		p.fatal("refused (%v), and yet something happened", err)
 	}
 	p.judge(fresh)
@@ -306,11 +309,16 @@ func (p *play) live() []uint64 {
 }
 
 // running returns the attempts that could report.
-func (p *play) running() (all []Finish) {
+func (p *play) running() []Finish { return p.attempts(false) }
+
+// dead returns the attempts that could not, as their process died.
+func (p *play) dead() []Finish { return p.attempts(true) }
+
+func (p *play) attempts(doubt bool) (all []Finish) {
 	for _, n := range p.live() {
 		r := p.state.Run(n)
 		for i := range r.Tasks {
-			if r.Tasks[i].Status == replay.TaskRunning && !r.Doubt {
+			if r.Tasks[i].Status == replay.TaskRunning && r.Doubt == doubt {
 				all = append(all, Finish{Run: n, Task: i, Attempt: r.Tasks[i].Attempts})
 			}
 		}
@@ -318,14 +326,30 @@ func (p *play) running() (all []Finish) {
 	return all
 }
 
-// finish lets a running attempt report.
+// finish lets running attempts report, often several at once, and sometimes
+// together with a cancel or an interrupt.
 func (p *play) finish() {
 	all := p.running()
 	if len(all) == 0 {
 		p.evaluated()
 		return
 	}
-	f := all[p.rng.IntN(len(all))]
+	p.rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+	var cmds []Command
+	for _, f := range all[:1+p.rng.IntN(min(3, len(all)))] {
+		cmds = append(cmds, p.outcome(f))
+	}
+	switch p.rng.IntN(20) {
+	case 0:
+		cmds = append(cmds, Cancel{Run: p.anyRun(), By: "anna"})
+	case 1:
+		cmds = append(cmds, Interrupt{Run: p.anyRun()})
+	}
+	p.command(cmds...)
+}
+
+// outcome gives an attempt a random outcome.
+func (p *play) outcome(f Finish) Finish {
 	f.Duration, f.Jitter = protocols.Duration(p.rng.IntN(1e9)), p.rng.Float64()
 	switch p.rng.IntN(10) {
 	case 0, 1, 2, 3, 4, 5:
@@ -336,7 +360,7 @@ func (p *play) finish() {
 		f.Error = p.failure()
 	}
 	p.past = append(p.past, f)
-	p.command(f)
+	return f
 }
 
 func (p *play) result() json.RawMessage {
@@ -363,6 +387,9 @@ func (p *play) late() {
 		return
 	}
 	f := p.past[p.rng.IntN(len(p.past))]
+	if dead := p.dead(); len(dead) > 0 && p.rng.IntN(2) == 0 {
+		f = dead[p.rng.IntN(len(dead))]
+	}
 	if r := p.state.Run(f.Run); r != nil && !r.Doubt && r.Tasks[f.Task].Status == replay.TaskRunning {
 		f.Attempt = p.rng.IntN(r.Tasks[f.Task].Attempts)
 	}
@@ -400,7 +427,7 @@ func (p *play) advance() {
 	if p.rng.IntN(20) == 0 {
 		p.now = p.now.Add(-time.Hour) // somebody set the clock back
 	}
-	p.command(nil)
+	p.command()
 }
 
 // resume takes a run on, in some of the ways that there are.
@@ -523,7 +550,7 @@ func copyLog(t *testing.T, from *eventlog.Log) *eventlog.Log {
 // for something that its status names. Then it is taken on and must end.
 func (p *play) rest() {
 	p.policy.Closed = false
-	p.command(nil)
+	p.command()
 	p.drive()
 	for _, n := range p.live() {
 		r := p.state.Run(n)
@@ -569,7 +596,7 @@ func (p *play) drive() {
 			return
 		}
 		p.now = at
-		p.command(nil)
+		p.command()
 	}
 	p.fatal("it doesn't come to rest")
 }
