@@ -76,15 +76,15 @@ func (p *game) move() {
 		p.do(Approve{Run: p.anyRun(), Task: p.rng.IntN(8) - 1, Approved: p.rng.IntN(3) > 0})
 	case n < 99:
 		p.policy.Closed = !p.policy.Closed
-		p.do(nil)
+		p.do()
 	default:
 		p.stale()
 	}
 }
 
 // do carries out a command and does the effects of what came of it.
-func (p *game) do(c Command) []replay.Fact {
-	fresh := p.command(c)
+func (p *game) do(cmds ...Command) []replay.Fact {
+	fresh := p.command(cmds...)
 	for _, f := range fresh {
 		switch e := f.Event.(type) {
 		case *replay.TaskStarted:
@@ -239,7 +239,7 @@ func (p *game) advanceTime() {
 	} else {
 		p.now = p.now.Add(time.Duration(p.rng.Int64N(int64(5 * time.Second))))
 	}
-	p.do(nil)
+	p.do()
 }
 
 // crashAll loses all that isn't in the log.
@@ -279,7 +279,7 @@ func (p *game) submission(depth int) *Submit {
 // when it gets that.
 func (p *game) finishAll() {
 	p.policy.Closed = false
-	p.do(nil)
+	p.do()
 	for range 200 {
 		p.toRest()
 		live := p.live()
@@ -356,7 +356,7 @@ func (p *game) toRest() {
 			return
 		}
 		p.now = at
-		p.do(nil)
+		p.do()
 	}
 	p.fatal("it doesn't come to rest")
 }
