@@ -59,14 +59,6 @@ func (r *resumeCmd) Run(s *session) error {
 	})
 }
 
-// toResume takes one run on, or without an id all.
-func (s *session) toResume(ctx context.Context, store *client.Client, id string, answers map[string]protocols.OnCrash) (errand, error) {
-	if id == "" {
-		return s.resumeAll(ctx, store)
-	}
-	return resumeOne(ctx, store, id, answers)
-}
-
 // answers collects what becomes of attempts in doubt.
 func (r *resumeCmd) answers() (map[string]protocols.OnCrash, error) {
 	answers := map[string]protocols.OnCrash{}

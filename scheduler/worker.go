@@ -46,8 +46,6 @@ type job struct {
 	name    string // its id
 	attempt int
 	group   int
-	cached  bool                // the result is an earlier one
-	call    eventlog.Hash       // under which a new result is kept, if it is
 	item    *itemPlace          // of an instance of a foreach
 	needs   map[int]replay.Task // the tasks that parameters refer to
 }
