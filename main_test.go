@@ -20,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"gleitzeit/cli"
+	"gleitzeit/providers/llmtest"
 )
 
 // The command is tested as people use it: testdata/script holds scenarios, and
@@ -33,6 +34,9 @@ func TestMain(m *testing.M) {
 
 func TestScript(t *testing.T) {
 	python := realPython()
+	if python == "" && os.Getenv("CI") != "" {
+		t.Fatal("there is no python3, which half of the scenarios need")
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata/script",
 		Setup: func(env *testscript.Env) error { return setup(env, python) },
@@ -44,10 +48,15 @@ func TestScript(t *testing.T) {
 			"until":  until,
 			"gone":   gone,
 			"json":   checkJSON,
+			"openai": openai,
+			"asked":  wasAsked,
 		},
 		Condition: func(cond string) (bool, error) {
-			if cond == "python" {
+			switch cond {
+			case "python":
 				return python != "", nil
+			case "ollama":
+				return ollama(), nil
 			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},
@@ -72,6 +81,8 @@ func setup(env *testscript.Env, python string) error {
 	env.Setenv("APPDATA", filepath.Join(home, "roaming"))
 	env.Setenv("USER", "tester")
 	env.Setenv("EXAMPLES", mustAbs("examples"))
+	env.Setenv("OLLAMA_HOST", os.Getenv("OLLAMA_HOST"))
+	env.Values["models"] = &llmtest.Server{}
 	if python != "" {
 		env.Setenv("PATH", filepath.Dir(python)+string(os.PathListSeparator)+env.Getenv("PATH"))
 	}

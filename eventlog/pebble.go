@@ -14,8 +14,6 @@ type pebbleStore struct {
 	db      *pebble.DB
 	reader  pebble.Reader // db, or a snapshot of it
 	release func() error  // gives up what the store holds
-	key     []byte        // memory for commit, which runs once at a time
-	val     []byte
 }
 
 func (s *pebbleStore) commit(c *change, sync bool) (err error) {
@@ -45,7 +43,7 @@ func (s *pebbleStore) commit(c *change, sync bool) (err error) {
 
 // fill puts the change into a Pebble batch, what goes before what comes.
 func (s *pebbleStore) fill(b *pebble.Batch, c *change) error {
-	w := batchWriter{b: b, key: s.key[:0], val: s.val[:0]}
+	w := batchWriter{b: b, key: make([]byte, 0, 64), val: make([]byte, 0, 256)}
 	w.drop(&c.drop)
 	for i := range c.records {
 		w.key = appendRecordKey(w.key[:0], c.records[i].seq)
@@ -72,7 +70,6 @@ func (s *pebbleStore) fill(b *pebble.Batch, c *change) error {
 		w.val = appendTotals(w.val[:0], c.totals)
 		w.set([]byte{tagTotals}, w.val)
 	}
-	s.key, s.val = w.key, w.val
 	return w.err
 }
 
