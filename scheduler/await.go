@@ -24,22 +24,35 @@ type waitParams struct {
 
 // await finds out what a task of wait/v1 waits for, and lets the loop know.
 func (s *Scheduler) await(ctx context.Context, j job) error {
-	c, err := s.context(j.context)
-	if err != nil {
-		return err
-	}
-	filled, err := s.parameters(j, c)
-	if err != nil {
-		return err
-	}
 	var p waitParams
-	if err := json.Unmarshal(filled.Parameters, &p); err != nil {
-		return protocols.Errorf(protocols.TaskParameterError, "%v", err)
+	if _, err := s.readParameters(j, &p); err != nil {
+		return err
 	}
 	cmd, err := p.command(j)
 	if err != nil {
 		return err
 	}
+	return s.wish(ctx, j, cmd)
+}
+
+// readParameters fills in the task's parameters and reads them into to.
+func (s *Scheduler) readParameters(j job, to any) (replay.Context, error) {
+	c, err := s.context(j.context)
+	if err != nil {
+		return c, err
+	}
+	filled, err := s.parameters(j, c)
+	if err != nil {
+		return c, err
+	}
+	if err := json.Unmarshal(filled.Parameters, to); err != nil {
+		return c, protocols.Errorf(protocols.TaskParameterError, "%v", err)
+	}
+	return c, nil
+}
+
+// wish sends home what a started task waits for, unless it was stopped.
+func (s *Scheduler) wish(ctx context.Context, j job, cmd Command) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}

@@ -24,17 +24,10 @@ type childParams struct {
 
 // spawn finds out what a task of workflow/v1 runs, and lets the loop know.
 func (s *Scheduler) spawn(ctx context.Context, j job) error {
-	c, err := s.context(j.context)
-	if err != nil {
-		return err
-	}
-	filled, err := s.parameters(j, c)
-	if err != nil {
-		return err
-	}
 	var p childParams
-	if err := json.Unmarshal(filled.Parameters, &p); err != nil {
-		return protocols.Errorf(protocols.TaskParameterError, "%v", err)
+	c, err := s.readParameters(j, &p)
+	if err != nil {
+		return err
 	}
 	if j.depth >= maxDepth {
 		return protocols.Errorf(protocols.WorkflowInvalidState, "runs are nested %d deep: does %s run itself?", maxDepth, p.File)
@@ -43,11 +36,7 @@ func (s *Scheduler) spawn(ctx context.Context, j job) error {
 	if err != nil {
 		return err
 	}
-	if err := context.Cause(ctx); err != nil {
-		return err
-	}
-	cmd := Spawn{Run: j.run, Task: j.task, Attempt: j.attempt, Child: *child}
-	return s.send(context.Background(), request{command: cmd, act: func() { s.left(j) }})
+	return s.wish(ctx, j, Spawn{Run: j.run, Task: j.task, Attempt: j.attempt, Child: *child})
 }
 
 // child makes the submission of a child run.
