@@ -257,7 +257,8 @@ func gone(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // crash runs a workflow and kills it at random moments, that many times,
-// resuming it each time; when it has ended before that, it is run again:
+// resuming it each time; when it has ended before that, it is run again. The
+// moments lie within the time that the first run takes, which is left alone:
 //
 //	crash 50 run flow.yaml
 func crash(ts *testscript.TestScript, neg bool, args []string) {
@@ -270,6 +271,10 @@ func crash(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Logf("seed %d", seed)
 	dice := rand.New(rand.NewPCG(seed, 0))
 	begin, goOn := args[1:], []string{"resume"}
+	began := time.Now()
+	cmd, _, _ := start(ts, begin)
+	wantCode(ts, waitFor(ts, cmd), "0")
+	most := int(time.Since(began))
 	command, kills := begin, 0
 	for {
 		cmd, stdout, stderr := start(ts, command)
@@ -280,7 +285,7 @@ func crash(ts *testscript.TestScript, neg bool, args []string) {
 			wantCode(ts, err, "0")
 			return
 		}
-		killer := time.AfterFunc(time.Duration(dice.IntN(500))*time.Millisecond, func() { cmd.Process.Kill() })
+		killer := time.AfterFunc(time.Duration(dice.IntN(most)), func() { cmd.Process.Kill() })
 		err := cmd.Wait()
 		killed := !killer.Stop()
 		switch code := codeOf(err); {
