@@ -2,6 +2,7 @@ package replay
 
 import (
 	"fmt"
+	"math"
 
 	"gleitzeit/eventlog"
 )
@@ -17,20 +18,28 @@ func Load(log *eventlog.Log) (*State, error) {
 	if err != nil {
 		s, from = NewState(), 1
 	}
+	return s, s.fold(log, codec, from, math.MaxUint64)
+}
+
+// fold applies the records from one place up to another.
+func (s *State) fold(log *eventlog.Log, codec *Codec, from, to eventlog.Seq) error {
 	for rec, err := range log.Read(from) {
 		if err != nil {
-			return nil, err
+			return err
+		}
+		if rec.Seq > to {
+			break
 		}
 		f, found, err := codec.Decode(rec)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if found {
 			s.Apply(f)
 		}
 		s.Seq = rec.Seq
 	}
-	return s, nil
+	return nil
 }
 
 // restore reads the checkpoints and returns the first record they don't cover.
@@ -84,24 +93,7 @@ func LoadRun(log *eventlog.Log, codec *Codec, number uint64) (*Run, error) {
 // At returns the state as it was after the record seq, from the log alone.
 func At(log *eventlog.Log, seq eventlog.Seq) (*State, error) {
 	s := NewState()
-	codec := NewCodec(log.Value)
-	for rec, err := range log.Read(1) {
-		if err != nil {
-			return nil, err
-		}
-		if rec.Seq > seq {
-			break
-		}
-		f, found, err := codec.Decode(rec)
-		if err != nil {
-			return nil, err
-		}
-		if found {
-			s.Apply(f)
-		}
-		s.Seq = rec.Seq
-	}
-	return s, nil
+	return s, s.fold(log, NewCodec(log.Value), 1, seq)
 }
 
 // Facts returns all that happened to one run, oldest first.
