@@ -175,7 +175,7 @@ func TestExpressionsAreBounded(t *testing.T) {
 		start := time.Now()
 		s := &Scope{Workflow: w, Tasks: map[int]TaskValue{0: completed(`{"l":` + list + `}`)}}
 		ok, err := w.Evaluate(&Expression{Text: text}, 6, s)
-		if took := time.Since(start); took > 10*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Errorf("%s took %v", text, took)
 		} else {
 			t.Logf("%s took %v: %v, %v", text, took, ok, err)
@@ -192,7 +192,7 @@ func TestExpressionsAreBounded(t *testing.T) {
 		start := time.Now()
 		_, _ = w.Evaluate(&Expression{Text: text}, 6, &Scope{Workflow: w})
 		problemsOf(strings.Replace(expressionFlow, "VALUE", yamlQuote("${"+text+"}"), 1))
-		if took := time.Since(start); took > 2*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Errorf("%.20s… took %v", text, took)
 		}
 	}

@@ -149,7 +149,7 @@ func FuzzExpression(f *testing.F) {
 				t.Errorf("%q shows our insides: %s", text, got)
 			}
 		}
-		if took := time.Since(start); took > 4*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Errorf("%q took %v", text, took)
 		}
 		d, _ := Parse("f.json", append(append([]byte(`{"inputs":{"n":{}},"tasks":[{"name":"a","method":"echo/echo"},{"name":"c","method":"echo/echo","if":`), appendString(nil, text)...), "}]}"...))

@@ -80,7 +80,7 @@ func TestLimitsOfAFile(t *testing.T) {
 		if got := ps.Error(); !strings.Contains(got, test.want) {
 			t.Errorf("%s: got %.500s, want %s", test.name, got, test.want)
 		}
-		if took := time.Since(start); took > 5*time.Second {
+		if took := time.Since(start); took > time.Minute {
 			t.Errorf("%s took %v", test.name, took)
 		} else {
 			t.Logf("%s took %v", test.name, took)
@@ -106,7 +106,7 @@ func TestLongChainsCompile(t *testing.T) {
 	if want := "test.yaml:2:10: the tasks wait for each other: t0 -> t19999 -> "; !strings.HasPrefix(ps, want) {
 		t.Errorf("got %.300s", ps)
 	}
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > time.Minute {
 		t.Errorf("a long cycle took %v", took)
 	}
 }

@@ -3,7 +3,6 @@ package protocols
 import (
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestCheckParameters(t *testing.T) {
@@ -154,17 +153,5 @@ func TestSpecs(t *testing.T) {
 				t.Errorf("%s: incomplete", m.Name)
 			}
 		}
-	}
-}
-
-func TestRegistryIsCheap(t *testing.T) {
-	fastest := time.Hour // of many: the machine may be busy
-	for range 50 {
-		start := time.Now()
-		NewRegistry()
-		fastest = min(fastest, time.Since(start))
-	}
-	if fastest > 2*time.Millisecond {
-		t.Errorf("a registry takes %v", fastest)
 	}
 }

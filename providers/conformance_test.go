@@ -150,7 +150,7 @@ func conformEnd(t *testing.T, s *Set, c conformer, ctx context.Context, end func
 		if _, is := err.(*protocols.Error); !is {
 			t.Errorf("error %T %v", err, err)
 		}
-		if took := time.Since(started); took > time.Second {
+		if took := time.Since(started); took > tooLong {
 			t.Errorf("took %v to end", took)
 		}
 	case <-time.After(20 * time.Second):

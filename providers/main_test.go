@@ -20,6 +20,11 @@ import (
 // whose death is watched, or an MCP server with a fault.
 const roleVariable = "GLEITZEIT_TEST_ROLE"
 
+// tooLong is what tells something that hangs from a machine that is slow: what
+// is waited for sleeps or is silent for far longer. How fast a cancel is
+// obeyed is measured by the benchmarks.
+const tooLong = 15 * time.Second
+
 func TestMain(m *testing.M) {
 	role := os.Getenv(roleVariable)
 	if role == "" {

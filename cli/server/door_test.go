@@ -236,7 +236,7 @@ func TestLeavesTheDeaf(t *testing.T) {
 	bufio.NewReader(conn).ReadByte() // it has begun to answer
 	began := time.Now()
 	f.stop()
-	if took := time.Since(began); took > 10*time.Second {
+	if took := time.Since(began); took > time.Minute {
 		t.Errorf("it took %s", took)
 	}
 }
