@@ -47,6 +47,7 @@ type settings struct {
 	LogLevel       string                              `yaml:"log_level"`
 	Slots          int                                 `yaml:"slots"`
 	CrashLimit     int                                 `yaml:"crash_limit"`
+	IdempotencyTTL duration                            `yaml:"idempotency_ttl"`
 	Grace          duration                            `yaml:"grace"`
 	DefaultTimeout duration                            `yaml:"default_timeout"`
 	Roots          []string                            `yaml:"roots"`
@@ -76,7 +77,8 @@ func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d)
 // defaults is the configuration when nobody said anything.
 func defaults(env *environment) settings {
 	s := settings{Backend: "pebble", Host: "127.0.0.1", Port: 8765, LogLevel: "warn", Slots: scheduler.DefaultSlots,
-		CrashLimit: scheduler.DefaultCrashLimit, Grace: duration(10 * time.Second)}
+		CrashLimit: scheduler.DefaultCrashLimit, Grace: duration(10 * time.Second),
+		IdempotencyTTL: duration(scheduler.DefaultKeyLife)}
 	if folder := env.stateFolder(); folder != "" {
 		s.Store = filepath.Join(folder, "store")
 	}

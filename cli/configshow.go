@@ -93,6 +93,7 @@ func (c *config) shown() []shownSetting {
 	add("log_level", c.LogLevel)
 	add("slots", c.Slots)
 	add("crash_limit", c.CrashLimit)
+	add("idempotency_ttl", c.IdempotencyTTL)
 	add("grace", c.Grace)
 	add("default_timeout", c.DefaultTimeout)
 	add("roots", append([]string{}, c.Roots...))

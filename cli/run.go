@@ -18,6 +18,8 @@ type runCmd struct {
 	File       string   `arg:"" help:"The workflow file, YAML or JSON; - is standard input."`
 	Input      []string `short:"i" sep:"none" placeholder:"NAME=VALUE" help:"A value for one of the workflow's inputs."`
 	InputsJSON string   `name:"inputs-json" placeholder:"FILE" help:"A file with a JSON object of inputs; - is standard input."`
+	ID         string   `placeholder:"ID" help:"The run's id, instead of one that is made of the name and a number."`
+	Key        string   `name:"idempotency-key" placeholder:"KEY" help:"Submit only once: the run that the key stands for already is followed instead."`
 	Priority   string   `enum:"low,normal,high,urgent" default:"normal" help:"Which of several runs goes first: low, normal, high or urgent."`
 	patience
 }
@@ -39,11 +41,18 @@ command that goes on is printed, and the run can be resumed: with --wait we stay
 Ctrl-C lets nothing new start and running tasks end; a second one stops them.
 Either way the run can be resumed.
 
+With --idempotency-key it is safe to give the command again: while the key lives
+(idempotency_ttl in gleitzeit.yaml, 7 days unless told otherwise) it stands for the run
+that was submitted first, which is followed and its result printed. With another
+workflow or other inputs it is refused.
+
 Examples:
 
 	gleitzeit run hello.yaml
 	gleitzeit run report.yaml -i topic=whales -i pages=3
 	gleitzeit run report.yaml --inputs-json inputs.json -o json | jq .outputs
+	gleitzeit run report.yaml --id report-of-may
+	gleitzeit run charge.yaml -i order=7 --idempotency-key order-7
 
 Exit codes: 0 completed, 2 the file is wrong, 3 failed, 4 cancelled, 5 timed out,
 6 it waits for a person or a signal, 130 interrupted.`
@@ -55,10 +64,16 @@ func (r *runCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	submission.ID, submission.Key = r.ID, r.Key
 	return s.carry(c, r.patience, func(ctx context.Context, store *client.Client) (errand, error) {
-		var started server.RunResult
+		var started server.SubmitResult
 		if err := store.Call(ctx, server.WorkflowSubmit, submission, &started); err != nil {
 			return errand{}, err
+		}
+		if r.Key != "" && started.Before {
+			s.print.insist("The idempotency key %q stands for %s, which was submitted before.", r.Key, started.ID)
+			from, err := endOfHistory(ctx, store, started.ID)
+			return errand{ids: []string{started.ID}, from: map[string]eventlog.Seq{started.ID: from}}, err
 		}
 		return errand{ids: []string{started.ID}}, nil
 	})

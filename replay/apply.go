@@ -22,8 +22,8 @@ func (s *State) Apply(f Fact) {
 			s.orphan(r)
 		}
 		return
-	case *CacheStored:
-		return // it is of no run, and looked up in the log
+	case *CacheStored, *KeyTaken:
+		return // they are of no run, and looked up in the log
 	case *WorkflowSubmitted:
 		s.NextRun = max(s.NextRun, e.Number+1)
 		if s.runs[e.Number] == nil {

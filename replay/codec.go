@@ -28,6 +28,7 @@ var table = map[string]func() Event{
 	"task.in_doubt":             func() Event { return new(TaskInDoubt) },
 	"task.answered":             func() Event { return new(TaskAnswered) },
 	"cache.stored":              func() Event { return new(CacheStored) },
+	"key.taken":                 func() Event { return new(KeyTaken) },
 	"task.waiting":              func() Event { return new(TaskWaiting) },
 	"signal.received":           func() Event { return new(SignalReceived) },
 	"approval.decided":          func() Event { return new(ApprovalDecided) },
@@ -66,6 +67,8 @@ func Encode(f Fact, b *eventlog.Batch) error {
 	case *CacheStored:
 		r.Stream = CacheStream(e.Call)
 		e.Result.put(b, &r)
+	case *KeyTaken:
+		r.Stream = keyStream(e.Key)
 	case *TaskIterated:
 		e.Result.put(b, &r)
 	case *TaskExpanded:

@@ -35,16 +35,13 @@ type WorkflowSubmitted struct {
 	Priority protocols.Priority `json:"priority,omitempty"`
 	Deadline time.Time          `json:"deadline,omitzero"`
 	Key      string             `json:"key,omitempty"`   // idempotency key of the submission
+	Inputs   eventlog.Hash      `json:"inputs,omitzero"` // of the inputs: with the document, what a key stands for
 	Named    bool               `json:"named,omitempty"` // the id was chosen by whoever submitted
 	Parent   *Parent            `json:"parent,omitempty"`
 
 	plan   *Plan    // found by the codec, or by whoever made the event
 	values [][]byte // documents and files that the log may not have yet
 }
-
-// IDKey is the key under which the log finds a run by an id that its submitter
-// chose.
-func IDKey(id string) string { return "id:" + id }
 
 // keys are the names under which the run is found again.
 func (e *WorkflowSubmitted) keys() (keys []string) {
@@ -85,6 +82,14 @@ type Child struct {
 	Files    map[string]eventlog.Hash `json:"files,omitempty"`
 	Dir      string                   `json:"dir,omitempty"`
 	Names    map[string]string        `json:"names,omitempty"` // of its own children
+}
+
+// KeyTaken: a run has an idempotency key that an older run had until it
+// expired. The log's own index of keys goes on naming the older run, so this
+// lies in a stream of the key's own, whose last record stands.
+type KeyTaken struct {
+	Key string `json:"key"`
+	Run uint64 `json:"run"`
 }
 
 // TaskStarted: an attempt has a slot and its worker is about to run.
@@ -375,6 +380,7 @@ func (*TaskInterrupted) Type() string     { return "task.interrupted" }
 func (*TaskInDoubt) Type() string         { return "task.in_doubt" }
 func (*TaskAnswered) Type() string        { return "task.answered" }
 func (*CacheStored) Type() string         { return "cache.stored" }
+func (*KeyTaken) Type() string            { return "key.taken" }
 func (*TaskWaiting) Type() string         { return "task.waiting" }
 func (*SignalReceived) Type() string      { return "signal.received" }
 func (*ApprovalDecided) Type() string     { return "approval.decided" }

@@ -37,6 +37,9 @@ func (s *State) fold(log *eventlog.Log, codec *Codec, from, to eventlog.Seq) err
 		if found {
 			s.Apply(f)
 		}
+		if n, ok := RunOf(rec.Stream); ok { // a deleted run's, too: no number is used twice
+			s.NextRun = max(s.NextRun, n+1)
+		}
 		s.Seq = rec.Seq
 	}
 	return nil

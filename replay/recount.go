@@ -12,7 +12,7 @@ import (
 // returns what doesn't agree: the law of design.md, rule 6. It is for tests
 // and for `system verify`.
 func (s *State) CheckIndexes() error {
-	c := recount{ready: map[Ready]bool{}, timers: map[Timer]bool{}, groups: map[*Group]int{}}
+	c := recount{ready: map[Ready]bool{}, timers: map[Timer]bool{}, groups: map[*Group]int{}, keys: map[string]bool{}}
 	for _, n := range slices.Sorted(maps.Keys(s.runs)) {
 		if err := c.run(s, s.runs[n]); err != nil {
 			return err
@@ -28,7 +28,7 @@ type recount struct {
 	groups    map[*Group]int
 	unsettled []uint64
 	running   int
-	keys      int
+	keys      map[string]bool
 }
 
 func (c *recount) run(s *State, r *Run) error {
@@ -40,7 +40,9 @@ func (c *recount) run(s *State, r *Run) error {
 		return fmt.Errorf("run %d: %d open, %d running and %d idle, the counts say %d, %d and %d",
 			r.Number, fresh.Open, fresh.Running, fresh.Idle, r.Open, r.Running, r.Idle)
 	}
-	c.keys += len(r.Submitted.keys())
+	for _, key := range r.Submitted.keys() {
+		c.keys[key] = true
+	}
 	if r.Active() && !r.Deadline.IsZero() && r.Cancel == "" {
 		c.timers[Timer{r.Deadline, r.Number, -1}] = true
 	}
@@ -156,8 +158,8 @@ func (c *recount) compare(s *State) error {
 	if c.running != s.Running {
 		return fmt.Errorf("%d attempts run, the count says %d", c.running, s.Running)
 	}
-	if c.keys != len(s.keys) {
-		return fmt.Errorf("%d keys, the index has %d", c.keys, len(s.keys))
+	if err := c.compareKeys(s); err != nil {
+		return err
 	}
 	if err := c.comparePlans(s); err != nil {
 		return err
@@ -189,6 +191,27 @@ func (c *recount) compare(s *State) error {
 		return fmt.Errorf("%d ready tasks, %d queue", len(c.ready), queued)
 	}
 	return c.compareTimers(s)
+}
+
+// compareKeys makes sure that each key leads to a live run that has it. One
+// that a run got after its key had expired with another may be missing for
+// that other once the younger has ended: the log knows better.
+func (c *recount) compareKeys(s *State) error {
+	for key, n := range s.keys {
+		r := s.runs[n]
+		if r == nil || !slices.Contains(r.Submitted.keys(), key) {
+			return fmt.Errorf("the key %q leads to run %d, which has it not", key, n)
+		}
+	}
+	for _, r := range s.runs {
+		if r.Submitted.Named && s.keys[IDKey(r.ID())] != r.Number {
+			return fmt.Errorf("the id %q doesn't lead to its run", r.ID())
+		}
+	}
+	if len(s.keys) > len(c.keys) {
+		return fmt.Errorf("%d keys, the index has %d", len(c.keys), len(s.keys))
+	}
+	return nil
 }
 
 // check holds what a lane lets queue against what it should.

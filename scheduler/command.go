@@ -17,7 +17,7 @@ type Start struct {
 	Version string
 }
 
-// Submit asks for a new run. A key that a live run has already gives that run.
+// Submit asks for a new run. A key that a run has already gives that run.
 type Submit struct {
 	Plan     *replay.Plan
 	Values   [][]byte // the document, the setup and the files, for the log
@@ -27,7 +27,12 @@ type Submit struct {
 	Priority protocols.Priority
 	Key      string
 	ID       string         // chosen by the submitter; "" for one of ours
+	Inputs   eventlog.Hash  // of the inputs, which the key stands for with the document
 	Parent   *replay.Parent // of a child run
+
+	// What the log knows of runs that State doesn't hold any more.
+	Earlier *replay.KeyHolder // who was last submitted under Key
+	IDTaken bool              // ID is that of a run
 }
 
 // Resume takes a run on: the first time in this process, or again after it was

@@ -101,6 +101,11 @@ func (c *core) run(t *testing.T, d *datadriven.TestData) string {
 		return c.do(Unpause{Run: c.number(t, d), By: "anna"})
 	case "crash":
 		return c.crash(t)
+	case "delete":
+		if err := c.log.Delete(replay.Stream(c.number(t, d))); err != nil {
+			t.Fatal(err)
+		}
+		return c.crash(t) // so that the state knows of it
 	case "close":
 		c.policy.Closed = true
 		return c.do()
@@ -198,6 +203,14 @@ func (c *core) describe(f replay.Fact) string {
 
 func (c *core) setPolicy(t *testing.T, d *datadriven.TestData) {
 	for _, a := range d.CmdArgs {
+		if a.Key == "key_life" {
+			life, err := time.ParseDuration(a.Vals[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.policy.KeyLife = life
+			continue
+		}
 		n, err := strconv.Atoi(a.Vals[0])
 		if err != nil {
 			t.Fatal(err)
@@ -231,7 +244,8 @@ func (c *core) define(t *testing.T, d *datadriven.TestData) string {
 }
 
 func (c *core) submit(t *testing.T, d *datadriven.TestData) string {
-	var name, key, id, priority string
+	var name, key, id, priority, inputs string
+	d.MaybeScanArgs(t, "inputs", &inputs)
 	d.MaybeScanArgs(t, "id", &id)
 	d.ScanArgs(t, "name", &name)
 	d.MaybeScanArgs(t, "key", &key)
@@ -242,10 +256,18 @@ func (c *core) submit(t *testing.T, d *datadriven.TestData) string {
 			t.Fatal(err)
 		}
 	}
-	s := &Scheduler{}
-	cmd, err := s.submit(Submission{Workflow: c.docs[name], Setup: c.setup, Key: key, ID: id, Priority: p})
+	sub := Submission{Workflow: c.docs[name], Setup: c.setup, Key: key, ID: id, Priority: p}
+	if inputs != "" {
+		if err := json.Unmarshal([]byte(inputs), &sub.Inputs); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd, err := (&Scheduler{}).submit(sub)
 	if err != nil {
 		return "error: " + err.Error() + "\n"
+	}
+	if err := lookBack(c.log, cmd); err != nil {
+		t.Fatal(err)
 	}
 	return c.do(*cmd)
 }

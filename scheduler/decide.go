@@ -19,6 +19,9 @@ type Policy struct {
 	// CrashLimit is how many attempts of one task may be lost to crashes
 	// before its run is parked; 0 means no limit.
 	CrashLimit int
+	// KeyLife is how long an idempotency key stands for its run, from the
+	// submission on; 0 means for ever.
+	KeyLife time.Duration
 	// Closed lets nothing start: the process is about to leave.
 	Closed bool
 }
@@ -30,7 +33,7 @@ func Decide(s *replay.State, p Policy, now time.Time, c Command) ([]replay.Fact,
 	case Start:
 		return []replay.Fact{{At: now, Event: &replay.SystemStarted{PID: c.PID, Version: c.Version}}}, nil
 	case Submit:
-		return decideSubmit(s, now, c)
+		return decideSubmit(s, p, now, c)
 	case Finish:
 		return decideFinish(s, now, c), nil
 	case Await:
@@ -66,35 +69,43 @@ func facts(run uint64, now time.Time, events ...replay.Event) []replay.Fact {
 	return out
 }
 
-func decideSubmit(s *replay.State, now time.Time, c Submit) ([]replay.Fact, error) {
-	if r := s.ByKey(c.Key); c.Key != "" && r != nil {
-		return nil, sameSubmission(r.Submitted, c)
+func decideSubmit(s *replay.State, p Policy, now time.Time, c Submit) ([]replay.Fact, error) {
+	if err := replay.CheckKey(c.Key); err != nil {
+		return nil, protocols.Errorf(protocols.InvalidRequest, "%v", err)
 	}
-	if err := checkID(s, c.ID); err != nil {
+	before := holder(s, c)
+	if before != nil && !expired(p, now, before) {
+		return nil, sameSubmission(before.Submitted, c)
+	}
+	if err := checkID(s, c); err != nil {
 		return nil, err
 	}
 	e, err := submission(s, now, c)
 	if err != nil {
 		return nil, err
 	}
-	return facts(e.Number, now, e), nil
+	out := facts(e.Number, now, e)
+	if before != nil {
+		out = append(out, replay.Fact{At: now, Event: &replay.KeyTaken{Key: c.Key, Run: e.Number}})
+	}
+	return out, nil
 }
 
-// checkID refuses an id that could be taken for something else, or that a live
-// run has.
-func checkID(s *replay.State, id string) error {
-	if id == "" {
+// checkID refuses an id that could be taken for something else, or that a run
+// has.
+func checkID(s *replay.State, c Submit) error {
+	if c.ID == "" {
 		return nil
 	}
-	if !idForm.MatchString(id) {
+	if !idForm.MatchString(c.ID) {
 		return protocols.Errorf(protocols.InvalidParams,
-			"the id %q must begin with a letter and have only letters, digits, dots, dashes and underscores, at most 100", id)
+			"the id %q must begin with a letter and have only letters, digits, dots, dashes and underscores, at most 100", c.ID)
 	}
-	if n, ok := replay.NumberOf(id); ok && n >= s.NextRun {
-		return protocols.Errorf(protocols.InvalidParams, "the id %q ends with a number that another run may get", id)
+	if n, ok := replay.NumberOf(c.ID); ok && n >= s.NextRun {
+		return protocols.Errorf(protocols.InvalidParams, "the id %q ends with a number that another run may get", c.ID)
 	}
-	if s.ByKey(replay.IDKey(id)) != nil {
-		return idTaken(id)
+	if c.IDTaken || s.ByKey(replay.IDKey(c.ID)) != nil {
+		return idTaken(c.ID)
 	}
 	return nil
 }
@@ -111,7 +122,7 @@ func submission(s *replay.State, now time.Time, c Submit) (*replay.WorkflowSubmi
 	e := &replay.WorkflowSubmitted{
 		Number: s.NextRun, ID: runID(w, s.NextRun), Name: w.Name, Tags: w.Tags, Source: c.Source,
 		Document: c.Plan.Document, Setup: c.Plan.SetupHash, Context: c.Context, Files: c.Files,
-		Priority: c.Priority, Key: c.Key, Parent: c.Parent,
+		Priority: c.Priority, Key: c.Key, Inputs: c.Inputs, Parent: c.Parent,
 	}
 	if c.ID != "" {
 		e.ID, e.Named = c.ID, true
@@ -124,15 +135,6 @@ func submission(s *replay.State, now time.Time, c Submit) (*replay.WorkflowSubmi
 	}
 	e.Bring(c.Plan, c.Values...)
 	return e, nil
-}
-
-// sameSubmission tells whether a key used twice stands for the same wish.
-func sameSubmission(e *replay.WorkflowSubmitted, c Submit) error {
-	if e.Document == c.Plan.Document && e.Context.Same(c.Context) {
-		return nil
-	}
-	return protocols.Errorf(protocols.InvalidRequest,
-		"the idempotency key %q belongs to the run %s of another document or other inputs", c.Key, e.ID)
 }
 
 // runID makes the readable id: a slug of the name and the store-wide number.

@@ -95,6 +95,8 @@ func (l *referee) judge(f replay.Fact) error {
 	case *replay.SystemStarted:
 		l.orphan()
 		return nil
+	case *replay.KeyTaken:
+		return nil
 	case *replay.WorkflowSubmitted:
 		return l.submitted(f.Run, e)
 	}

@@ -36,9 +36,6 @@ const (
 
 // fits refuses a submission that the log couldn't keep.
 func fits(c Submit, e *replay.WorkflowSubmitted) error {
-	if len(c.Key) > eventlog.MaxName {
-		return protocols.Errorf(protocols.InvalidRequest, "the idempotency key has %d bytes, the limit is %d", len(c.Key), eventlog.MaxName)
-	}
 	raw, err := json.Marshal(e)
 	if err != nil {
 		return protocols.Errorf(protocols.InvalidRequest, "the submission can't be written: %v", err)

@@ -72,9 +72,10 @@ type play struct {
 	replica *replay.State // folded from the records alone, never from a checkpoint
 	codec   *replay.Codec
 	setups  []replay.Setup
-	plans   []*Submit       // what was submitted, to do so again
-	past    []Finish        // outcomes that were reported
-	wanted  map[uint64]bool // outputs that were requested in this life
+	plans   []*Submit            // what was submitted, to do so again
+	keys    map[string]time.Time // when each key was taken last
+	past    []Finish             // outcomes that were reported
+	wanted  map[uint64]bool      // outputs that were requested in this life
 	ids     map[uint64]bool
 	trace   []string
 	moves   int
@@ -84,8 +85,9 @@ func newPlay(t *testing.T, seed uint64) *play {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	log := eventlog.OpenMemory(eventlog.Options{})
 	p := &play{core: &core{log: log, state: replay.NewState(), now: epoch}, t: t, seed: seed, rng: rng,
-		referee: newReferee(), replica: replay.NewState(), ids: map[uint64]bool{}, wanted: map[uint64]bool{}}
-	p.policy = Policy{Slots: 1 + rng.IntN(8), CrashLimit: rng.IntN(4)}
+		referee: newReferee(), replica: replay.NewState(), ids: map[uint64]bool{}, wanted: map[uint64]bool{},
+		keys: map[string]time.Time{}}
+	p.policy = Policy{Slots: 1 + rng.IntN(8), CrashLimit: rng.IntN(4), KeyLife: time.Duration(rng.IntN(3)) * 10 * time.Second}
 	p.codec = replay.NewCodec(func(h eventlog.Hash) ([]byte, error) { return p.log.Value(h) })
 	for i := range 1 + rng.IntN(2) {
 		p.setups = append(p.setups, replay.Setup{Config: json.RawMessage(strconv.Itoa(i)), Providers: []replay.ProviderSlots{
@@ -281,13 +283,24 @@ func (p *play) submit() {
 	p.sameKey(*cmd)
 }
 
-// sameKey submits and checks that a key in use makes no second run.
+// sameKey submits and checks that a key makes a second run only when it has
+// expired.
 func (p *play) sameKey(c Submit) {
-	taken := c.Key != "" && p.state.ByKey(c.Key) != nil
+	if err := lookBack(p.log, &c); err != nil {
+		p.fatal("%v", err)
+	}
+	if p.now.Before(p.state.Time) {
+		p.now = p.state.Time
+	}
+	at, taken := p.keys[c.Key]
+	taken = taken && (p.policy.KeyLife == 0 || p.now.Before(at.Add(p.policy.KeyLife)))
 	runs := len(p.ids)
 	p.command(c)
 	if made := len(p.ids) - runs; made != 1 && !taken || made != 0 && taken {
 		p.fatal("%d runs were made, key taken: %v", made, taken)
+	}
+	if c.Key != "" && !taken {
+		p.keys[c.Key] = p.now
 	}
 }
 

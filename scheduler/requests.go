@@ -44,48 +44,26 @@ type Child struct {
 	Names    map[string]string
 }
 
-// Submit accepts a run and returns its id once that is durable.
-func (s *Scheduler) Submit(ctx context.Context, sub Submission) (string, error) {
-	cmd, err := s.submit(sub)
-	if err != nil {
-		return "", err
-	}
-	if sub.Key != "" {
-		if id, found, err := s.submittedBefore(*cmd); err != nil || found {
-			return id, err
-		}
-	}
-	if sub.ID != "" {
-		if _, taken, err := s.log.Lookup(replay.IDKey(sub.ID)); err != nil {
-			return "", err
-		} else if taken {
-			return "", idTaken(sub.ID)
-		}
-	}
-	return s.ask(ctx, request{command: *cmd})
+// Accepted is what became of a submission.
+type Accepted struct {
+	ID     string // of the run
+	Before bool   // the key had the run already
 }
 
-// submittedBefore finds the run that took the key, ended or not. It is an
-// error if that was submitted with something else.
-func (s *Scheduler) submittedBefore(c Submit) (string, bool, error) {
-	stream, found, err := s.log.Lookup(c.Key)
-	if err != nil || !found {
-		return "", false, err
+// Submit accepts a run and returns its id once that is durable.
+func (s *Scheduler) Submit(ctx context.Context, sub Submission) (string, error) {
+	a, err := s.Accept(ctx, sub)
+	return a.ID, err
+}
+
+// Accept is Submit that also tells whether the key had the run already.
+func (s *Scheduler) Accept(ctx context.Context, sub Submission) (Accepted, error) {
+	cmd, err := s.submit(sub)
+	if err != nil {
+		return Accepted{}, err
 	}
-	for rec, err := range s.log.ReadStream(stream, 1) {
-		if err != nil {
-			return "", false, err
-		}
-		var e replay.WorkflowSubmitted
-		if err := json.Unmarshal(rec.Data, &e); err != nil {
-			return "", false, fmt.Errorf("record %d: %w", rec.Seq, err)
-		}
-		if err := sameSubmission(&e, c); err != nil {
-			return "", false, err
-		}
-		return e.ID, true, nil
-	}
-	return "", false, nil
+	re, err := s.request(ctx, request{command: *cmd})
+	return re.Accepted, err
 }
 
 // submit makes the command, with the values that go into the log.
@@ -124,6 +102,9 @@ func (s *Scheduler) submit(sub Submission) (*Submit, error) {
 	if string(raw) != "{}" {
 		cmd.Context = replay.NewValue(raw)
 	}
+	if cmd.Inputs, err = inputsHash(sub.Inputs); err != nil {
+		return nil, fmt.Errorf("write the inputs: %w", err)
+	}
 	return cmd, nil
 }
 
@@ -146,7 +127,7 @@ func (c *Submit) keep(values map[string][]byte) (hashes map[string]eventlog.Hash
 
 // Resume takes a run on; see the command Resume.
 func (s *Scheduler) Resume(ctx context.Context, r Resume) error {
-	_, err := s.ask(ctx, request{command: r})
+	err := s.ask(ctx, request{command: r})
 	return err
 }
 
@@ -170,7 +151,7 @@ func (s *Scheduler) ResumeAll(ctx context.Context, explicit bool) ([]uint64, err
 		if i < len(runs)-1 {
 			err = s.send(ctx, r)
 		} else {
-			_, err = s.ask(ctx, r) // all before it are durable then, too
+			err = s.ask(ctx, r) // all before it are durable then, too
 		}
 		if err != nil && !ended(err) {
 			return nil, err
@@ -192,47 +173,47 @@ func (s *Scheduler) Interrupt(ctx context.Context, run uint64, by string, force 
 	if force {
 		r.act = func() { s.stopWorkers(run, errInterrupted) }
 	}
-	_, err := s.ask(ctx, r)
+	err := s.ask(ctx, r)
 	return err
 }
 
 // Cancel asks for a run's end; the run has ended when its last attempt has
 // reported.
 func (s *Scheduler) Cancel(ctx context.Context, run uint64, by string) error {
-	_, err := s.ask(ctx, request{command: Cancel{Run: run, By: by}})
+	err := s.ask(ctx, request{command: Cancel{Run: run, By: by}})
 	return err
 }
 
 // Signal sends a run a signal, with any JSON as data. A task that waits for it
 // takes it; else it is kept for the first that will.
 func (s *Scheduler) Signal(ctx context.Context, c Signal) error {
-	_, err := s.ask(ctx, request{command: c})
+	err := s.ask(ctx, request{command: c})
 	return err
 }
 
 // Approve decides what a task of a run asked for.
 func (s *Scheduler) Approve(ctx context.Context, c Approve) error {
-	_, err := s.ask(ctx, request{command: c})
+	err := s.ask(ctx, request{command: c})
 	return err
 }
 
 // Pause lets nothing new of a run start until it is unpaused; what runs is
 // let finish. Pausing twice is fine.
 func (s *Scheduler) Pause(ctx context.Context, run uint64, by string) error {
-	_, err := s.ask(ctx, request{command: Pause{Run: run, By: by}})
+	err := s.ask(ctx, request{command: Pause{Run: run, By: by}})
 	return err
 }
 
 // Unpause lets a paused run go on.
 func (s *Scheduler) Unpause(ctx context.Context, run uint64, by string) error {
-	_, err := s.ask(ctx, request{command: Unpause{Run: run, By: by}})
+	err := s.ask(ctx, request{command: Unpause{Run: run, By: by}})
 	return err
 }
 
 // Query runs f inside the loop, where it sees only what is durable. f must be
 // quick and must not keep or change what it sees.
 func (s *Scheduler) Query(ctx context.Context, f func(*replay.State)) error {
-	_, err := s.ask(ctx, request{query: f})
+	err := s.ask(ctx, request{query: f})
 	return err
 }
 
@@ -244,7 +225,7 @@ func (s *Scheduler) Drain(ctx context.Context) error {
 // idle does something inside the loop and then waits until no attempt runs.
 func (s *Scheduler) idle(ctx context.Context, first func()) error {
 	idle := make(chan struct{})
-	_, err := s.ask(ctx, request{act: func() {
+	err := s.ask(ctx, request{act: func() {
 		first()
 		s.idlers = append(s.idlers, idle)
 	}})

@@ -100,8 +100,8 @@ type request struct {
 
 // reply is what became of a request.
 type reply struct {
-	run string // the id of a submitted run
-	err error
+	Accepted // of a submission
+	err      error
 }
 
 // New loads the state from the log and starts the loop. Nothing is written,
@@ -236,32 +236,29 @@ func (s *Scheduler) turn(requests []request) {
 
 // decide says what becomes of a command, and what its sender is told.
 func (s *Scheduler) decide(now time.Time, c Command) (reply, []replay.Fact) {
-	if sub, ok := c.(Submit); ok && sub.Key != "" && s.state.ByKey(sub.Key) == nil {
-		// Its run may have come and gone since the sender looked.
-		if id, found, err := s.submittedBefore(sub); found || err != nil {
-			return reply{id, err}, nil
+	sub, submits := c.(Submit)
+	if submits {
+		if err := lookBack(s.log, &sub); err != nil {
+			return reply{err: err}, nil
 		}
+		c = sub
 	}
 	decided, err := Decide(s.state, s.policy, now, c)
-	return reply{s.submitted(c, decided), err}, decided
+	re := reply{err: err}
+	if submits && err == nil {
+		re.Accepted = s.accepted(sub, decided)
+	}
+	return re, decided
 }
 
-// submitted returns the id of the run that a submission made, or that its key
-// stands for.
-func (s *Scheduler) submitted(c Command, decided []replay.Fact) string {
-	sub, ok := c.(Submit)
-	if !ok {
-		return ""
-	}
+// accepted names the run that a submission made, or that its key stands for.
+func (s *Scheduler) accepted(c Submit, decided []replay.Fact) Accepted {
 	for _, f := range decided {
 		if e, ok := f.Event.(*replay.WorkflowSubmitted); ok {
-			return e.ID
+			return Accepted{ID: e.ID}
 		}
 	}
-	if r := s.state.ByKey(sub.Key); r != nil {
-		return r.ID()
-	}
-	return ""
+	return Accepted{ID: holder(s.state, c).Submitted.ID, Before: true}
 }
 
 // rest lets those know who wait for the last attempt to end.
@@ -389,27 +386,33 @@ func (s *Scheduler) send(ctx context.Context, r request) error {
 }
 
 // ask gives a request to the loop and waits until what came of it is durable.
-func (s *Scheduler) ask(ctx context.Context, r request) (string, error) {
+func (s *Scheduler) ask(ctx context.Context, r request) error {
+	_, err := s.request(ctx, r)
+	return err
+}
+
+// request is ask for who wants to know more than that it went well.
+func (s *Scheduler) request(ctx context.Context, r request) (reply, error) {
 	r.reply = make(chan reply, 1)
 	if err := s.send(ctx, r); err != nil {
-		return "", err
+		return reply{}, err
 	}
 	select {
 	case re := <-r.reply:
-		return re.run, re.err
+		return re, re.err
 	case <-s.done:
 		return answered(r.reply)
 	case <-ctx.Done():
-		return "", ctx.Err()
+		return reply{}, ctx.Err()
 	}
 }
 
 // answered returns the answer that the loop gave before it ended, if it did.
-func answered(replies chan reply) (string, error) {
+func answered(replies chan reply) (reply, error) {
 	select {
 	case re := <-replies:
-		return re.run, re.err
+		return re, re.err
 	default:
-		return "", ErrClosed
+		return reply{}, ErrClosed
 	}
 }

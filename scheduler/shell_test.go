@@ -180,8 +180,12 @@ func TestSameKey(t *testing.T) {
 	if again := submit(t, s, sub); again != id {
 		t.Errorf("%s is %s now", id, again)
 	}
-	if again, err := s.ask(soon(t), request{command: *late}); err != nil || again != id {
-		t.Errorf("%s is %s now (%v)", id, again, err)
+	if again, err := s.request(soon(t), request{command: *late}); err != nil || again.Accepted != (Accepted{id, true}) {
+		t.Errorf("%s is %+v now (%v)", id, again, err)
+	}
+	sub.Dir, sub.Cwd, sub.Env = "/elsewhere", "/there", map[string]string{"X": "1"}
+	if again := submit(t, s, sub); again != id {
+		t.Errorf("from another folder %s is %s", id, again)
 	}
 	sub.Inputs["n"] = json.RawMessage("2")
 	if other, err := s.Submit(soon(t), sub); err == nil {

@@ -82,6 +82,8 @@ func (u *umpire) judge(f replay.Fact) error {
 			}
 		}
 		return nil
+	case *replay.KeyTaken:
+		return nil
 	case *replay.WorkflowSubmitted:
 		if u.runs[f.Run] != nil {
 			return errors.New("the number is taken")

@@ -78,6 +78,13 @@ type RunResult struct {
 	ID string `json:"id"`
 }
 
+// SubmitResult names the run that a submission made, or found.
+type SubmitResult struct {
+	ID string `json:"id"`
+	// Before tells that the key had the run already.
+	Before bool `json:"before,omitempty"`
+}
+
 // RunsResult names runs in full.
 type RunsResult struct {
 	IDs []string `json:"ids"`

@@ -12,7 +12,7 @@ import (
 
 // This file holds the wishes: what makes something happen.
 
-func (s *Server) submit(ctx context.Context, c *Call, p SubmitParams) (r RunResult, err error) {
+func (s *Server) submit(ctx context.Context, c *Call, p SubmitParams) (r SubmitResult, err error) {
 	if len(p.Document) == 0 {
 		return r, protocols.Errorf(protocols.InvalidParams, "a submission needs a document")
 	}
@@ -28,9 +28,9 @@ func (s *Server) submit(ctx context.Context, c *Call, p SubmitParams) (r RunResu
 	if err != nil {
 		return r, err
 	}
-	r.ID, err = running.Submit(ctx, scheduler.Submission{Workflow: w, Setup: p.Setup, Inputs: p.Inputs, Env: p.Env, Files: p.Files,
+	accepted, err := running.Accept(ctx, scheduler.Submission{Workflow: w, Setup: p.Setup, Inputs: p.Inputs, Env: p.Env, Files: p.Files,
 		Dir: p.Dir, Cwd: p.Cwd, Roots: p.Roots, Children: children, Names: p.Names, Source: p.Source, Priority: p.Priority, ID: p.ID, Key: p.Key})
-	return r, err
+	return SubmitResult(accepted), err
 }
 
 // children reads the documents of the workflows that tasks run.

@@ -1,0 +1,77 @@
+package replay
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"gleitzeit/eventlog"
+)
+
+// KeyHolder is the run that was submitted last under an idempotency key.
+type KeyHolder struct {
+	Submitted *WorkflowSubmitted
+	At        time.Time
+}
+
+// idPrefix begins the keys that are chosen ids; no idempotency key may begin so.
+const idPrefix = "id:"
+
+// IDKey is the key under which the log finds a run by an id that its submitter
+// chose.
+func IDKey(id string) string { return idPrefix + id }
+
+// keyStream is the stream of who took a key after it had expired.
+func keyStream(key string) string { return "key/" + eventlog.Sum([]byte(key)).String() }
+
+// FindKey returns who was submitted last under the key, whether it has ended
+// or not, or nil. A run that has been deleted holds no key.
+func FindKey(log *eventlog.Log, key string) (*KeyHolder, error) {
+	rec, found, err := log.Head(keyStream(key))
+	if err != nil {
+		return nil, err
+	}
+	if found && rec.Type == (*KeyTaken)(nil).Type() {
+		var e KeyTaken
+		if err := json.Unmarshal(rec.Data, &e); err != nil {
+			return nil, fmt.Errorf("record %d (%s): %w", rec.Seq, rec.Type, err)
+		}
+		if h, err := submittedIn(log, Stream(e.Run)); h != nil || err != nil {
+			return h, err
+		}
+	}
+	stream, found, err := log.Lookup(key)
+	if err != nil || !found {
+		return nil, err
+	}
+	return submittedIn(log, stream)
+}
+
+// submittedIn reads a run's first event.
+func submittedIn(log *eventlog.Log, stream string) (*KeyHolder, error) {
+	for rec, err := range log.ReadStream(stream, 1) {
+		if err != nil {
+			return nil, err
+		}
+		if rec.Type == eventlog.StreamDeleted {
+			return nil, nil
+		}
+		var e WorkflowSubmitted
+		if err := json.Unmarshal(rec.Data, &e); err != nil {
+			return nil, fmt.Errorf("record %d (%s): %w", rec.Seq, rec.Type, err)
+		}
+		return &KeyHolder{Submitted: e.kept(), At: rec.Time}, nil
+	}
+	return nil, nil
+}
+
+// CheckKey refuses what can't be an idempotency key.
+func CheckKey(key string) error {
+	if len(key) >= len(idPrefix) && key[:len(idPrefix)] == idPrefix {
+		return fmt.Errorf("an idempotency key may not begin with %q", idPrefix)
+	}
+	if len(key) > eventlog.MaxName {
+		return fmt.Errorf("the idempotency key has %d bytes, the limit is %d", len(key), eventlog.MaxName)
+	}
+	return nil
+}
