@@ -99,6 +99,9 @@ type Task struct {
 	Method      string          `json:"method"`   // canonical, e.g. "llm/chat"
 	// Provider is the provider's name, "" for any that speaks the protocol.
 	Provider string `json:"provider,omitempty"`
+	// Fallbacks are the providers that stand in for Provider when it isn't
+	// fit, in the order of preference.
+	Fallbacks []string `json:"fallbacks,omitempty"`
 	// Parameters is a JSON object with defaults applied, references unresolved.
 	Parameters json.RawMessage `json:"parameters"`
 	// Literal tells that Parameters holds no reference, and so passed the

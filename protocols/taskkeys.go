@@ -1,5 +1,10 @@
 package protocols
 
+import (
+	"fmt"
+	"slices"
+)
+
 // draft is a task whose names have not been looked up yet.
 type draft struct {
 	*Task
@@ -51,10 +56,10 @@ func taskKeys(l *language) []key[*draft] {
 			}},
 		{spelling{name: "method", aliases: []string{"action", "uses"}, doc: "What is done.", schema: schemaText},
 			func(c *compiler, d *draft, k string, v *node) { d.method = v }},
-		{spelling{name: "provider", doc: "The provider or MCP server that does it; else any that can.", schema: schemaText},
+		{spelling{name: "provider", doc: "The provider or MCP server that does it, or several in the order of preference; else any that can.", schema: schemaTexts},
 			func(c *compiler, d *draft, k string, v *node) {
 				if v.kind == listKind {
-					c.problem(v, "a list of providers is not supported yet", "name one, or none for any that is fit")
+					d.providers(c, k, v)
 					return
 				}
 				d.Provider, _ = c.label(k, v)
@@ -113,4 +118,25 @@ func (c *compiler) retry(v *node) *Retry {
 	}
 	readMap(c, v, c.lang.retry, r)
 	return r
+}
+
+// providers reads a list of providers in the order of preference.
+func (d *draft) providers(c *compiler, k string, v *node) {
+	var names []string
+	for _, item := range v.items {
+		name, ok := c.label(k, item)
+		if !ok {
+			return
+		}
+		if slices.Contains(names, name) {
+			c.problem(item, fmt.Sprintf("%s: %q is named twice", k, name), "")
+			return
+		}
+		names = append(names, name)
+	}
+	if len(names) == 0 {
+		c.problem(v, k+" is empty", "leave it out for any that is fit")
+		return
+	}
+	d.Provider, d.Fallbacks = names[0], names[1:]
 }

@@ -24,6 +24,12 @@ func (s *State) Apply(f Fact) {
 		return
 	case *CacheStored, *KeyTaken:
 		return // they are of no run, and looked up in the log
+	case *BreakerChanged:
+		s.breaks(f, e)
+		return
+	case *RateTaken:
+		s.rates(f, e)
+		return
 	case *WorkflowSubmitted:
 		s.NextRun = max(s.NextRun, e.Number+1)
 		if s.runs[e.Number] == nil {
@@ -39,6 +45,7 @@ func (s *State) Apply(f Fact) {
 	s.apply(r, f)
 	if s.runs[r.Number] == r {
 		s.note(r)
+		s.line(r)
 	}
 }
 
@@ -48,19 +55,25 @@ func (s *State) apply(r *Run, f Fact) {
 	case *TaskStarted:
 		t := &r.Tasks[e.Task]
 		s.unready(r, e.Task)
-		t.Attempts, t.Started, t.Due = e.Attempt, f.At, time.Time{}
+		t.Attempts, t.Started, t.Due, r.went = e.Attempt, f.At, time.Time{}, true
+		t.Provider = r.Plan.provider(r.Def(e.Task), e.Provider)
 		r.set(e.Task, TaskRunning)
-		s.Running++
-		s.group(r.Plan, r.Def(e.Task)).Running++
-		s.offerAll(r)
+		r.begins(e.Task, f.At)
+		s.grab(r, e.Task)
+		r.offerAll()
 	case *TaskCompleted:
 		s.takes(r, e.Task)
 		t := s.leave(r, e.Task)
 		t.Result, t.Error = e.Result.kept(), nil
+		r.spend(e.Task, e.Usage)
 		s.ended(r, e.Task, TaskIsCompleted, f.At, e.Duration)
 	case *TaskRetrying:
 		t := s.leave(r, e.Task)
 		t.Error, t.Due, t.Duration = e.Error, e.At, time.Duration(e.Duration)
+		r.spend(e.Task, e.Usage)
+		if e.Avoid && t.Provider > 0 {
+			t.Tried |= 1 << (t.Provider - 1)
+		}
 		r.set(e.Task, TaskWaitsToRetry)
 		s.alarm(r, e.Task)
 	case *TaskDue:
@@ -68,6 +81,7 @@ func (s *State) apply(r *Run, f Fact) {
 		s.ready(r, e.Task)
 	case *TaskFailed:
 		s.leave(r, e.Task).Error = e.Error
+		r.spend(e.Task, e.Usage)
 		s.ended(r, e.Task, TaskIsFailed, f.At, e.Duration)
 	case *TaskSkipped:
 		for _, i := range e.Tasks {
@@ -76,6 +90,7 @@ func (s *State) apply(r *Run, f Fact) {
 		}
 	case *TaskCancelled:
 		s.leave(r, e.Task).Error = e.Error
+		r.spend(e.Task, e.Usage)
 		s.ended(r, e.Task, TaskIsCancelled, f.At, e.Duration)
 	case *TaskInterrupted:
 		t := s.reported(r, e.Task)
@@ -111,7 +126,8 @@ func (s *State) apply(r *Run, f Fact) {
 		s.takes(r, e.Task)
 		t := s.leave(r, e.Task)
 		r.set(e.Task, TaskPending)
-		t.Due = time.Time{}
+		t.Due, t.Tried = time.Time{}, 0
+		r.spend(e.Task, e.Usage)
 		t.Result, t.Error, t.Iteration, t.Duration = e.Result.kept(), nil, e.Iteration, time.Duration(e.Duration)
 	case *TaskRepeating:
 		t := &r.Tasks[e.Task]
@@ -135,9 +151,10 @@ func (s *State) apply(r *Run, f Fact) {
 		r.Parked = e
 	case *WorkflowPaused:
 		s.rest(r)
-		r.Paused, r.PausedAt = true, f.At
+		r.Paused, r.PausedAt, r.Overspent = true, f.At, e.Budget != ""
 	case *WorkflowUnpaused:
-		r.Paused, r.Deadline = false, e.Deadline
+		r.Paused, r.Deadline, r.Overspent = false, e.Deadline, false
+		r.Granted = r.Granted.Plus(e.Granted)
 		s.index(r)
 	case *WorkflowResumed:
 		s.resumed(r, f, e)
@@ -156,6 +173,7 @@ func (s *State) orphan(r *Run) {
 		return
 	}
 	s.release(r)
+	s.line(r)
 	if r.Running > 0 && !r.Doubt {
 		s.freeSlots(r)
 		r.Doubt = true
@@ -167,8 +185,7 @@ func (s *State) orphan(r *Run) {
 func (s *State) freeSlots(r *Run) {
 	for i := range r.Tasks {
 		if r.Tasks[i].Status == TaskRunning {
-			s.Running--
-			s.group(r.Plan, r.Def(i)).Running--
+			s.giveBack(r, i)
 		}
 	}
 }
@@ -191,6 +208,7 @@ func (s *State) submitted(f Fact, e *WorkflowSubmitted) {
 		s.letGo(r, i)
 	}
 	s.note(r)
+	s.line(r)
 }
 
 // hooks lets the tasks of a hook take part.
@@ -263,7 +281,7 @@ func (s *State) use(p *Plan) *Plan {
 	if u == nil {
 		u = &planUse{plan: p}
 		s.plans[key] = u
-		s.setups[p.SetupHash]++
+		s.know(p)
 	}
 	u.runs++
 	return u.plan
@@ -305,6 +323,7 @@ func (t *Task) timed() bool {
 // ready makes a task ready and, if somebody holds the run, lets it queue.
 func (s *State) ready(r *Run, task int) {
 	r.set(task, TaskReady)
+	r.Tasks[task].ReadyAt = s.Time
 	r.inVain(task)
 	if r.Active() {
 		s.enqueue(r, task)
@@ -318,65 +337,6 @@ func (s *State) takes(r *Run, task int) {
 	}
 }
 
-func (s *State) enqueue(r *Run, task int) {
-	if r.Plan.Workflow.MaxParallel == 0 {
-		s.group(r.Plan, r.Def(task)).ready.ReplaceOrInsert(r.item(task))
-		return
-	}
-	l := r.lane(task)
-	l.ready.ReplaceOrInsert(r.item(task))
-	s.offer(r, l)
-}
-
-// offer lets the best task of a lane queue if the run's max_parallel allows
-// one more, and no other of that lane: one is enough, as tasks start one after
-// the other.
-func (s *State) offer(r *Run, l *lane) {
-	best, any := l.ready.Min()
-	any = any && r.Running < r.Plan.Workflow.MaxParallel
-	if any == l.offered && (!any || best == l.queues) {
-		return
-	}
-	if l.offered {
-		s.group(r.Plan, r.Def(l.queues.Task)).ready.Delete(l.queues)
-	}
-	if any {
-		s.group(r.Plan, r.Def(best.Task)).ready.ReplaceOrInsert(best)
-	}
-	l.queues, l.offered = best, any
-}
-
-// offerAll does so for all lanes, after the number of running attempts has
-// changed.
-func (s *State) offerAll(r *Run) {
-	for _, l := range r.lanes {
-		s.offer(r, l)
-	}
-}
-
-func (r *Run) item(task int) Ready {
-	p := r.Task(task).Priority
-	if p == protocols.Normal {
-		p = r.Submitted.Priority
-	}
-	return Ready{p, r.Number, task}
-}
-
-// unready takes a task out of wherever it queues.
-func (s *State) unready(r *Run, task int) {
-	if r.Tasks[task].Status != TaskReady {
-		return
-	}
-	if r.Plan.Workflow.MaxParallel == 0 {
-		s.group(r.Plan, r.Def(task)).ready.Delete(r.item(task))
-		return
-	}
-	if l := r.lanes[r.Plan.provider[r.Def(task)]]; l != nil {
-		l.ready.Delete(r.item(task))
-		s.offer(r, l)
-	}
-}
-
 // reported takes the slot from an attempt that has reported or is lost.
 func (s *State) reported(r *Run, task int) *Task {
 	t := &r.Tasks[task]
@@ -387,10 +347,9 @@ func (s *State) reported(r *Run, task int) *Task {
 	if r.Doubt {
 		r.Doubt = r.Running > 0
 	} else {
-		s.Running--
-		s.group(r.Plan, r.Def(task)).Running--
+		s.giveBack(r, task)
 	}
-	s.offerAll(r)
+	r.offerAll()
 	return t
 }
 
@@ -518,7 +477,7 @@ func (s *State) tellParent(r *Run, e *WorkflowEnded) {
 		return
 	}
 	wait := *t.Wait
-	wait.ended = &WorkflowEnded{Status: e.Status, Outputs: e.Outputs.kept(), Error: e.Error}
+	wait.ended = &WorkflowEnded{Status: e.Status, Outputs: e.Outputs.kept(), Error: e.Error, Usage: e.Usage}
 	t.Wait = &wait
 	parent.ask(p.Task, AskChild)
 	s.note(parent)
@@ -527,6 +486,7 @@ func (s *State) tellParent(r *Run, e *WorkflowEnded) {
 // forget lets go of a run that has ended.
 func (s *State) forget(r *Run) {
 	s.release(r)
+	s.line(r)
 	if r.unsettled {
 		s.unsettled.Delete(r.Number)
 	}
@@ -548,12 +508,44 @@ func (s *State) unuse(p *Plan) {
 		return
 	}
 	delete(s.plans, key)
-	if s.setups[p.SetupHash]--; s.setups[p.SetupHash] > 0 {
+	use := s.setups[p.SetupHash]
+	if use.plans--; use.plans > 0 {
 		return
 	}
 	delete(s.setups, p.SetupHash)
-	for i := builtIn; i < len(p.Setup.Providers); i++ {
-		delete(s.groups, groupKey{p.SetupHash, i})
+	for _, g := range use.groups {
+		if g.setups--; g.setups == 0 {
+			delete(s.groups, g.key)
+			if *g.Health == (Health{}) {
+				delete(s.health, g.key)
+			}
+		}
 	}
-	s.order = slices.DeleteFunc(s.order, func(g *Group) bool { return g.setup == p.SetupHash })
+	s.routes = slices.DeleteFunc(s.routes, func(q *Route) bool {
+		gone := q.key.setup == p.SetupHash
+		if gone {
+			delete(s.byKey, q.key)
+		}
+		return gone
+	})
+}
+
+// know counts one more plan of a setup, whose providers come with the first.
+func (s *State) know(p *Plan) {
+	use := s.setups[p.SetupHash]
+	if use == nil {
+		use = &setupUse{}
+		s.setups[p.SetupHash] = use
+		for i := range p.Setup.Providers {
+			key := p.Setup.Providers[i].key(p.SetupHash)
+			g := s.groups[key]
+			if g == nil {
+				g = &Group{Provider: &p.Setup.Providers[i], Health: s.healthOf(key), key: key}
+				s.groups[key] = g
+			}
+			g.setups++
+			use.groups = append(use.groups, g)
+		}
+	}
+	use.plans++
 }

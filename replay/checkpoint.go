@@ -40,6 +40,10 @@ type savedRun struct {
 	Undecided   map[int]Question   `json:"undecided,omitempty"`
 	Outputs     bool               `json:"outputs,omitempty"`
 	FailedTask  int                `json:"failed_task"`
+	Spent       Usage              `json:"spent,omitzero"`
+	Granted     Usage              `json:"granted,omitzero"`
+	Overspent   bool               `json:"overspent,omitempty"`
+	Calls       time.Time          `json:"calls,omitzero"`
 	Tasks       []savedTask        `json:"tasks"`
 }
 
@@ -61,6 +65,11 @@ type savedTask struct {
 	Asked     Question         `json:"q,omitempty"`
 	Iteration int              `json:"n,omitempty"`
 	Earlier   int              `json:"p,omitempty"`
+	ReadyAt   time.Time        `json:"y,omitzero"`
+	Provider  int              `json:"g,omitempty"`
+	Tried     uint64           `json:"k,omitempty"`
+	Spent     Usage            `json:"c,omitzero"`
+	Calls     time.Time        `json:"f,omitzero"`
 }
 
 type savedEach struct {
@@ -79,6 +88,7 @@ func encodeRun(r *Run) ([]byte, error) {
 		Held: r.Held, HeldAt: r.heldAt, Doubt: r.Doubt, Cancel: r.Cancel, CancelBy: r.CancelBy,
 		Parked: r.Parked, Interrupted: r.Interrupted, Paused: r.Paused, PausedAt: r.PausedAt, Signals: r.Signals,
 		CancelHook: r.cancelHook, Hook: r.Hook, Undecided: r.undecided, Outputs: r.Outputs, FailedTask: r.FailedTask,
+		Spent: r.Spent, Granted: r.Granted, Overspent: r.Overspent, Calls: r.calls,
 		Tasks: make([]savedTask, len(r.Tasks)),
 	}
 	for i, t := range r.Tasks {
@@ -90,7 +100,8 @@ func encodeRun(r *Run) ([]byte, error) {
 func saveTask(t *Task) savedTask {
 	s := savedTask{Status: t.Status, Attempts: t.Attempts, Lost: t.Lost, Uncounted: t.Uncounted, Started: t.Started,
 		Ended: t.Ended, Due: t.Due, Duration: t.Duration, Result: t.Result, Error: t.Error, Reason: t.Reason, Wait: t.Wait,
-		Of: t.Of, Asked: t.Asked, Iteration: t.Iteration, Earlier: t.Earlier}
+		Of: t.Of, Asked: t.Asked, Iteration: t.Iteration, Earlier: t.Earlier,
+		ReadyAt: t.ReadyAt, Provider: t.Provider, Tried: t.Tried, Spent: t.Spent, Calls: t.calls}
 	if e := t.Each; e != nil {
 		s.Each = &savedEach{e.First, e.Count, e.Size, e.Items, e.Failed, e.next}
 	}
@@ -100,7 +111,8 @@ func saveTask(t *Task) savedTask {
 func (s *savedTask) restore() Task {
 	t := Task{Status: s.Status, Attempts: s.Attempts, Lost: s.Lost, Uncounted: s.Uncounted, Started: s.Started,
 		Ended: s.Ended, Due: s.Due, Duration: s.Duration, Result: s.Result, Error: s.Error, Reason: s.Reason, Wait: s.Wait,
-		Of: s.Of, Asked: s.Asked, Iteration: s.Iteration, Earlier: s.Earlier}
+		Of: s.Of, Asked: s.Asked, Iteration: s.Iteration, Earlier: s.Earlier,
+		ReadyAt: s.ReadyAt, Provider: s.Provider, Tried: s.Tried, Spent: s.Spent, calls: s.Calls}
 	if e := s.Each; e != nil {
 		t.Each = &Each{First: e.First, Count: e.Count, Size: e.Size, Items: e.Items, Failed: e.Failed, next: e.Next}
 	}
@@ -129,7 +141,7 @@ func (s *State) restoreRun(c *Codec, cp eventlog.Checkpoint) error {
 		Deadline: v.Deadline, Held: v.Held, heldAt: v.HeldAt, Doubt: v.Doubt, Cancel: v.Cancel,
 		CancelBy: v.CancelBy, Parked: v.Parked, Interrupted: v.Interrupted, Paused: v.Paused, PausedAt: v.PausedAt, Signals: v.Signals,
 		cancelHook: v.CancelHook, Hook: v.Hook, undecided: v.Undecided, Outputs: v.Outputs,
-		FailedTask: v.FailedTask, Tasks: make([]Task, len(v.Tasks)),
+		FailedTask: v.FailedTask, Spent: v.Spent, Granted: v.Granted, Overspent: v.Overspent, calls: v.Calls, Tasks: make([]Task, len(v.Tasks)),
 	}
 	for i, t := range v.Tasks {
 		r.Tasks[i] = t.restore()
@@ -153,6 +165,7 @@ func (s *State) adopt(r *Run) {
 	}
 	s.index(r)
 	s.note(r)
+	s.line(r)
 }
 
 // restoreSystem puts what concerns the whole store into the state.
@@ -169,9 +182,9 @@ func (s *State) restoreSystem(cp eventlog.Checkpoint) error {
 func (s *State) adoptTask(r *Run, i int) {
 	t := &r.Tasks[i]
 	r.count(i, 1)
+	r.went = r.went || t.Attempts > 0
 	if t.Status == TaskRunning && !r.Doubt {
-		s.Running++
-		s.group(r.Plan, r.Def(i)).Running++
+		s.grab(r, i)
 	}
 	if t.Of > 0 {
 		if e := r.Tasks[t.Of-1].Each; !t.Status.Ended() {

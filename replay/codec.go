@@ -29,6 +29,10 @@ var table = map[string]func() Event{
 	"task.answered":             func() Event { return new(TaskAnswered) },
 	"cache.stored":              func() Event { return new(CacheStored) },
 	"key.taken":                 func() Event { return new(KeyTaken) },
+	"breaker.closed":            func() Event { return new(BreakerChanged) },
+	"breaker.opened":            func() Event { return new(BreakerChanged) },
+	"breaker.half_opened":       func() Event { return new(BreakerChanged) },
+	"provider.rate_taken":       func() Event { return new(RateTaken) },
 	"task.waiting":              func() Event { return new(TaskWaiting) },
 	"signal.received":           func() Event { return new(SignalReceived) },
 	"approval.decided":          func() Event { return new(ApprovalDecided) },
@@ -55,7 +59,7 @@ func Types() []string { return slices.Sorted(maps.Keys(table)) }
 
 // Encode adds the fact to the batch, with the values that it brings along.
 func Encode(f Fact, b *eventlog.Batch) error {
-	r := eventlog.Record{Time: f.At, Stream: SystemStream, Type: f.Event.Type()}
+	r := eventlog.Record{Time: f.At, Stream: stream(f.Event), Type: f.Event.Type()}
 	if f.Run != 0 {
 		r.Stream = Stream(f.Run)
 	}
@@ -65,10 +69,7 @@ func Encode(f Fact, b *eventlog.Batch) error {
 	case *TaskCompleted:
 		e.Result.put(b, &r)
 	case *CacheStored:
-		r.Stream = CacheStream(e.Call)
 		e.Result.put(b, &r)
-	case *KeyTaken:
-		r.Stream = keyStream(e.Key)
 	case *TaskIterated:
 		e.Result.put(b, &r)
 	case *TaskExpanded:
@@ -158,7 +159,7 @@ func NewCodec(values func(eventlog.Hash) ([]byte, error)) *Codec {
 // than this program.
 func (c *Codec) Decode(r eventlog.Record) (f Fact, found bool, err error) {
 	f = Fact{Seq: r.Seq, At: r.Time}
-	if r.Stream != SystemStream {
+	if r.Stream != SystemStream && !isProvider(r.Stream) {
 		if f.Run, found = RunOf(r.Stream); !found {
 			return f, false, nil
 		}

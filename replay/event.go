@@ -38,6 +38,8 @@ type WorkflowSubmitted struct {
 	Inputs   eventlog.Hash      `json:"inputs,omitzero"` // of the inputs: with the document, what a key stands for
 	Named    bool               `json:"named,omitempty"` // the id was chosen by whoever submitted
 	Parent   *Parent            `json:"parent,omitempty"`
+	Queue    string             `json:"queue,omitempty"`  // "" is the default one
+	Budget   *protocols.Budget  `json:"budget,omitempty"` // what the parent's leaves, beside the document's
 
 	plan   *Plan    // found by the codec, or by whoever made the event
 	values [][]byte // documents and files that the log may not have yet
@@ -97,6 +99,10 @@ type TaskStarted struct {
 	Task     int    `json:"task"`    // index in the document
 	Attempt  int    `json:"attempt"` // from 1, lost attempts included
 	Provider string `json:"provider"`
+	// Waited is how long the task was ready before, and For what held it back,
+	// if it was.
+	Waited protocols.Duration `json:"waited,omitempty"`
+	For    string             `json:"for,omitempty"`
 }
 
 // TaskCompleted: an attempt succeeded, and with it the task.
@@ -106,6 +112,7 @@ type TaskCompleted struct {
 	Result   Value              `json:"result"`
 	Duration protocols.Duration `json:"duration"`
 	Cached   bool               `json:"cached,omitempty"` // the result is an earlier one of the same call
+	Usage    Usage              `json:"usage,omitzero"`
 }
 
 // CacheStored: a result may stand for later calls that are the same. It lies in
@@ -125,6 +132,8 @@ type TaskRetrying struct {
 	Duration protocols.Duration `json:"duration"`
 	Delay    protocols.Duration `json:"delay"` // jitter and Retry-After included
 	At       time.Time          `json:"at"`
+	Usage    Usage              `json:"usage,omitzero"`
+	Avoid    bool               `json:"avoid,omitempty"` // another provider is to be preferred, if one is fit
 }
 
 // TaskDue: the time of a retry has come.
@@ -138,6 +147,7 @@ type TaskFailed struct {
 	Attempt  int                `json:"attempt"`
 	Error    *protocols.Error   `json:"error"`
 	Duration protocols.Duration `json:"duration,omitempty"`
+	Usage    Usage              `json:"usage,omitzero"`
 }
 
 // TaskSkipped: tasks will not be run (any more), and why.
@@ -152,6 +162,7 @@ type TaskCancelled struct {
 	Attempt  int                `json:"attempt"`
 	Error    *protocols.Error   `json:"error,omitempty"`
 	Duration protocols.Duration `json:"duration,omitempty"`
+	Usage    Usage              `json:"usage,omitzero"`
 }
 
 // TaskInterrupted: we stopped an attempt because we had to leave; the task
@@ -235,7 +246,8 @@ type ApprovalDecided struct {
 
 // WorkflowPaused: a person wants nothing new of the run to start.
 type WorkflowPaused struct {
-	By string `json:"by,omitempty"`
+	By     string `json:"by,omitempty"`
+	Budget string `json:"budget,omitempty"` // which budget is used up, when that was why
 }
 
 // WorkflowUnpaused: the run goes on. Deadline is the new one: the time of the
@@ -243,6 +255,7 @@ type WorkflowPaused struct {
 type WorkflowUnpaused struct {
 	By       string    `json:"by,omitempty"`
 	Deadline time.Time `json:"deadline,omitzero"`
+	Granted  Usage     `json:"granted,omitzero"` // beyond the budgets
 }
 
 // EvaluationRequested: something that has to be found out before it goes on
@@ -302,6 +315,7 @@ type TaskIterated struct {
 	Iteration int                `json:"iteration"` // from 1
 	Result    Value              `json:"result"`
 	Duration  protocols.Duration `json:"duration"`
+	Usage     Usage              `json:"usage,omitzero"`
 }
 
 // TaskRepeating: the task runs again, at At.
@@ -364,6 +378,7 @@ type WorkflowEnded struct {
 	Tags      []string  `json:"tags,omitempty"`
 	Submitted time.Time `json:"submitted"`
 	Counts    Counts    `json:"counts"`
+	Usage     Usage     `json:"usage,omitzero"`
 }
 
 // The names on disk.

@@ -65,6 +65,10 @@ func (s *State) restore(log *eventlog.Log, codec *Codec) (from eventlog.Seq, err
 	for _, r := range s.runs {
 		s.orphan(r)
 	}
+	if err := s.restoreHealth(log, codec); err != nil {
+		return 0, err
+	}
+	s.Seq = cp.At
 	return cp.At + 1, nil
 }
 

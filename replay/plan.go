@@ -1,28 +1,15 @@
 package replay
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"math/bits"
+	"strings"
 
 	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
 )
-
-// Setup is the configuration that a run was submitted with, as the log keeps
-// it: what the core needs to know of the providers, and the whole of it as
-// whoever opens the providers understands it.
-type Setup struct {
-	Providers []ProviderSlots `json:"providers"`
-	Config    json.RawMessage `json:"config,omitempty"`
-}
-
-// ProviderSlots is a provider as the core knows it.
-type ProviderSlots struct {
-	Name     string   `json:"name"`
-	Protocol string   `json:"protocol"`
-	Aliases  []string `json:"aliases,omitempty"` // other names that tasks may give, for example of MCP servers
-	Slots    int      `json:"slots"`             // calls at once, at least 1
-}
 
 // Plan is a document made ready to run under one setup. Runs of the same
 // document and setup share it; it never changes.
@@ -32,64 +19,21 @@ type Plan struct {
 	Workflow   *protocols.Workflow
 	Setup      *Setup
 	dependents [][]int32 // by task: the tasks that wait for it
-	provider   []int     // by task: index in Setup.Providers
+	paths      []path    // by task
 	outputs    bool      // whether the run's result needs an evaluation
+	bounded    bool      // something of it bounds what may run at once: tasks go through lanes
 }
 
-// NewPlan makes a plan. It fails with PROVIDER_NOT_FOUND when a task has no
-// provider under the setup.
-func NewPlan(doc eventlog.Hash, w *protocols.Workflow, setupHash eventlog.Hash, setup *Setup) (*Plan, error) {
-	p := &Plan{Document: doc, SetupHash: setupHash, Workflow: w, Setup: setup, outputs: len(w.Outputs) > 0}
-	p.dependents = make([][]int32, len(w.Tasks))
-	p.provider = make([]int, len(w.Tasks))
-	for i, t := range w.Tasks {
-		for _, d := range t.Dependencies {
-			if d < 0 || d >= len(w.Tasks) || d == i {
-				return nil, fmt.Errorf("task %q: dependency %d of %d tasks", t.ID, d, len(w.Tasks))
-			}
-			p.dependents[d] = append(p.dependents[d], int32(i))
-		}
-		n := builtIn
-		if t.Protocol != WaitProtocol && t.Protocol != WorkflowProtocol {
-			if n = setup.route(t.Protocol, t.Provider); n < 0 {
-				return nil, noProvider(t)
-			}
-		}
-		p.provider[i] = n
-	}
-	return p, nil
-}
-
-func noProvider(t *protocols.Task) error {
-	if t.Provider != "" {
-		return protocols.Errorf(protocols.ProviderNotFound,
-			"task %q: no provider %q speaks %s (see: gleitzeit provider list)", t.ID, t.Provider, t.Protocol)
-	}
-	return protocols.Errorf(protocols.ProviderNotFound,
-		"task %q: no provider speaks %s (see: gleitzeit provider list)", t.ID, t.Protocol)
-}
-
-// route finds the first provider that speaks the protocol and, if a name is
-// wanted, bears it. It returns -1 when there is none.
-func (s *Setup) route(protocol, wanted string) int {
-	for i, p := range s.Providers {
-		if p.Protocol == protocol && (wanted == "" || p.named(wanted)) {
-			return i
-		}
-	}
-	return -1
-}
-
-func (p *ProviderSlots) named(name string) bool {
-	if p.Name == name {
-		return true
-	}
-	for _, a := range p.Aliases {
-		if a == name {
-			return true
-		}
-	}
-	return false
+// path is what a task needs of providers.
+type path struct {
+	// tiers are providers in the order of preference, by their places in the
+	// setup; those of one tier are as good as each other. None: ourselves.
+	tiers   [][]int
+	all     uint64 // the providers of tiers, as bits
+	model   string // the model that the task names; "" if it names none, or a computed one
+	metered bool   // its calls use tokens
+	reserve int64  // tokens that a call may use, as far as is known before
+	key     string // tells paths of one setup apart
 }
 
 // The protocols whose tasks need no provider: they wait, or run a workflow.
@@ -98,18 +42,136 @@ const (
 	WorkflowProtocol = "workflow/v1"
 )
 
-// builtIn is the place of the provider that we are ourselves.
-const builtIn = -1
+// meteredProtocol is the protocol whose calls use tokens.
+const meteredProtocol = "llm/v1"
 
-// ourselves does what needs no provider: it starts waits.
-var ourselves = ProviderSlots{Name: "gleitzeit", Slots: 1 << 30}
+// maxChoices is among how many providers a task's is chosen.
+const maxChoices = 64
 
-// Provider returns the provider of a task.
-func (p *Plan) Provider(task int) *ProviderSlots {
-	if p.provider[task] == builtIn {
-		return &ourselves
+// NewPlan makes a plan. It fails with PROVIDER_NOT_FOUND when a task has no
+// provider under the setup.
+func NewPlan(doc eventlog.Hash, w *protocols.Workflow, setupHash eventlog.Hash, setup *Setup) (*Plan, error) {
+	p := &Plan{Document: doc, SetupHash: setupHash, Workflow: w, Setup: setup, outputs: len(w.Outputs) > 0,
+		bounded: w.MaxParallel > 0 || w.Limits != nil || w.Budget != nil}
+	p.dependents = make([][]int32, len(w.Tasks))
+	p.paths = make([]path, len(w.Tasks))
+	for i, t := range w.Tasks {
+		for _, d := range t.Dependencies {
+			if d < 0 || d >= len(w.Tasks) || d == i {
+				return nil, fmt.Errorf("task %q: dependency %d of %d tasks", t.ID, d, len(w.Tasks))
+			}
+			p.dependents[d] = append(p.dependents[d], int32(i))
+		}
+		var err error
+		if p.paths[i], err = setup.path(t); err != nil {
+			return nil, err
+		}
+		p.bounded = p.bounded || t.Limits != nil || t.Budget != nil
 	}
-	return &p.Setup.Providers[p.provider[task]]
+	return p, nil
+}
+
+// path finds the providers that would do for a task.
+func (s *Setup) path(t *protocols.Task) (p path, err error) {
+	if t.Protocol == WaitProtocol || t.Protocol == WorkflowProtocol {
+		return p, nil
+	}
+	if t.Protocol == meteredProtocol {
+		p.metered = true
+		p.model, p.reserve = asks(t.Parameters)
+	}
+	if t.Provider == "" {
+		p.add(s.candidates(t.Protocol, p.model))
+	}
+	for _, name := range append([]string{t.Provider}, t.Fallbacks...) {
+		if name == "" {
+			continue
+		}
+		n := s.called(t.Protocol, name)
+		if n < 0 {
+			return p, protocols.Errorf(protocols.ProviderNotFound,
+				"task %q: no provider %q speaks %s (see: gleitzeit provider list)", t.ID, name, t.Protocol)
+		}
+		if s.Providers[n].has(p.model) {
+			p.add([]int{n})
+		}
+	}
+	if len(p.tiers) == 0 {
+		return p, noProvider(t, p.model)
+	}
+	p.key = fmt.Sprint(p.tiers) + p.model
+	return p, nil
+}
+
+// add adds a tier of providers that are in none yet.
+func (p *path) add(tier []int) {
+	var fresh []int
+	for _, n := range tier {
+		if n < maxChoices && p.all&(1<<n) == 0 {
+			p.all |= 1 << n
+			fresh = append(fresh, n)
+		}
+	}
+	if len(fresh) > 0 {
+		p.tiers = append(p.tiers, fresh)
+	}
+}
+
+// asks reads from a call's parameters which model it is for, and how many
+// tokens it may use. What is computed during the run isn't known.
+func asks(parameters json.RawMessage) (model string, tokens int64) {
+	var p struct {
+		Model     json.RawMessage `json:"model"`
+		MaxTokens json.RawMessage `json:"max_tokens"`
+	}
+	if json.Unmarshal(parameters, &p) != nil {
+		return "", 0
+	}
+	if json.Unmarshal(p.Model, &model) != nil || bytes.Contains(p.Model, []byte("${")) {
+		model = ""
+	}
+	if json.Unmarshal(p.MaxTokens, &tokens) != nil {
+		tokens = 0
+	}
+	return model, max(tokens, 0)
+}
+
+func noProvider(t *protocols.Task, model string) error {
+	has := ""
+	if model != "" {
+		has = fmt.Sprintf(" and has the model %q", model)
+	}
+	return protocols.Errorf(protocols.ProviderNotFound,
+		"task %q: no provider speaks %s%s (see: gleitzeit provider list)", t.ID, t.Protocol, has)
+}
+
+// candidates are the providers that do for a task that names none: those that
+// speak the protocol and have the model, or else the spare ones.
+func (s *Setup) candidates(protocol, model string) []int {
+	var fit, spare []int
+	for i := range s.Providers {
+		switch p := &s.Providers[i]; {
+		case p.Protocol != protocol || p.ByName:
+		case p.Spare:
+			spare = append(spare, i)
+		case p.has(model):
+			fit = append(fit, i)
+		}
+	}
+	if len(fit) == 0 {
+		return spare
+	}
+	return fit
+}
+
+// called finds the provider of that name, or returns -1.
+func (s *Setup) called(protocol, name string) int {
+	for i := range s.Providers {
+		if p := &s.Providers[i]; p.Protocol == protocol && p.named(name) {
+			return i
+		}
+	}
+	return -1
 }
 
 // Task returns a task of the document.
@@ -121,3 +183,47 @@ func (p *Plan) Dependents(task int) []int32 { return p.dependents[task] }
 
 // HasOutputs tells whether the run's result has to be made from references.
 func (p *Plan) HasOutputs() bool { return p.outputs }
+
+// Choices returns how many providers would do for a task.
+func (p *Plan) Choices(task int) int { return bits.OnesCount64(p.paths[task].all) }
+
+// NameFor returns the name under which a provider is to be called for a task:
+// its own, or the one that the task gives it.
+func (p *Plan) NameFor(task int, provider string) string {
+	t := p.Workflow.Tasks[task]
+	n := p.Setup.called(t.Protocol, provider)
+	for _, name := range append([]string{t.Provider}, t.Fallbacks...) {
+		if n >= 0 && name != "" && p.Setup.Providers[n].named(name) {
+			return name
+		}
+	}
+	return provider
+}
+
+// provider returns the place of the provider that a task of the document runs
+// on, plus 1; 0 is ourselves.
+func (p *Plan) provider(task int, name string) int {
+	t := p.Workflow.Tasks[task]
+	if len(p.paths[task].tiers) == 0 {
+		return 0
+	}
+	if n := p.Setup.called(t.Protocol, name); n >= 0 {
+		return n + 1
+	}
+	return p.paths[task].tiers[0][0] + 1
+}
+
+// Serves names the providers that would do for a task, with the models that
+// are theirs: calls that it may take to different ones are the same call.
+func (p *Plan) Serves(task int) string {
+	var names []string
+	for _, tier := range p.paths[task].tiers {
+		for _, n := range tier {
+			names = append(names, p.Setup.Providers[n].Name+" "+p.Setup.Providers[n].Model)
+		}
+	}
+	return strings.Join(names, "\n")
+}
+
+// Metered tells whether the calls of a task use tokens.
+func (p *Plan) Metered(task int) bool { return p.paths[task].metered }

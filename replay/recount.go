@@ -12,7 +12,8 @@ import (
 // returns what doesn't agree: the law of design.md, rule 6. It is for tests
 // and for `system verify`.
 func (s *State) CheckIndexes() error {
-	c := recount{ready: map[Ready]bool{}, timers: map[Timer]bool{}, groups: map[*Group]int{}, keys: map[string]bool{}}
+	c := recount{ready: map[Ready]bool{}, timers: map[Timer]bool{}, groups: map[*Group]int{}, keys: map[string]bool{},
+		pending: map[string]int{}}
 	for _, n := range slices.Sorted(maps.Keys(s.runs)) {
 		if err := c.run(s, s.runs[n]); err != nil {
 			return err
@@ -26,6 +27,7 @@ type recount struct {
 	ready     map[Ready]bool
 	timers    map[Timer]bool
 	groups    map[*Group]int
+	pending   map[string]int
 	unsettled []uint64
 	running   int
 	keys      map[string]bool
@@ -53,7 +55,7 @@ func (c *recount) run(s *State, r *Run) error {
 		case TaskRunning:
 			if !r.Doubt {
 				c.running++
-				c.groups[s.group(r.Plan, r.Def(i))]++
+				c.groups[s.on(r, i)]++
 			}
 		case TaskReady:
 			if r.Active() {
@@ -79,6 +81,12 @@ func (c *recount) run(s *State, r *Run) error {
 	}
 	if doomed != len(r.doomed) {
 		return fmt.Errorf("run %d: %d doomed tasks, the index says %d", r.Number, doomed, len(r.doomed))
+	}
+	if r.Active() && !r.started() && r.Cancel == "" && r.Submitted.Parent == nil {
+		c.pending[r.Submitted.Queue]++
+	}
+	if err := r.checkBounds(s); err != nil {
+		return err
 	}
 	if r.needsDecision() {
 		c.unsettled = append(c.unsettled, r.Number)
@@ -164,12 +172,12 @@ func (c *recount) compare(s *State) error {
 	if err := c.comparePlans(s); err != nil {
 		return err
 	}
+	if err := c.compareGroups(s); err != nil {
+		return err
+	}
 	queued := 0
-	for _, g := range s.order {
-		if g.Running != c.groups[g] {
-			return fmt.Errorf("provider %s: %d attempts run, the count says %d", g.Provider.Name, c.groups[g], g.Running)
-		}
-		for _, item := range items(g) {
+	for _, q := range s.routes {
+		for _, item := range items(q) {
 			if !c.ready[item] {
 				return fmt.Errorf("run %d task %d queues and isn't ready", item.Run, item.Task)
 			}
@@ -216,8 +224,8 @@ func (c *recount) compareKeys(s *State) error {
 
 // check holds what a lane lets queue against what it should.
 func (l *lane) check(r *Run) error {
-	best, any := l.ready.Min()
-	if any = any && r.Running < r.Plan.Workflow.MaxParallel; any != l.offered || any && best != l.queues {
+	best, any := l.best(r)
+	if any != l.offered || any && best != l.queues {
 		return fmt.Errorf("run %d: %v (%t) should queue, %v (%t) does", r.Number, best, any, l.queues, l.offered)
 	}
 	return nil
@@ -235,20 +243,105 @@ func (c *recount) comparePlans(s *State) error {
 			return fmt.Errorf("%d runs use the plan %s, the count says %d", plans[key], key.document, u.runs)
 		}
 	}
-	for _, g := range s.order {
-		if !setups[g.setup] {
-			return fmt.Errorf("provider %s is kept for a setup that no run has", g.Provider.Name)
+	known := map[*Group]bool{}
+	for setup := range setups {
+		if s.setups[setup] == nil {
+			return fmt.Errorf("the setup %s is not known", setup)
+		}
+		for _, g := range s.setups[setup].groups {
+			known[g] = true
 		}
 	}
-	if len(plans) != len(s.plans) || len(setups) != len(s.setups) || len(s.order) != len(s.groups) {
-		return fmt.Errorf("%d plans, %d setups, %d groups; the indexes have %d, %d, %d",
-			len(plans), len(setups), len(s.order), len(s.plans), len(s.setups), len(s.groups))
+	for _, q := range s.routes {
+		if !q.key.setup.IsZero() && !setups[q.key.setup] {
+			return fmt.Errorf("a queue is kept for a setup that no run has")
+		}
+	}
+	if len(plans) != len(s.plans) || len(setups) != len(s.setups) || len(known) != len(s.groups) || len(s.routes) != len(s.byKey) {
+		return fmt.Errorf("%d plans, %d setups, %d providers, %d queues; the indexes have %d, %d, %d, %d",
+			len(plans), len(setups), len(known), len(s.routes), len(s.plans), len(s.setups), len(s.groups), len(s.byKey))
 	}
 	return nil
 }
 
-func items(g *Group) (all []Ready) {
-	g.ready.Ascend(func(r Ready) bool {
+// compareGroups holds the counts of providers and named queues.
+func (c *recount) compareGroups(s *State) error {
+	queues := map[string]int{}
+	for _, g := range append(slices.Collect(maps.Values(s.groups)), s.self) {
+		if g.Running != c.groups[g] {
+			return fmt.Errorf("provider %s: %d attempts run, the count says %d", g.Provider.Name, c.groups[g], g.Running)
+		}
+		if err := g.check(s); err != nil {
+			return err
+		}
+	}
+	for _, r := range s.runs {
+		if !r.Doubt {
+			queues[r.Submitted.Queue] += r.Running
+		}
+	}
+	for name, q := range s.queues {
+		if q.Running != queues[name] || q.Pending() != c.pending[name] {
+			return fmt.Errorf("queue %q: %d attempts and %d runs that wait, the counts say %d and %d",
+				name, queues[name], c.pending[name], q.Running, q.Pending())
+		}
+	}
+	return nil
+}
+
+// check counts the calls of single models and the probes again.
+func (g *Group) check(s *State) error {
+	models, probing := map[string]int{}, 0
+	for _, r := range s.runs {
+		for i := range r.Tasks {
+			if t := &r.Tasks[i]; t.Status == TaskRunning && !r.Doubt && s.on(r, i) == g {
+				if g.probe(t) {
+					probing++
+				}
+				if name, _ := g.Provider.modelSlots(r.Plan.paths[r.Def(i)].model); name != "" {
+					models[name]++
+				}
+			}
+		}
+	}
+	for name, n := range g.models {
+		if models[name] != n {
+			return fmt.Errorf("provider %s: %d calls of %s, the count says %d", g.Provider.Name, models[name], name, n)
+		}
+	}
+	if g.Health.Breaker != BreakerClosed && g.probing != probing {
+		return fmt.Errorf("provider %s: %d probes, the count says %d", g.Provider.Name, probing, g.probing)
+	}
+	return nil
+}
+
+// started tells whether a task has ever started.
+func (r *Run) started() bool {
+	return slices.ContainsFunc(r.Tasks, func(t Task) bool { return t.Attempts > 0 })
+}
+
+// checkBounds counts again what the run's attempts hold.
+func (r *Run) checkBounds(s *State) error {
+	fresh := Run{Plan: r.Plan, Submitted: r.Submitted, Tasks: make([]Task, len(r.Plan.Workflow.Tasks))}
+	for i := range r.Tasks {
+		if r.Tasks[i].Status == TaskRunning && !r.Doubt {
+			fresh.hold(s.on(r, i), r.Def(i), 1)
+		}
+	}
+	if fresh.reserved != r.reserved || !maps.Equal(fresh.using, r.using) {
+		return fmt.Errorf("run %d: its attempts hold %v and %d tokens, the counts say %v and %d",
+			r.Number, fresh.using, fresh.reserved, r.using, r.reserved)
+	}
+	for i := range fresh.Tasks {
+		if fresh.Tasks[i].reserved != r.Tasks[i].reserved {
+			return fmt.Errorf("run %d task %d: %d tokens are reserved, the count says %d", r.Number, i, fresh.Tasks[i].reserved, r.Tasks[i].reserved)
+		}
+	}
+	return nil
+}
+
+func items(q *Route) (all []Ready) {
+	q.ready.Ascend(func(r Ready) bool {
 		all = append(all, r)
 		return true
 	})

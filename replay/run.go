@@ -5,8 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/btree"
-
 	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
 )
@@ -36,6 +34,9 @@ type Run struct {
 	Signals     []Signal       // received and not taken yet, oldest first
 	Hook        protocols.Hook // the hook whose tasks run now, "" for the ordinary ones
 	Outputs     bool           // outputs have been requested
+	Spent       Usage          // by its attempts and its children
+	Granted     Usage          // by a person, beyond its budgets
+	Overspent   bool           // it is paused because a budget is used up
 	FailedTask  int            // the first task whose failure is the run's, or -1
 
 	// Tasks are the document's, and after them the instances of its foreaches.
@@ -45,33 +46,17 @@ type Run struct {
 	Running int // attempts that have not reported
 	Idle    int // open tasks that neither run nor have instances that do, and that a failure stops
 
-	doomed    map[int]int      // pending tasks that can't run any more, and the task to blame
-	undecided map[int]Question // tasks about which something is to be asked or decided
-	lanes     map[int]*lane    // by provider, with max_parallel alone
+	doomed    map[int]int       // pending tasks that can't run any more, and the task to blame
+	undecided map[int]Question  // tasks about which something is to be asked or decided
+	lanes     map[laneKey]*lane // of a run with bounds of its own
+	using     map[useKey]int    // its attempts, if it has such bounds
+	reserved  int64             // tokens that its attempts may use
+	calls     time.Time         // the bucket of its rate: when it will be full
+	freed     time.Time         // when an attempt last ended, of a run with such bounds
+	went      bool              // something of it has started
+	inLine    bool              // it is among the pending of its queue
 	// unsettled tells that the run is in State.unsettled.
 	unsettled bool
-}
-
-// lane holds the ready tasks of a run with max_parallel that use the same
-// provider. At most one of them queues for it, the others are held back.
-type lane struct {
-	ready   *btree.BTreeG[Ready]
-	queues  Ready
-	offered bool // queues is a task that queues
-}
-
-// lane returns the lane of a task.
-func (r *Run) lane(task int) *lane {
-	if r.lanes == nil {
-		r.lanes = map[int]*lane{}
-	}
-	provider := r.Plan.provider[r.Def(task)]
-	l := r.lanes[provider]
-	if l == nil {
-		l = &lane{ready: btree.NewG(btreeDegree, Ready.Before)}
-		r.lanes[provider] = l
-	}
-	return l
 }
 
 // Task is where one task of a run stands.
@@ -88,13 +73,19 @@ type Task struct {
 	Duration  time.Duration
 	Result    Value
 	Error     *protocols.Error
-	Reason    string   // why it was skipped
-	Wait      *Wait    // what it waits for
-	Each      *Each    // the instances, once a foreach has its items
-	Of        int      // of an instance: the task it is one of, plus 1
-	Asked     Question // what is being found out about it
+	Reason    string    // why it was skipped
+	Wait      *Wait     // what it waits for
+	Each      *Each     // the instances, once a foreach has its items
+	Of        int       // of an instance: the task it is one of, plus 1
+	Asked     Question  // what is being found out about it
+	ReadyAt   time.Time // since when it waits to start
+	Provider  int       // where the last attempt runs: its place in the setup plus 1, 0 is ourselves
+	Tried     uint64    // providers that failed it and that another may stand in for, as bits
+	Spent     Usage     // by its attempts, those of its instances included
 
-	waiting int // dependencies that have not ended
+	waiting  int       // dependencies that have not ended
+	reserved int64     // tokens that its attempts may use
+	calls    time.Time // the bucket of its rate: when it will be full
 }
 
 // Each is where the instances of a foreach stand.

@@ -9,7 +9,6 @@ import (
 	"github.com/google/btree"
 
 	"gleitzeit/eventlog"
-	"gleitzeit/protocols"
 )
 
 // Fact is an event with its place: what happened, to which run, when.
@@ -63,9 +62,13 @@ type State struct {
 	runs      map[uint64]*Run
 	keys      map[string]uint64 // idempotency keys of the live runs
 	plans     map[planKey]*planUse
-	setups    map[eventlog.Hash]int // how many plans of each setup there are
-	groups    map[groupKey]*Group
-	order     []*Group // groups in the order in which they came
+	setups    map[eventlog.Hash]*setupUse
+	groups    map[string]*Group // by the provider's key
+	self      *Group            // for what needs no provider
+	health    map[string]*Health
+	routes    []*Route
+	byKey     map[routeKey]*Route
+	queues    map[string]*QueueUse
 	timers    *btree.BTreeG[Timer]
 	unsettled *btree.BTreeG[uint64]
 }
@@ -75,38 +78,6 @@ type planKey struct{ document, setup eventlog.Hash }
 type planUse struct {
 	plan *Plan
 	runs int
-}
-
-type groupKey struct {
-	setup    eventlog.Hash
-	provider int
-}
-
-// Group is a provider under one setup: its slots, and who waits for one.
-type Group struct {
-	Provider *ProviderSlots
-	Running  int
-	setup    eventlog.Hash
-	ready    *btree.BTreeG[Ready]
-}
-
-// Ready is a task that could start.
-type Ready struct {
-	Priority protocols.Priority
-	Run      uint64
-	Task     int
-}
-
-// Before is the order of starting: priority first, then the older run, then
-// the order of the file.
-func (a Ready) Before(b Ready) bool {
-	if a.Priority != b.Priority {
-		return a.Priority > b.Priority
-	}
-	if a.Run != b.Run {
-		return a.Run < b.Run
-	}
-	return a.Task < b.Task
 }
 
 // Timer is a moment at which something has to be decided about a run: a
@@ -136,8 +107,12 @@ func NewState() *State {
 		runs:      map[uint64]*Run{},
 		keys:      map[string]uint64{},
 		plans:     map[planKey]*planUse{},
-		setups:    map[eventlog.Hash]int{},
-		groups:    map[groupKey]*Group{},
+		setups:    map[eventlog.Hash]*setupUse{},
+		groups:    map[string]*Group{},
+		self:      &Group{Provider: &ourselves, Health: &Health{}},
+		health:    map[string]*Health{},
+		byKey:     map[routeKey]*Route{},
+		queues:    map[string]*QueueUse{},
 		timers:    btree.NewG(btreeDegree, Timer.before),
 		unsettled: btree.NewG(btreeDegree, func(a, b uint64) bool { return a < b }),
 	}
@@ -167,20 +142,6 @@ func (s *State) Plan(document, setup eventlog.Hash) *Plan {
 	return nil
 }
 
-// NextReady returns the task that should start next among the providers that
-// have a free slot.
-func (s *State) NextReady() (next Ready, found bool) {
-	for _, g := range s.order {
-		if g.Running >= g.Provider.Slots {
-			continue
-		}
-		if r, ok := g.ready.Min(); ok && (!found || r.Before(next)) {
-			next, found = r, true
-		}
-	}
-	return next, found
-}
-
 // NextTimer returns the earliest timer.
 func (s *State) NextTimer() (Timer, bool) { return s.timers.Min() }
 
@@ -192,25 +153,4 @@ func (s *State) NextUnsettled() *Run {
 		return nil
 	}
 	return s.runs[n]
-}
-
-// ReadyTasks returns how many tasks wait for nothing but a slot. Of a run with
-// max_parallel that is at most one for each provider.
-func (s *State) ReadyTasks() int {
-	n := 0
-	for _, g := range s.order {
-		n += g.ready.Len()
-	}
-	return n
-}
-
-func (s *State) group(p *Plan, task int) *Group {
-	key := groupKey{p.SetupHash, p.provider[task]}
-	g := s.groups[key]
-	if g == nil {
-		g = &Group{Provider: p.Provider(task), setup: p.SetupHash, ready: btree.NewG(btreeDegree, Ready.Before)}
-		s.groups[key] = g
-		s.order = append(s.order, g)
-	}
-	return g
 }

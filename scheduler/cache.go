@@ -33,7 +33,7 @@ func (s *Scheduler) callHash(j job, c replay.Context, filled *protocols.Substitu
 		Parameters            json.RawMessage            `json:",omitempty"`
 		Bindings              map[string]json.RawMessage `json:",omitempty"`
 		Files                 map[string]eventlog.Hash   `json:",omitempty"`
-	}{Method: task.Method, Provider: j.plan.Provider(j.def).Name, Key: task.Cache.Key}
+	}{Method: task.Method, Provider: j.plan.Serves(j.def), Key: task.Cache.Key}
 	if task.Cache.Key == "" {
 		of.Parameters, of.Bindings, of.Files = filled.Parameters, filled.Bindings, c.Files
 	} else {

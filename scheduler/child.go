@@ -83,7 +83,7 @@ func decideSpawn(s *replay.State, now time.Time, c Spawn) []replay.Fact {
 	if r.Cancel != "" && r.Stopping() {
 		return facts(c.Run, now, &replay.TaskCancelled{Task: c.Task, Attempt: c.Attempt})
 	}
-	c.Child.Priority = r.Submitted.Priority
+	c.Child.Priority, c.Child.Queue, c.Child.Budget = r.Submitted.Priority, r.Submitted.Queue, left(r, c.Task)
 	e, err := submission(s, now, c.Child)
 	if err != nil {
 		return facts(c.Run, now, missed(r, c.Task, now, asError(err))...)
@@ -107,13 +107,31 @@ func childEnded(r *replay.Run, task int, now time.Time) []replay.Event {
 		if result.IsZero() {
 			result = replay.NewValue(json.RawMessage("{}"))
 		}
-		return got(r, task, now, result)
+		return spent(got(r, task, now, result), child.Usage)
 	case r.Cancel != "" && r.Stopping():
-		return []replay.Event{&replay.TaskCancelled{Task: task, Attempt: t.Attempts, Error: child.Error}}
+		return []replay.Event{&replay.TaskCancelled{Task: task, Attempt: t.Attempts, Error: child.Error, Usage: child.Usage}}
 	}
 	err := protocols.Errorf(protocols.TaskExecutionFailed, "the run %s ended %s", t.Wait.ChildID, child.Status)
 	if child.Error != nil {
 		err = protocols.Errorf(protocols.TaskExecutionFailed, "the run %s: %s", t.Wait.ChildID, child.Error.Message)
 	}
-	return missed(r, task, now, err.With(map[string]any{"run": t.Wait.ChildID, "status": child.Status}))
+	return spent(missed(r, task, now, err.With(map[string]any{"run": t.Wait.ChildID, "status": child.Status})), child.Usage)
+}
+
+// spent notes what a child run has cost with the outcome of the task whose work
+// it was.
+func spent(events []replay.Event, u replay.Usage) []replay.Event {
+	switch e := events[0].(type) {
+	case *replay.TaskCompleted:
+		e.Usage = u
+	case *replay.TaskIterated:
+		e.Usage = u
+	case *replay.TaskRetrying:
+		e.Usage = u
+	case *replay.TaskFailed:
+		e.Usage = u
+	case *replay.TaskCancelled:
+		e.Usage = u
+	}
+	return events
 }

@@ -33,6 +33,8 @@ type Submit struct {
 	// What the log knows of runs that State doesn't hold any more.
 	Earlier *replay.KeyHolder // who was last submitted under Key
 	IDTaken bool              // ID is that of a run
+	Queue   string
+	Budget  *protocols.Budget // what the parent's leaves
 }
 
 // Resume takes a run on: the first time in this process, or again after it was
@@ -65,6 +67,8 @@ type Finish struct {
 	Result      replay.Value
 	Error       *protocols.Error
 	Interrupted bool          // we stopped it because we had to leave
+	Called      bool          // the provider was asked
+	Usage       replay.Usage  // what that has cost
 	Cached      bool          // the result is an earlier one
 	Call        eventlog.Hash // under which the result is to be kept, zero: it isn't
 	Duration    protocols.Duration
@@ -114,8 +118,9 @@ type Pause struct {
 
 // Unpause takes that back.
 type Unpause struct {
-	Run uint64
-	By  string
+	Run     uint64
+	By      string
+	Granted replay.Usage // beyond the run's budgets
 }
 
 // Answer is what an evaluation found out.

@@ -22,6 +22,10 @@ type Policy struct {
 	// KeyLife is how long an idempotency key stands for its run, from the
 	// submission on; 0 means for ever.
 	KeyLife time.Duration
+	// Queues are the named queues; "" is that of runs that name none.
+	Queues map[string]Queue
+	// QueueSize is the Size of queues that don't say it.
+	QueueSize int
 	// Closed lets nothing start: the process is about to leave.
 	Closed bool
 }
@@ -80,6 +84,9 @@ func decideSubmit(s *replay.State, p Policy, now time.Time, c Submit) ([]replay.
 	if err := checkID(s, c); err != nil {
 		return nil, err
 	}
+	if err := p.accepts(s, now, c.Queue); err != nil {
+		return nil, err
+	}
 	e, err := submission(s, now, c)
 	if err != nil {
 		return nil, err
@@ -122,7 +129,7 @@ func submission(s *replay.State, now time.Time, c Submit) (*replay.WorkflowSubmi
 	e := &replay.WorkflowSubmitted{
 		Number: s.NextRun, ID: runID(w, s.NextRun), Name: w.Name, Tags: w.Tags, Source: c.Source,
 		Document: c.Plan.Document, Setup: c.Plan.SetupHash, Context: c.Context, Files: c.Files,
-		Priority: c.Priority, Key: c.Key, Inputs: c.Inputs, Parent: c.Parent,
+		Priority: c.Priority, Key: c.Key, Inputs: c.Inputs, Parent: c.Parent, Queue: c.Queue, Budget: c.Budget,
 	}
 	if c.ID != "" {
 		e.ID, e.Named = c.ID, true
@@ -166,7 +173,7 @@ func decideFinish(s *replay.State, now time.Time, c Finish) []replay.Fact {
 	if !current(r, c.Task, c.Attempt) {
 		return nil
 	}
-	out := facts(c.Run, now, outcome(r, &r.Tasks[c.Task], now, c)...)
+	out := append(facts(c.Run, now, outcome(r, &r.Tasks[c.Task], now, c)...), judged(s, r, now, c)...)
 	if def := r.Task(c.Task); def.Cache != nil && !c.Call.IsZero() && c.Error == nil && !c.Interrupted {
 		out = append(out, replay.Fact{At: now, Event: &replay.CacheStored{Call: c.Call, Result: c.Result,
 			Until: now.Add(time.Duration(def.Cache.TTL)), Run: r.ID()}})
@@ -183,7 +190,7 @@ func current(r *replay.Run, task, attempt int) bool {
 func outcome(r *replay.Run, t *replay.Task, now time.Time, c Finish) []replay.Event {
 	if c.Error == nil && !c.Interrupted && r.Task(c.Task).Repeat != nil {
 		return []replay.Event{
-			&replay.TaskIterated{Task: c.Task, Attempt: c.Attempt, Iteration: t.Iteration + 1, Result: c.Result, Duration: c.Duration},
+			&replay.TaskIterated{Task: c.Task, Attempt: c.Attempt, Iteration: t.Iteration + 1, Result: c.Result, Duration: c.Duration, Usage: c.Usage},
 			&replay.EvaluationRequested{What: replay.AskUntil, Tasks: []int{c.Task}},
 		}
 	}
@@ -193,17 +200,18 @@ func outcome(r *replay.Run, t *replay.Task, now time.Time, c Finish) []replay.Ev
 func ends(r *replay.Run, t *replay.Task, now time.Time, c Finish) replay.Event {
 	switch {
 	case c.Error == nil && !c.Interrupted:
-		return &replay.TaskCompleted{Task: c.Task, Attempt: c.Attempt, Result: c.Result, Duration: c.Duration, Cached: c.Cached}
+		return &replay.TaskCompleted{Task: c.Task, Attempt: c.Attempt, Result: c.Result, Duration: c.Duration, Cached: c.Cached, Usage: c.Usage}
 	case r.Cancel != "" && r.Stopping():
-		return &replay.TaskCancelled{Task: c.Task, Attempt: c.Attempt, Error: c.Error, Duration: c.Duration}
+		return &replay.TaskCancelled{Task: c.Task, Attempt: c.Attempt, Error: c.Error, Duration: c.Duration, Usage: c.Usage}
 	case c.Interrupted:
 		return &replay.TaskInterrupted{Task: c.Task, Attempt: c.Attempt, Duration: c.Duration}
 	}
 	if delay, again := retry(r, t, c); again {
 		return &replay.TaskRetrying{Task: c.Task, Attempt: c.Attempt, Error: c.Error, Duration: c.Duration,
-			Delay: protocols.Duration(delay), At: now.Add(delay)}
+			Delay: protocols.Duration(delay), At: now.Add(delay), Usage: c.Usage,
+			Avoid: r.Plan.Choices(r.Def(c.Task)) > 1 && elsewhere(c.Error.Code.Class())}
 	}
-	return &replay.TaskFailed{Task: c.Task, Attempt: c.Attempt, Error: c.Error, Duration: c.Duration}
+	return &replay.TaskFailed{Task: c.Task, Attempt: c.Attempt, Error: c.Error, Duration: c.Duration, Usage: c.Usage}
 }
 
 // retry says whether a failed attempt is followed by another, and after what
@@ -223,7 +231,7 @@ func retry(r *replay.Run, t *replay.Task, c Finish) (time.Duration, bool) {
 // end makes the last event of a run.
 func end(r *replay.Run, status replay.Status, outputs replay.Value, err *protocols.Error) *replay.WorkflowEnded {
 	return &replay.WorkflowEnded{Status: status, Outputs: outputs, Error: err, ID: r.ID(), Name: r.Submitted.Name,
-		Tags: r.Submitted.Tags, Submitted: r.At, Counts: r.Counts()}
+		Tags: r.Submitted.Tags, Submitted: r.At, Counts: r.Counts(), Usage: r.Spent}
 }
 
 func decideInterrupt(s *replay.State, now time.Time, c Interrupt) ([]replay.Fact, error) {

@@ -234,7 +234,7 @@ func (p *game) stale() {
 }
 
 func (p *game) advanceTime() {
-	if at, ok := Wake(p.state); ok && p.rng.IntN(3) > 0 {
+	if at, ok := Wake(p.state, p.policy, p.now); ok && p.rng.IntN(3) > 0 {
 		p.now = at
 	} else {
 		p.now = p.now.Add(time.Duration(p.rng.Int64N(int64(5 * time.Second))))
@@ -351,7 +351,7 @@ func (p *game) toRest() {
 		if p.rng.IntN(2) == 0 && p.answerOne() || p.work() || p.answerOne() {
 			continue
 		}
-		at, ok := Wake(p.state)
+		at, ok := Wake(p.state, p.policy, p.now)
 		if !ok {
 			return
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"gleitzeit/protocols"
@@ -42,6 +43,7 @@ type watched struct {
 	cancel      replay.CancelReason
 	ended       bool
 	deadline    time.Time
+	at          time.Time // of its submission
 	last        time.Time // of its last fact
 	tasks       []watchedTask
 }
@@ -53,6 +55,10 @@ type watchedTask struct {
 	attempts  int
 	uncounted int
 	due       time.Time
+	ready     bool      // nothing but a slot keeps it from starting
+	since     time.Time // when that came about
+	provider  string    // of the last attempt
+	tried     map[string]bool
 }
 
 // stand is where a task stands.
@@ -109,6 +115,7 @@ func (l *referee) judge(f replay.Fact) error {
 	}
 	err := l.event(f, r)
 	r.last = f.At
+	r.lineUp(f.At)
 	return err
 }
 
@@ -127,7 +134,7 @@ func (l *referee) submitted(number uint64, e *replay.WorkflowSubmitted) error {
 		return errors.New("the number is taken")
 	}
 	// The plan comes with announce, before the first fact of a run.
-	l.runs[number] = &watched{held: true, priority: e.Priority, deadline: e.Deadline, last: l.at}
+	l.runs[number] = &watched{held: true, priority: e.Priority, deadline: e.Deadline, at: l.at, last: l.at}
 	return nil
 }
 
@@ -135,6 +142,7 @@ func (l *referee) submitted(number uint64, e *replay.WorkflowSubmitted) error {
 func (l *referee) announce(number uint64, p *replay.Plan) {
 	r := l.runs[number]
 	r.plan, r.tasks = p, make([]watchedTask, len(p.Workflow.Tasks))
+	r.lineUp(r.at)
 }
 
 // event is the table of what each event of a run may follow on.
@@ -226,7 +234,10 @@ func (l *referee) started(number uint64, r *watched, e *replay.TaskStarted) erro
 		return fmt.Errorf("task %d is not the one that comes first", e.Task)
 	case e.Attempt != t.attempts+1:
 		return fmt.Errorf("attempt %d follows on %d", e.Attempt, t.attempts)
+	case e.Provider != l.fewest(r, e.Task):
+		return fmt.Errorf("task %d should run on %s, not %s", e.Task, l.fewest(r, e.Task), e.Provider)
 	}
+	t.provider = e.Provider
 	t.stand, t.attempts = runs, e.Attempt
 	if made, most := t.attempts-t.uncounted, attempts(r.plan.Task(e.Task)); made > most {
 		return fmt.Errorf("attempt %d of task %d that counts, of at most %d", made, e.Task, most)
@@ -255,20 +266,102 @@ func (l *referee) startable(r *watched, task int) bool {
 		}
 	}
 	most := r.plan.Workflow.MaxParallel
-	return (most == 0 || r.running() < most) && l.running() < l.policy.Slots && l.busy(r.plan, task) < r.plan.Provider(task).Slots
+	return (most == 0 || r.running() < most) && l.running() < l.policy.Slots && l.fewest(r, task) != ""
+}
+
+// choices are the providers that a task may run on, by name: all that speak its
+// protocol, or those that it names; but for those that have failed it, unless
+// all have. Those of one tier are as good as each other.
+func choices(p *replay.Plan, task int, tried map[string]bool) (tiers [][]string) {
+	t := p.Task(task)
+	for _, name := range append([]string{t.Provider}, t.Fallbacks...) {
+		if name != "" {
+			tiers = append(tiers, []string{name})
+		}
+	}
+	if t.Provider == "" {
+		var all []string
+		for _, s := range p.Setup.Providers {
+			if s.Protocol == t.Protocol {
+				all = append(all, s.Name)
+			}
+		}
+		if all == nil {
+			return [][]string{{"gleitzeit"}}
+		}
+		tiers = [][]string{all}
+	}
+	var untried [][]string
+	for _, tier := range tiers {
+		tier = slices.DeleteFunc(slices.Clone(tier), func(name string) bool { return tried[name] })
+		if len(tier) > 0 {
+			untried = append(untried, tier)
+		}
+	}
+	if len(untried) > 0 {
+		return untried
+	}
+	return tiers
+}
+
+// slotsOf is how many calls a provider takes at once.
+func slotsOf(p *replay.Plan, name string) int {
+	for _, s := range p.Setup.Providers {
+		if s.Name == name {
+			return s.Slots
+		}
+	}
+	return 1 << 20
+}
+
+// fewest returns a provider for the task that has room and no other fewer
+// calls, "" if none has room. Without breakers only the first tier counts.
+func (l *referee) fewest(r *watched, task int) (best string) {
+	for _, name := range choices(r.plan, task, r.tasks[task].tried)[0] {
+		n := l.busy(r.plan, name)
+		if n < slotsOf(r.plan, name) && (best == "" || n < l.busy(r.plan, best)) {
+			best = name
+		}
+	}
+	return best
+}
+
+// lineUp notes since when tasks could start.
+func (r *watched) lineUp(now time.Time) {
+	for i := range r.tasks {
+		t := &r.tasks[i]
+		ready := t.stand == unstarted
+		for _, d := range r.plan.Task(i).Dependencies {
+			ready = ready && r.good(d)
+		}
+		if ready && !t.ready {
+			t.since = now
+		}
+		t.ready = ready
+	}
 }
 
 // better tells whether another task should have started instead.
 func (l *referee) better(number uint64, r *watched, task int) bool {
 	for n, other := range l.runs {
 		for i := range other.tasks {
-			sooner := cmp.Or(cmp.Compare(r.urgency(task), other.urgency(i)), cmp.Compare(n, number), cmp.Compare(i, task)) < 0
+			sooner := cmp.Or(other.rank(i).Compare(r.rank(task)), cmp.Compare(n, number), cmp.Compare(i, task)) < 0
 			if sooner && l.startable(other, i) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// rank is since when the task waits, of which counts what is no longer ago than
+// its run and five minutes before it was ready; a priority is worth five more.
+func (r *watched) rank(task int) time.Time {
+	since := r.tasks[task].since.Add(-5 * time.Minute)
+	if r.at.After(since) {
+		since = r.at
+	}
+	return since.Add(-time.Duration(r.urgency(task)) * 5 * time.Minute)
 }
 
 // urgency is the task's own priority, or else that of its run.
@@ -293,12 +386,12 @@ func (r *watched) running() (n int) {
 	return n
 }
 
-// busy counts the attempts that use the task's provider under its setup.
-func (l *referee) busy(p *replay.Plan, task int) (n int) {
+// busy counts the attempts that use a provider of the plan's setup.
+func (l *referee) busy(p *replay.Plan, provider string) (n int) {
 	for _, r := range l.runs {
 		for i := range r.tasks {
 			if r.plan.SetupHash == p.SetupHash && r.tasks[i].stand == runs && !r.tasks[i].doubtful &&
-				r.plan.Provider(i).Name == p.Provider(task).Name {
+				r.tasks[i].provider == provider {
 				n++
 			}
 		}
@@ -367,6 +460,12 @@ func (r *watched) retrying(at time.Time, e *replay.TaskRetrying) error {
 		return fmt.Errorf("due %s after %s", e.At.Sub(at), e.Delay)
 	}
 	t.due = e.At
+	if e.Avoid {
+		if t.tried == nil {
+			t.tried = map[string]bool{}
+		}
+		t.tried[t.provider] = true
+	}
 	return r.outcome(e.Task, e.Attempt, delayed)
 }
 

@@ -110,6 +110,9 @@ func New(log *eventlog.Log, o Options) (*Scheduler, error) {
 	if o.Policy.Slots == 0 {
 		o.Policy.Slots = DefaultSlots
 	}
+	if o.Policy.QueueSize == 0 {
+		o.Policy.QueueSize = DefaultQueueSize
+	}
 	if o.Grace == 0 {
 		o.Grace = 10 * time.Second
 	}
@@ -168,7 +171,7 @@ func (s *Scheduler) loop() {
 
 // arm sets the timer to the next moment that the state waits for.
 func (s *Scheduler) arm(timer *time.Timer) {
-	at, ok := Wake(s.state)
+	at, ok := Wake(s.state, s.policy, time.Now())
 	if !ok || !s.started {
 		timer.Stop()
 		return

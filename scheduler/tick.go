@@ -25,17 +25,25 @@ func Tick(s *replay.State, p Policy, now time.Time) []replay.Fact {
 	if p.Closed || s.Running >= p.Slots {
 		return nil
 	}
-	if next, ok := s.NextReady(); ok {
-		r := s.Run(next.Run)
-		return facts(next.Run, now, &replay.TaskStarted{Task: next.Task, Attempt: r.Tasks[next.Task].Attempts + 1,
-			Provider: r.Plan.Provider(r.Def(next.Task)).Name})
+	next, _, found := s.NextStart(now, p.room(s))
+	switch {
+	case !found:
+		return nil
+	case next.Over:
+		return overspent(s.Run(next.Run), now, next.Task)
 	}
-	return nil
+	return starts(s, p, now, next)
 }
 
 // Wake returns when Tick will have something to say that it hasn't now.
-func Wake(s *replay.State) (time.Time, bool) {
+func Wake(s *replay.State, p Policy, now time.Time) (at time.Time, ok bool) {
 	t, ok := s.NextTimer()
+	if p.Closed || s.Running >= p.Slots {
+		return t.At, ok
+	}
+	if _, at, found := s.NextStart(now, p.room(s)); !found && !at.IsZero() && (!ok || at.Before(t.At)) {
+		return at, true
+	}
 	return t.At, ok
 }
 

@@ -49,6 +49,7 @@ type player struct {
 	met      bool // its condition holds
 	due      time.Time
 	approved bool
+	provider string // of the last attempt
 	attempts, uncounted, earlier, iterations,
 	first, count int
 }
@@ -386,7 +387,7 @@ func (u *umpire) started(m *match, e *replay.TaskStarted) error {
 			return fmt.Errorf("dependency %d: %+v", d, m.tasks[d])
 		}
 	}
-	t.runs, t.attempts = true, e.Attempt
+	t.runs, t.attempts, t.provider = true, e.Attempt, e.Provider
 	if made, most := t.attempts-t.uncounted-t.earlier, attempts(def); made > most {
 		return fmt.Errorf("attempt %d of task %d that counts, of at most %d", made, e.Task, most)
 	}
@@ -402,7 +403,7 @@ func (u *umpire) limits(m *match, task int) error {
 				continue
 			}
 			all++
-			if other.plan.SetupHash == m.plan.SetupHash && other.plan.Provider(other.def(i)).Name == m.plan.Provider(m.def(task)).Name {
+			if other.plan.SetupHash == m.plan.SetupHash && other.tasks[i].provider == m.tasks[task].provider {
 				provider++
 			}
 			if other == m {
@@ -417,7 +418,7 @@ func (u *umpire) limits(m *match, task int) error {
 	if f := m.task(task).Foreach; f != nil {
 		mostEach = f.MaxParallel
 	}
-	if all > u.policy.Slots || provider > m.plan.Provider(m.def(task)).Slots || mostRun > 0 && run > mostRun || mostEach > 0 && each > mostEach {
+	if all > u.policy.Slots || provider > slotsOf(m.plan, m.tasks[task].provider) || mostRun > 0 && run > mostRun || mostEach > 0 && each > mostEach {
 		return fmt.Errorf("%d run, %d of the provider, %d of the run, %d of the foreach", all, provider, run, each)
 	}
 	return nil

@@ -161,7 +161,12 @@ func decideUnpause(s *replay.State, now time.Time, c Unpause) ([]replay.Fact, er
 	if err != nil || !r.Paused {
 		return nil, err
 	}
-	return facts(c.Run, now, unpaused(r, now, c.By)), nil
+	if err := grants(r, c.Granted); err != nil {
+		return nil, err
+	}
+	e := unpaused(r, now, c.By)
+	e.Granted = c.Granted
+	return facts(c.Run, now, e), nil
 }
 
 func unpaused(r *replay.Run, now time.Time, by string) *replay.WorkflowUnpaused {

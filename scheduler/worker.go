@@ -35,26 +35,27 @@ type worker struct {
 
 // job is all that a worker needs, taken from the state by the loop.
 type job struct {
-	run     uint64
-	id      string
-	plan    *replay.Plan
-	context replay.Value
-	source  string
-	depth   int // of the run: 0 unless it is a child
-	task    int
-	def     int    // the task's place in the document
-	name    string // its id
-	attempt int
-	group   int
-	item    *itemPlace          // of an instance of a foreach
-	needs   map[int]replay.Task // the tasks that parameters refer to
+	run      uint64
+	id       string
+	plan     *replay.Plan
+	context  replay.Value
+	source   string
+	depth    int // of the run: 0 unless it is a child
+	task     int
+	def      int    // the task's place in the document
+	name     string // its id
+	attempt  int
+	provider string // that it runs on
+	group    int
+	item     *itemPlace          // of an instance of a foreach
+	needs    map[int]replay.Task // the tasks that parameters refer to
 }
 
 // startWorker gives an attempt a goroutine of its own.
 func (s *Scheduler) startWorker(run uint64, e *replay.TaskStarted) {
 	r := s.state.Run(run)
 	j := newJob(r, e.Task, r.Task(e.Task).References)
-	j.attempt, j.group = e.Attempt, r.Tasks[e.Task].Group()
+	j.attempt, j.provider, j.group = e.Attempt, e.Provider, r.Tasks[e.Task].Group()
 	ctx, stop := context.WithCancelCause(s.ctx)
 	s.workers[attempt{run, e.Task}] = &worker{stop}
 	s.working.Add(1) // until it has reported
@@ -149,6 +150,7 @@ func safely(who string, do func() error) (err error) {
 // cameTo is what a call came to.
 type cameTo struct {
 	result json.RawMessage
+	called bool          // the provider was asked
 	cached bool          // it is an earlier one
 	call   eventlog.Hash // under which it is to be kept; zero: it isn't
 }
@@ -171,7 +173,7 @@ func (s *Scheduler) left(j job) { delete(s.workers, attempt{j.run, j.task}) }
 // giveUp reports an attempt whose provider doesn't obey. Its goroutine is left
 // behind: nobody can end it.
 func (s *Scheduler) giveUp(ctx context.Context, report func(cameTo, error)) {
-	time.AfterFunc(s.opts.Grace, func() { report(cameTo{}, context.Cause(ctx)) })
+	time.AfterFunc(s.opts.Grace, func() { report(cameTo{called: true}, context.Cause(ctx)) })
 }
 
 // call fills in the parameters and calls the provider.
@@ -196,10 +198,8 @@ func (s *Scheduler) call(ctx context.Context, j job) (came cameTo, err error) {
 		return came, err
 	}
 	defer s.sets.put(set)
-	name := j.plan.Provider(j.def).Name
-	if task.Provider != "" {
-		name = task.Provider // an alias means something to the provider
-	}
+	came.called = true
+	name := j.plan.NameFor(j.def, j.provider) // an alias means something to the provider
 	came.result, err = set.providers.Call(ctx, name, s.providerCall(j, c, filled), host{s, j})
 	return came, err
 }
@@ -283,17 +283,23 @@ func (s *Scheduler) providerCall(j job, c replay.Context, filled *protocols.Subs
 // when there is no loop any more: then the attempt is in doubt.
 func (s *Scheduler) report(ctx context.Context, j job, took time.Duration, came cameTo, err error) {
 	f := Finish{Run: j.run, Task: j.task, Attempt: j.attempt, Duration: protocols.Duration(took), Jitter: rand.Float64(),
-		Cached: came.cached, Call: came.call}
+		Called: came.called, Cached: came.cached, Call: came.call}
 	switch {
 	case err == nil:
 		var result json.RawMessage
 		if result, f.Error = fitting(came.result); f.Error == nil {
 			f.Result = replay.NewValue(result)
 		}
+		if came.called && j.plan.Metered(j.def) {
+			f.Usage = usageOf(came.result)
+		}
 	case errors.Is(context.Cause(ctx), errInterrupted):
 		f.Interrupted = true
 	default:
-		f.Error = clip(failed(ctx, err))
+		failure := failed(ctx, err)
+		if f.Error = clip(failure); came.called && j.plan.Metered(j.def) {
+			f.Usage = usageOf(failure.Data)
+		}
 	}
 	s.send(context.Background(), request{command: f, act: func() { s.left(j) }})
 }

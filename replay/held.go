@@ -1,0 +1,124 @@
+package replay
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// This file says in words what holds a ready task back.
+
+// HeldBack says what a task has waited for that starts now on the provider:
+// "" if that isn't known.
+func (s *State) HeldBack(r *Run, task int, g *Group) string {
+	ready := r.Tasks[task].ReadyAt
+	var why []string
+	note := func(held bool, format string, args ...any) {
+		if held {
+			why = append(why, fmt.Sprintf(format, args...))
+		}
+	}
+	for _, g := range s.choices(r, task) {
+		h := g.Health
+		note(h.Until.After(ready), "the breaker of %s", g.Provider.Name)
+	}
+	note(g.allowed().After(ready), "the rate of %s", g.Provider.Name)
+	if r.bounded() {
+		at, _ := r.admits(task, g, ready)
+		note(!at.IsZero(), "the rate limit of the run")
+		note(r.freed.After(ready) || r.freed.Equal(ready), "the limits of the run")
+	}
+	note(!g.freed.Before(ready) && !g.freed.IsZero(), "a slot of %s", g.Provider.Name)
+	if len(why) == 0 {
+		return "a slot"
+	}
+	return strings.Join(why, ", ")
+}
+
+// choices returns the providers that would do for a task, without those that it
+// avoids.
+func (s *State) choices(r *Run, task int) (all []*Group) {
+	p := &r.Plan.paths[r.Def(task)]
+	for _, tier := range p.tiers {
+		for _, n := range tier {
+			all = append(all, s.setups[r.Plan.SetupHash].groups[n])
+		}
+	}
+	return all
+}
+
+// Stand is Run.Stand for a run of the state, which knows what ready tasks wait
+// for: a breaker, a rate or a slot.
+func (s *State) Stand(r *Run, now time.Time) (status Status, kind, reason string) {
+	status, kind, reason = r.Stand()
+	if r.Running > 0 || status != Pending && status != Running || !r.Active() {
+		return status, kind, reason
+	}
+	for i := range r.Tasks {
+		if r.Tasks[i].Status != TaskReady {
+			continue
+		}
+		if kind, why := s.Blocked(r, i, now); why != "" {
+			if kind == "slot" {
+				return status, "", fmt.Sprintf("%q waits for %s", r.TaskID(i), why)
+			}
+			return Waiting, kind, fmt.Sprintf("%q waits for %s", r.TaskID(i), why)
+		}
+	}
+	return status, kind, reason
+}
+
+// Blocked says what keeps a ready task from starting now: the kind (breaker,
+// limit, slot) and the same in words; "" if nothing does.
+func (s *State) Blocked(r *Run, task int, now time.Time) (kind, reason string) {
+	if len(r.Plan.paths[r.Def(task)].tiers) == 0 {
+		return "", ""
+	}
+	q := s.route(r, task)
+	if g, _ := s.choose(q, r, task, now); g != nil {
+		if most := r.Plan.Workflow.MaxParallel; most > 0 && r.Running >= most {
+			return "slot", fmt.Sprintf("the run's own tasks: max_parallel is %d", most)
+		}
+		return "", ""
+	}
+	kind = "breaker"
+	var why []string
+	for _, tier := range q.tiers {
+		for _, g := range tier {
+			is, text := s.blockedBy(r, task, g, q.model, now)
+			if is != "breaker" {
+				kind = is
+			}
+			why = append(why, text)
+		}
+	}
+	return kind, strings.Join(why, "; ")
+}
+
+// blockedBy says what keeps a task from starting on one provider.
+func (s *State) blockedBy(r *Run, task int, g *Group, model string, now time.Time) (kind, reason string) {
+	name := g.Provider.Name
+	switch until := g.shut(now); {
+	case until.Equal(farAway):
+		return "breaker", fmt.Sprintf("the breaker of %s, which is being tried with another call", name)
+	case !until.IsZero():
+		text := fmt.Sprintf("the breaker of %s, open until %s", name, until.Format(time.RFC3339))
+		if e := g.Health.Error; e != nil {
+			text += fmt.Sprintf(" (%s)", e.Message)
+		}
+		return "breaker", text
+	case g.Running >= g.Provider.Slots:
+		return "slot", fmt.Sprintf("a slot of %s (%d in use)", name, g.Running)
+	}
+	if at, ok := g.room(model, now); !ok && at.IsZero() {
+		return "slot", fmt.Sprintf("a slot of %s for the model %s", name, model)
+	} else if !ok {
+		return "limit", fmt.Sprintf("the rate of %s, until %s", name, at.Format(time.RFC3339))
+	}
+	if at, ok := r.admits(task, g, now); !ok && !at.IsZero() {
+		return "limit", fmt.Sprintf("the run's rate, until %s", at.Format(time.RFC3339))
+	} else if !ok {
+		return "slot", fmt.Sprintf("the run's own calls on %s to end", name)
+	}
+	return "", ""
+}

@@ -1,0 +1,88 @@
+package scheduler
+
+import (
+	"fmt"
+	"time"
+
+	"gleitzeit/protocols"
+	"gleitzeit/replay"
+)
+
+// This file decides what happens when a budget is used up.
+
+// overspent is what becomes of a task that may not start because of a budget.
+func overspent(r *replay.Run, now time.Time, task int) []replay.Fact {
+	b, spent, byTask := r.Exceeded(task)
+	text := exceeded(r, b, spent)
+	if byTask {
+		text = fmt.Sprintf("task %q: %s", r.Task(task).ID, text)
+	}
+	if b.OnExceed == "pause" {
+		return facts(r.Number, now, &replay.WorkflowPaused{By: "its budget", Budget: text})
+	}
+	return facts(r.Number, now, &replay.TaskFailed{Task: task, Attempt: r.Tasks[task].Attempts,
+		Error: protocols.Errorf(protocols.ResourceExhausted, "%s", text).With(map[string]any{
+			"tokens": spent.Tokens, "usd": spent.USD()})})
+}
+
+// exceeded says in words what of a budget is spent.
+func exceeded(r *replay.Run, b *protocols.Budget, spent replay.Usage) string {
+	if most := replay.MicroUSD(b.USD) + r.Granted.MicroUSD; b.USD > 0 && spent.MicroUSD >= most {
+		return fmt.Sprintf("the budget of %s USD is used up: %s USD are spent", dollars(most), dollars(spent.MicroUSD))
+	}
+	most := b.Tokens + r.Granted.Tokens
+	if spent.Tokens < most {
+		return fmt.Sprintf("the budget of %d tokens has not enough left for its max_tokens: %d are spent", most, spent.Tokens)
+	}
+	return fmt.Sprintf("the budget of %d tokens is used up: %d are spent", most, spent.Tokens)
+}
+
+func dollars(micro int64) string { return fmt.Sprintf("%g", float64(micro)/1e6) }
+
+// left is what a run's budget has left for a child run; nil: there is no
+// budget. What is used up leaves the least there is, so that the child says so.
+func left(r *replay.Run, task int) *protocols.Budget {
+	own, spent := r.Task(task).Budget, r.Tasks[r.Def(task)].Spent
+	all := r.Budget()
+	if own == nil && all == nil {
+		return nil
+	}
+	b := protocols.Budget{OnExceed: "fail"}
+	for _, x := range []struct {
+		b     *protocols.Budget
+		spent replay.Usage
+	}{{own, spent}, {all, r.Spent}} {
+		if x.b == nil {
+			continue
+		}
+		b.OnExceed = x.b.OnExceed
+		if x.b.Tokens > 0 {
+			b.Tokens = tighter(b.Tokens, max(x.b.Tokens+r.Granted.Tokens-x.spent.Tokens, 1))
+		}
+		if x.b.USD > 0 {
+			micro := max(replay.MicroUSD(x.b.USD)+r.Granted.MicroUSD-x.spent.MicroUSD, 1)
+			b.USD = float64(tighter(replay.MicroUSD(b.USD), micro)) / 1e6
+		}
+	}
+	return &b
+}
+
+// tighter is the smaller of two bounds, of which the first may be none.
+func tighter(a, b int64) int64 {
+	if a == 0 {
+		return b
+	}
+	return min(a, b)
+}
+
+// grants refuses to let a run go on whose budget would stop it at once.
+func grants(r *replay.Run, g replay.Usage) error {
+	switch {
+	case g.Tokens < 0 || g.MicroUSD < 0:
+		return protocols.Errorf(protocols.InvalidParams, "a budget can only be given more")
+	case r.Overspent && g == replay.Usage{}:
+		return protocols.Errorf(protocols.WorkflowInvalidState,
+			"%s is paused because a budget is used up: give it more with --tokens or --usd", r.ID())
+	}
+	return nil
+}
