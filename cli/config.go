@@ -237,11 +237,28 @@ const ollamaDefault = "http://127.0.0.1:11434"
 // setup returns what a run is submitted with. An address from the environment
 // doesn't change the order in which providers are preferred.
 func (c *config) setup() replay.Setup {
-	s := replay.Setup{Config: c.addressed().Canonical()}
+	all := c.addressed()
+	s := replay.Setup{Config: all.Canonical()}
 	for _, info := range c.providers().List() {
-		s.Providers = append(s.Providers, replay.ProviderSlots{Name: info.Name, Protocol: info.Protocol, Slots: info.Slots})
+		s.Providers = append(s.Providers, slots(info, all))
 	}
 	return s
+}
+
+// slots is what the core needs to know of a provider.
+func slots(info providers.Info, all providers.Config) replay.ProviderSlots {
+	p := replay.ProviderSlots{Name: info.Name, Protocol: info.Protocol, Slots: info.Slots, ID: all.Identity(info.Name),
+		ByName: info.ByName, Spare: info.Spare, Model: info.Model, Models: info.Models, ModelSlots: info.ModelSlots}
+	if r := info.Rate; r != nil {
+		p.Rate = &replay.Rate{N: int64(r.Calls), Per: r.Per, Burst: int64(max(info.Burst, 1))}
+	}
+	if r := info.TokenRate; r != nil {
+		p.TokenRate = &replay.Rate{N: int64(r.Calls), Per: r.Per, Burst: int64(max(r.Calls/10, 1))}
+	}
+	if b := info.Breaker; b != nil {
+		p.Breaker = &replay.Breaker{Failures: b.Failures, Open: b.Open, Successes: b.Successes}
+	}
+	return p
 }
 
 // logLevels are the names of the levels, in the order of growing silence.

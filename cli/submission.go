@@ -49,7 +49,7 @@ func (s *session) submission(name string, w wishes) (*server.SubmitParams, *conf
 	}
 	files, problems := f.capture(workflow.Files)
 	problems = append(problems, missing(f, workflow)...)
-	problems = append(problems, unroutable(f, c.providers(), workflow)...)
+	problems = append(problems, unroutable(f, c, workflow)...)
 	kids := &children{s: s, registry: registry, config: c, all: map[string]server.ChildParams{}}
 	names := kids.of(f, workflow)
 	problems = append(problems, kids.problems...)
@@ -99,17 +99,24 @@ func (f *workflowFile) expand(r *protocols.Registry, w *protocols.Workflow) (*pr
 }
 
 // unroutable finds the tasks that no configured provider would take.
-func unroutable(f *workflowFile, c providers.Config, w *protocols.Workflow) (ps protocols.Problems) {
-	infos := c.List()
+func unroutable(f *workflowFile, c *config, w *protocols.Workflow) (ps protocols.Problems) {
+	infos, setup := c.providers().List(), c.setup()
 	for _, t := range w.Tasks {
-		if !needsProvider(t) {
-			continue
-		}
-		if _, err := providers.Route(infos, t.Protocol, t.Provider); err != nil {
-			ps = append(ps, f.problem(t.Provider, fmt.Sprintf("task %q: %v", t.ID, err), "see: gleitzeit provider list"))
+		if err := setup.Check(t); err != nil {
+			ps = append(ps, f.problem(t.Provider, fmt.Sprintf("task %q: %v", t.ID, unserved(infos, t, err)), "see: gleitzeit provider list"))
 		}
 	}
 	return ps
+}
+
+// unserved says why no provider takes a task, as exactly as can be.
+func unserved(infos []providers.Info, t *protocols.Task, err error) error {
+	for _, name := range append([]string{t.Provider}, t.Fallbacks...) {
+		if _, wrong := providers.Route(infos, t.Protocol, name); wrong != nil {
+			return wrong
+		}
+	}
+	return err
 }
 
 // missing finds what the language has and no run can do yet.

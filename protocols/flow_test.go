@@ -227,7 +227,7 @@ func TestRates(t *testing.T) {
 		"10/s": "10 1s", "5": "5 1s", "600/h": "600 1h0m0s", "1/minute": "1 1m0s", "3 / 30s": "3 30s", "7/day": "7 24h0m0s", "2/90": "2 1m30s",
 		"": "", "0": "", "1.5/s": "", "10/": "", "10/0s": "", "10/-1s": "", "10/week": "", "99999999999/s": "",
 	} {
-		r, err := parseRate(text)
+		r, err := ParseRate(text)
 		got := ""
 		if err == nil {
 			got = fmt.Sprint(r.Calls, " ", r.Per)

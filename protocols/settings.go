@@ -121,7 +121,7 @@ func limitsKeys() []key[*Limits] {
 			func(c *compiler, l *Limits, k string, v *node) { l.PerProvider, _ = c.count("limits."+k, v) }},
 		{spelling{name: "rate", doc: "How many calls may begin in a time.", schema: schemaRate},
 			func(c *compiler, l *Limits, k string, v *node) {
-				r, err := parseRate(v.text)
+				r, err := ParseRate(v.text)
 				if v.kind != numberKind && v.kind != stringKind || err != nil {
 					c.mismatch("limits."+k, v, `a number of calls in a time, such as "10/s" or "100/1m"`)
 					return
@@ -140,8 +140,8 @@ func (c *compiler) limits(v *node) *Limits {
 	return l
 }
 
-// parseRate reads "10/s", "600/h", "5/30s", or calls a second.
-func parseRate(s string) (*Rate, error) {
+// ParseRate reads a rate: "10/s", "600/h", "5/30s", or calls a second.
+func ParseRate(s string) (*Rate, error) {
 	calls, per, given := strings.Cut(strings.ReplaceAll(s, " ", ""), "/")
 	n, err := strconv.Atoi(calls)
 	if err != nil || n < 1 || n > math.MaxInt32 {

@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,6 +24,14 @@ type Info struct {
 	Protocol string `json:"protocol"` // that it speaks, e.g. "llm/v1"
 	Kind     string `json:"kind"`
 	Slots    int    `json:"slots"` // calls at once, at least 1
+	// Spare tells that nobody configured it: it serves when no other provider
+	// speaks its protocol.
+	Spare bool `json:"spare,omitempty"`
+	// ByName tells that only tasks that name it use it.
+	ByName bool     `json:"by_name,omitempty"`
+	Model  string   `json:"model,omitempty"`  // used when a task names none
+	Models []string `json:"models,omitempty"` // that it has; empty: any
+	Bounds
 }
 
 // DefaultConfig is what there is without any configuration.
@@ -53,6 +62,20 @@ func (c Config) Canonical() []byte {
 	return b
 }
 
+// Identity names a provider beyond this configuration: providers of the same
+// name that are configured alike are the same, wherever they are configured.
+func (c Config) Identity(name string) string {
+	var of any = c.Complete().Providers[name]
+	if server, is := c.MCPServers[name]; is {
+		of = server
+	}
+	b, err := json.Marshal(of)
+	if err != nil {
+		panic(fmt.Sprintf("configuration of %s: %v", name, err)) // as Canonical
+	}
+	return fmt.Sprintf("%s-%x", name, sha256.Sum256(b))[:len(name)+1+12]
+}
+
 // List returns the providers in the order in which they are preferred: those
 // that were configured, then untouched defaults, then each MCP server as a
 // provider of its own, and by name within each of the three.
@@ -67,7 +90,9 @@ func (c Config) List() []Info {
 		if info.Slots <= 0 {
 			info.Slots = max(table[p.Kind].slots, 1)
 		}
-		if reflect.DeepEqual(p, defaults[name]) {
+		info.Model, info.Models = p.Model, p.Models
+		info.Bounds, _ = p.bounds(info.Protocol == "llm/v1")
+		if info.Spare = reflect.DeepEqual(p, defaults[name]); info.Spare {
 			untouched = append(untouched, info)
 		} else {
 			configured = append(configured, info)
@@ -76,7 +101,9 @@ func (c Config) List() []Info {
 	infos := append(configured, untouched...)
 	for _, name := range slices.Sorted(maps.Keys(c.MCPServers)) {
 		if _, taken := c.Providers[name]; !taken {
-			infos = append(infos, Info{Name: name, Protocol: "mcp/v1", Kind: "mcp", Slots: table["mcp"].slots})
+			breaker := DefaultBreaker
+			infos = append(infos, Info{Name: name, Protocol: "mcp/v1", Kind: "mcp", Slots: table["mcp"].slots, ByName: true,
+				Bounds: Bounds{Breaker: &breaker}})
 		}
 	}
 	return infos
@@ -179,13 +206,15 @@ func (p ProviderConfig) problems() []string {
 	}
 	var problems []string
 	for _, key := range p.keys() {
-		if key != "slots" && !slices.Contains(kind.keys, key) {
+		if !slices.Contains(boundKeys, key) && !slices.Contains(kind.keys, key) {
 			problems = append(problems, fmt.Sprintf("%s: means nothing for kind %s", key, p.Kind))
 		}
 	}
 	if p.Slots < 0 {
 		problems = append(problems, fmt.Sprintf("slots: %d: must be at least 1", p.Slots))
 	}
+	_, wrong := p.bounds(true)
+	problems = append(problems, wrong...)
 	if err := checkURL(p.Kind, p.URL); err != nil {
 		problems = append(problems, fmt.Sprintf("url: %v", err)) // not the URL: it may hold a password
 	}

@@ -97,6 +97,12 @@ type ProviderConfig struct {
 	Command string            `json:"command,omitempty" yaml:"command"`   // python: the interpreter
 	PassEnv []string          `json:"pass_env,omitempty" yaml:"pass_env"` // python: variables handed to children
 	Timeout string            `json:"timeout,omitempty" yaml:"timeout"`   // of one request
+
+	Rate       string         `json:"rate,omitempty" yaml:"rate"`               // calls that may begin, e.g. 60/m
+	Burst      int            `json:"burst,omitempty" yaml:"burst"`             // of those, how many at once
+	TokenRate  string         `json:"token_rate,omitempty" yaml:"token_rate"`   // ollama, openai: tokens in a time
+	ModelSlots map[string]int `json:"model_slots,omitempty" yaml:"model_slots"` // ollama, openai: calls at once of a model
+	Breaker    *BreakerConfig `json:"breaker,omitempty" yaml:"breaker"`
 }
 
 // MCPServer describes one MCP server started over stdio.

@@ -51,9 +51,9 @@ func kindTable() map[string]kind {
 		"echo": {"echo/v1", 1024, nil, plain(newEcho)},
 		"python": {"python/v1", 4, []string{"command", "pass_env", "timeout"},
 			newPython},
-		"ollama": {"llm/v1", 2, []string{"url", "key_env", "headers", "model", "models", "timeout"},
+		"ollama": {"llm/v1", 2, []string{"url", "key_env", "headers", "model", "models", "timeout", "token_rate", "model_slots"},
 			plain(newOllama)},
-		"openai": {"llm/v1", 8, []string{"url", "key_env", "headers", "model", "models", "timeout"},
+		"openai": {"llm/v1", 8, []string{"url", "key_env", "headers", "model", "models", "timeout", "token_rate", "model_slots"},
 			plain(newOpenAI)},
 		"mcp": {"mcp/v1", 8, []string{"timeout"}, newMCP},
 	}

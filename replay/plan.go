@@ -64,11 +64,17 @@ func NewPlan(doc eventlog.Hash, w *protocols.Workflow, setupHash eventlog.Hash, 
 		}
 		var err error
 		if p.paths[i], err = setup.path(t); err != nil {
-			return nil, err
+			return nil, protocols.Errorf(protocols.ProviderNotFound, "task %q: %v (see: gleitzeit provider list)", t.ID, err)
 		}
 		p.bounded = p.bounded || t.Limits != nil || t.Budget != nil
 	}
 	return p, nil
+}
+
+// Check tells whether a provider of the setup would do for the task.
+func (s *Setup) Check(t *protocols.Task) error {
+	_, err := s.path(t)
+	return err
 }
 
 // path finds the providers that would do for a task.
@@ -89,15 +95,17 @@ func (s *Setup) path(t *protocols.Task) (p path, err error) {
 		}
 		n := s.called(t.Protocol, name)
 		if n < 0 {
-			return p, protocols.Errorf(protocols.ProviderNotFound,
-				"task %q: no provider %q speaks %s (see: gleitzeit provider list)", t.ID, name, t.Protocol)
+			return p, fmt.Errorf("no provider %q speaks %s", name, t.Protocol)
 		}
 		if s.Providers[n].has(p.model) {
 			p.add([]int{n})
 		}
 	}
 	if len(p.tiers) == 0 {
-		return p, noProvider(t, p.model)
+		if p.model == "" {
+			return p, fmt.Errorf("no provider speaks %s", t.Protocol)
+		}
+		return p, fmt.Errorf("no provider speaks %s and has the model %q", t.Protocol, p.model)
 	}
 	p.key = fmt.Sprint(p.tiers) + p.model
 	return p, nil
@@ -134,15 +142,6 @@ func asks(parameters json.RawMessage) (model string, tokens int64) {
 		tokens = 0
 	}
 	return model, max(tokens, 0)
-}
-
-func noProvider(t *protocols.Task, model string) error {
-	has := ""
-	if model != "" {
-		has = fmt.Sprintf(" and has the model %q", model)
-	}
-	return protocols.Errorf(protocols.ProviderNotFound,
-		"task %q: no provider speaks %s%s (see: gleitzeit provider list)", t.ID, t.Protocol, has)
 }
 
 // candidates are the providers that do for a task that names none: those that
