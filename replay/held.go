@@ -29,6 +29,9 @@ func (s *State) HeldBack(r *Run, task int, g *Group) string {
 		note(r.freed.After(ready) || r.freed.Equal(ready), "the limits of the run")
 	}
 	note(!g.freed.Before(ready) && !g.freed.IsZero(), "a slot of %s", g.Provider.Name)
+	if queue := r.Submitted.Queue; len(why) == 0 && queue != "" {
+		return fmt.Sprintf("a slot of the queue %q", queue)
+	}
 	if len(why) == 0 {
 		return "a slot"
 	}

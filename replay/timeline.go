@@ -1,7 +1,9 @@
 package replay
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,6 +71,11 @@ func (n *Narrator) Describe(f Fact) Entry {
 	case *TaskStarted:
 		of(v.Task, v.Attempt)
 		e.Text = fmt.Sprintf("attempt %d started on %s", v.Attempt, v.Provider)
+		if v.Waited > 0 {
+			e.Text += fmt.Sprintf(", %s after it was ready: it waited for %s", short(v.Waited), v.For)
+		}
+	case *BreakerChanged:
+		e.Text = v.describe()
 	case *TaskCompleted:
 		of(v.Task, v.Attempt)
 		e.Text = fmt.Sprintf("completed in %s", short(v.Duration))
@@ -78,6 +85,9 @@ func (n *Narrator) Describe(f Fact) Entry {
 	case *TaskRetrying:
 		of(v.Task, v.Attempt)
 		e.Text = fmt.Sprintf("attempt %d failed: %s; again in %s", v.Attempt, explain(v.Error), short(v.Delay))
+		if v.Avoid {
+			e.Text += ", on another provider if one is fit"
+		}
 	case *TaskDue:
 		of(v.Task, 0)
 		e.Text = "the time of the retry has come"
@@ -115,8 +125,11 @@ func (n *Narrator) Describe(f Fact) Entry {
 		}
 	case *WorkflowPaused:
 		e.Text = "paused" + by(v.By)
+		if v.Budget != "" {
+			e.Text += ": " + v.Budget
+		}
 	case *WorkflowUnpaused:
-		e.Text = "unpaused" + by(v.By)
+		e.Text = "unpaused" + by(v.By) + v.Granted.describe()
 	case *TaskAnswered:
 		of(v.Task, 0)
 		e.Text = "a person decided: " + string(v.Action)
@@ -158,6 +171,38 @@ func (n *Narrator) Describe(f Fact) Entry {
 		}
 	}
 	return e
+}
+
+// describe says in words what the breaker does from now on.
+func (e *BreakerChanged) describe() string {
+	switch {
+	case e.State == BreakerOpen:
+		return fmt.Sprintf("the breaker of %s opens until %s: %s", e.Name, e.Until.Format(time.RFC3339), explain(e.Error))
+	case e.State == BreakerHalfOpen && e.Successes > 0:
+		return fmt.Sprintf("%s was tried again and answered (%d in a row)", e.Name, e.Successes)
+	case e.State == BreakerHalfOpen:
+		return fmt.Sprintf("%s is tried again, one call at a time", e.Name)
+	case e.Failures > 0:
+		return fmt.Sprintf("%s has failed %d times in a row", e.Name, e.Failures)
+	case e.Since.IsZero() && !e.Until.IsZero():
+		return fmt.Sprintf("the breaker of %s closes: it answers", e.Name)
+	}
+	return fmt.Sprintf("%s answers", e.Name)
+}
+
+// describe says in words what a person has added to the budgets.
+func (u Usage) describe() string {
+	var parts []string
+	if u.Tokens > 0 {
+		parts = append(parts, fmt.Sprintf("%d tokens", u.Tokens))
+	}
+	if u.MicroUSD > 0 {
+		parts = append(parts, fmt.Sprintf("%g USD", u.USD()))
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " with " + strings.Join(parts, " and ") + " more"
 }
 
 // by names who did something, if that is known.
@@ -224,10 +269,13 @@ func short(d protocols.Duration) string {
 	return t.Round(10 * time.Microsecond).String()
 }
 
-// Timeline returns the run's history in words.
+// Timeline returns the run's history in words, with what happened meanwhile to
+// the breakers of the providers that it may use.
 func (h *History) Timeline() []Entry {
-	entries, n := make([]Entry, len(h.Facts)), NewNarrator(h.run.ID(), h.run.Plan.Workflow)
-	for i, f := range h.Facts {
+	all := slices.Concat(h.Facts, h.trouble)
+	slices.SortFunc(all, func(a, b Fact) int { return cmp.Compare(a.Seq, b.Seq) })
+	entries, n := make([]Entry, len(all)), NewNarrator(h.run.ID(), h.run.Plan.Workflow)
+	for i, f := range all {
 		entries[i] = n.Describe(f)
 	}
 	return entries

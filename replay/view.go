@@ -16,7 +16,7 @@ type RunView struct {
 	Number      uint64           `json:"number"`
 	Name        string           `json:"name"`
 	Status      Status           `json:"status"`
-	WaitsFor    string           `json:"waits_for,omitempty"` // timer, signal, approval, answer, process, retry, run: the kind of Reason
+	WaitsFor    string           `json:"waits_for,omitempty"` // timer, signal, approval, answer, process, retry, run, breaker, limit: the kind of Reason
 	Reason      string           `json:"reason,omitempty"`    // what it waits for, or why it was parked or cancelled
 	Source      string           `json:"source,omitempty"`
 	Description string           `json:"description,omitempty"`
@@ -27,6 +27,9 @@ type RunView struct {
 	DurationMS  int64            `json:"duration_ms"`
 	Counts      Counts           `json:"counts"`
 	Error       *protocols.Error `json:"error,omitempty"`
+	Tokens      int64            `json:"tokens,omitempty"`   // used by its calls, and by those of child runs
+	CostUSD     float64          `json:"cost_usd,omitempty"` // as far as prices are known
+	Queue       string           `json:"queue,omitempty"`
 	Outputs     json.RawMessage  `json:"outputs,omitempty"`
 	Tasks       []TaskView       `json:"tasks,omitempty"`
 }
@@ -57,10 +60,11 @@ type TaskView struct {
 
 // History is all that happened to one run, folded.
 type History struct {
-	Facts []Fact
-	run   *Run
-	end   *WorkflowEnded
-	endAt time.Time
+	Facts   []Fact // of the run
+	trouble []Fact // of its providers, meanwhile
+	run     *Run
+	end     *WorkflowEnded
+	endAt   time.Time
 }
 
 // LoadHistory reads a run's facts. It returns nil when there is no such run.
@@ -87,7 +91,12 @@ func LoadHistory(log *eventlog.Log, run uint64) (*History, error) {
 		s.Life = head.Seq
 		s.orphan(h.run)
 	}
-	return h, nil
+	last := facts[len(facts)-1].Seq
+	if h.end == nil {
+		last = log.Last()
+	}
+	h.trouble, err = trouble(log, h.run, facts[0].Seq, last)
+	return h, err
 }
 
 // Run returns the run as it is, or as it was when it ended. It must not be
@@ -122,10 +131,29 @@ func (h *History) View(get func(eventlog.Hash) ([]byte, error)) (*RunView, error
 // Summary returns a live run for people, without its tasks.
 func (r *Run) Summary() *RunView { return viewRun(r) }
 
+// Summary is Run.Summary for a run of the state, which knows what it waits for.
+func (s *State) Summary(r *Run, now time.Time) *RunView {
+	v := viewRun(r)
+	v.Status, v.WaitsFor, v.Reason = s.Stand(r, now)
+	return v
+}
+
+// Explain adds to a view of the run what only the state knows: for what its
+// ready tasks wait.
+func (s *State) Explain(r *Run, now time.Time, v *RunView) {
+	v.Status, v.WaitsFor, v.Reason = s.Stand(r, now)
+	for i := range min(len(v.Tasks), len(r.Tasks)) {
+		if r.Tasks[i].Status == TaskReady && r.Active() {
+			v.Tasks[i].WaitsFor, v.Tasks[i].Reason = s.Blocked(r, i, now)
+		}
+	}
+}
+
 func viewRun(r *Run) *RunView {
 	w := r.Plan.Workflow
 	v := &RunView{ID: r.ID(), Number: r.Number, Name: w.Name, Source: r.Submitted.Source, Description: w.Description,
-		Tags: w.Tags, Metadata: w.Metadata, Submitted: r.At, Counts: r.Counts(), DurationMS: r.Last.Sub(r.At).Milliseconds()}
+		Tags: w.Tags, Metadata: w.Metadata, Submitted: r.At, Counts: r.Counts(), DurationMS: r.Last.Sub(r.At).Milliseconds(),
+		Tokens: r.Spent.Tokens, CostUSD: r.Spent.USD(), Queue: r.Submitted.Queue}
 	v.Status, v.WaitsFor, v.Reason = r.Stand()
 	return v
 }
@@ -138,7 +166,8 @@ func EndedView(rec eventlog.Record) (*RunView, error) {
 	}
 	number, _ := RunOf(rec.Stream)
 	return &RunView{ID: e.ID, Number: number, Name: e.Name, Status: e.Status, Tags: e.Tags, Submitted: e.Submitted,
-		Ended: rec.Time, DurationMS: rec.Time.Sub(e.Submitted).Milliseconds(), Counts: e.Counts, Error: e.Error}, nil
+		Ended: rec.Time, DurationMS: rec.Time.Sub(e.Submitted).Milliseconds(), Counts: e.Counts, Error: e.Error,
+		Tokens: e.Usage.Tokens, CostUSD: e.Usage.USD()}, nil
 }
 
 // Status says where a live run stands, and what it waits for if it waits.
@@ -155,13 +184,13 @@ func (r *Run) Stand() (status Status, kind, reason string) {
 	case r.Parked != nil:
 		return Parked, "", r.Parked.Reason + "; to try again: gleitzeit resume " + r.ID()
 	case r.Paused && r.Running == 0:
-		return Paused, "", "it was paused; to go on: gleitzeit workflow unpause " + r.ID()
+		return Paused, r.pausedFor(), r.whyPaused()
 	case r.Cancel != "" && r.Stopping() && !r.Doubt && r.Running == 0 && len(r.Children()) > 0:
 		return Waiting, "run", "it is being cancelled, and waits for a child run to end"
 	case r.Cancel != "" && r.Stopping() && !r.Doubt && (r.Held || r.Running > 0):
 		return Running, "", "it is being cancelled"
 	case r.Paused:
-		return Paused, "", "it was paused; to go on: gleitzeit workflow unpause " + r.ID()
+		return Paused, r.pausedFor(), r.whyPaused()
 	case r.Interrupted && (r.Running == 0 || r.Doubt):
 		return Waiting, "process", "it was interrupted" + goOn
 	case r.Running > 0 && !r.Doubt && (r.Held || r.Interrupted), r.Outputs && r.Held:
@@ -172,6 +201,21 @@ func (r *Run) Stand() (status Status, kind, reason string) {
 		return Waiting, "process", "the process that ran it is gone" + goOn
 	}
 	return status, kind, reason
+}
+
+// pausedFor is the kind of why the run is paused.
+func (r *Run) pausedFor() string {
+	if r.Overspent {
+		return "budget"
+	}
+	return ""
+}
+
+func (r *Run) whyPaused() string {
+	if r.Overspent {
+		return "its budget is used up; to go on: gleitzeit workflow unpause " + r.ID() + " --tokens N or --usd N"
+	}
+	return "it was paused; to go on: gleitzeit workflow unpause " + r.ID()
 }
 
 // waiting names what a run without a running attempt waits for: the nearest

@@ -98,7 +98,13 @@ func (c *core) run(t *testing.T, d *datadriven.TestData) string {
 	case "pause":
 		return c.do(Pause{Run: c.number(t, d), By: "anna"})
 	case "unpause":
-		return c.do(Unpause{Run: c.number(t, d), By: "anna"})
+		return c.unpause(t, d)
+	case "provider":
+		return c.provide(t, d)
+	case "queue":
+		return c.queue(t, d)
+	case "stand":
+		return c.stand(t, d)
 	case "crash":
 		return c.crash(t)
 	case "delete":
@@ -181,6 +187,12 @@ func (c *core) append(fresh []replay.Fact) {
 }
 
 func (c *core) describe(f replay.Fact) string {
+	switch e := f.Event.(type) {
+	case *replay.BreakerChanged:
+		return fmt.Sprintf("%s %s\n", e.Type(), replay.NewNarrator("", nil).Describe(f).Text)
+	case *replay.RateTaken:
+		return fmt.Sprintf("%s %s %s\n", e.Type(), moment(e.Calls), moment(e.Tokens))
+	}
 	if f.Run == 0 {
 		return fmt.Sprintf("%s\n", f.Event.Type())
 	}
@@ -199,6 +211,14 @@ func (c *core) describe(f replay.Fact) string {
 		line += " [" + e.Task + "]"
 	}
 	return line + " " + e.Text + "\n"
+}
+
+// moment is a time of the scripts' day, "-" for none.
+func moment(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Format("15:04:05.999")
 }
 
 func (c *core) setPolicy(t *testing.T, d *datadriven.TestData) {
@@ -220,6 +240,8 @@ func (c *core) setPolicy(t *testing.T, d *datadriven.TestData) {
 			c.policy.Slots = n
 		case "crash_limit":
 			c.policy.CrashLimit = n
+		case "queue_size":
+			c.policy.QueueSize = n
 		case "echo":
 			c.setup.Providers[0].Slots = n
 		case "slow": // a second provider
@@ -228,6 +250,47 @@ func (c *core) setPolicy(t *testing.T, d *datadriven.TestData) {
 			t.Fatalf("unknown policy %q", a.Key)
 		}
 	}
+}
+
+// provide adds a provider to the setup: replay.ProviderSlots as JSON. The first
+// takes the place of echo.
+func (c *core) provide(t *testing.T, d *datadriven.TestData) string {
+	var p replay.ProviderSlots
+	if err := json.Unmarshal([]byte(d.Input), &p); err != nil {
+		d.Fatalf(t, "%v", err)
+	}
+	if c.setup.Providers[0].Name == "echo" {
+		c.setup.Providers = nil
+	}
+	c.setup.Providers = append(c.setup.Providers, p)
+	return ""
+}
+
+// queue gives the policy a named queue.
+func (c *core) queue(t *testing.T, d *datadriven.TestData) string {
+	var q Queue
+	d.MaybeScanArgs(t, "slots", &q.Slots)
+	d.MaybeScanArgs(t, "size", &q.Size)
+	if c.policy.Queues == nil {
+		c.policy.Queues = map[string]Queue{}
+	}
+	c.policy.Queues[d.CmdArgs[0].Key] = q
+	return ""
+}
+
+// stand tells where a run stands as the scheduler knows it.
+func (c *core) stand(t *testing.T, d *datadriven.TestData) string {
+	v := c.state.Summary(c.state.Run(c.number(t, d)), c.now)
+	return strings.TrimSpace(fmt.Sprintf("%s %s %s", v.Status, v.WaitsFor, v.Reason)) + "\n"
+}
+
+func (c *core) unpause(t *testing.T, d *datadriven.TestData) string {
+	cmd := Unpause{Run: c.number(t, d), By: "anna"}
+	tokens, micro := 0, 0
+	d.MaybeScanArgs(t, "tokens", &tokens)
+	d.MaybeScanArgs(t, "micro_usd", &micro)
+	cmd.Granted = replay.Usage{Tokens: int64(tokens), MicroUSD: int64(micro)}
+	return c.do(cmd)
 }
 
 func (c *core) define(t *testing.T, d *datadriven.TestData) string {
@@ -244,7 +307,8 @@ func (c *core) define(t *testing.T, d *datadriven.TestData) string {
 }
 
 func (c *core) submit(t *testing.T, d *datadriven.TestData) string {
-	var name, key, id, priority, inputs string
+	var name, key, id, priority, inputs, queue string
+	d.MaybeScanArgs(t, "queue", &queue)
 	d.MaybeScanArgs(t, "inputs", &inputs)
 	d.MaybeScanArgs(t, "id", &id)
 	d.ScanArgs(t, "name", &name)
@@ -256,7 +320,7 @@ func (c *core) submit(t *testing.T, d *datadriven.TestData) string {
 			t.Fatal(err)
 		}
 	}
-	sub := Submission{Workflow: c.docs[name], Setup: c.setup, Key: key, ID: id, Priority: p}
+	sub := Submission{Workflow: c.docs[name], Setup: c.setup, Key: key, ID: id, Priority: p, Queue: queue}
 	if inputs != "" {
 		if err := json.Unmarshal([]byte(inputs), &sub.Inputs); err != nil {
 			t.Fatal(err)
@@ -299,7 +363,11 @@ func (c *core) task(t *testing.T, run uint64, id string) int {
 func (c *core) finish(t *testing.T, d *datadriven.TestData, failure *protocols.Error) string {
 	run := c.number(t, d)
 	task := c.task(t, run, d.CmdArgs[1].Key)
-	f := Finish{Run: run, Task: task, Attempt: c.attempt(run, task), Error: failure, Duration: protocols.Duration(time.Second)}
+	f := Finish{Run: run, Task: task, Attempt: c.attempt(run, task), Error: failure, Duration: protocols.Duration(time.Second), Called: true}
+	tokens, micro := 0, 0
+	d.MaybeScanArgs(t, "tokens", &tokens)
+	d.MaybeScanArgs(t, "micro_usd", &micro)
+	f.Usage = replay.Usage{Tokens: int64(tokens), MicroUSD: int64(micro)}
 	d.MaybeScanArgs(t, "attempt", &f.Attempt)
 	if failure == nil {
 		result := "null"

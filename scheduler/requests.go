@@ -25,6 +25,7 @@ type Submission struct {
 	Roots    []string
 	Source   string // the workflow's file, for people
 	Priority protocols.Priority
+	Queue    string // a named queue of the policy; "" is the default one
 	// Children are the workflows that tasks of it, or of its children, run, by
 	// where they were found; Names are the names that it has for them.
 	Children map[string]Child
@@ -81,7 +82,7 @@ func (s *Scheduler) submit(sub Submission) (*Submit, error) {
 		return nil, err
 	}
 	cmd := &Submit{Plan: plan, Values: [][]byte{document, setup}, Source: sub.Source,
-		Priority: sub.Priority, Key: sub.Key, ID: sub.ID}
+		Priority: sub.Priority, Queue: sub.Queue, Key: sub.Key, ID: sub.ID}
 	c := replay.Context{Inputs: sub.Inputs, Env: sub.Env, Dir: sub.Dir, Cwd: sub.Cwd, Roots: sub.Roots, Names: sub.Names}
 	c.Files = cmd.keep(sub.Files)
 	for _, place := range slices.Sorted(maps.Keys(sub.Children)) {

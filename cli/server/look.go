@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"iter"
+	"time"
 
 	"gleitzeit/eventlog"
 	"gleitzeit/replay"
@@ -11,15 +12,34 @@ import (
 // This file holds what looks at one run, and the ways to look at many. None of
 // it starts anything.
 
-func (s *Server) get(_ context.Context, _ *Call, p GetParams) (*replay.RunView, error) {
+func (s *Server) get(ctx context.Context, _ *Call, p GetParams) (*replay.RunView, error) {
 	h, _, err := s.load(p.ID)
 	if err != nil {
 		return nil, err
 	}
-	if p.Values {
-		return h.View(s.log.Value)
+	get := s.log.Value
+	if !p.Values {
+		get = nil
 	}
-	return h.View(nil)
+	v, err := h.View(get)
+	if err != nil || h.Ended() {
+		return v, err
+	}
+	return v, s.explain(ctx, v)
+}
+
+// explain adds to a view what the scheduler knows beside the run's own history.
+func (s *Server) explain(ctx context.Context, v *replay.RunView) error {
+	started, err := s.started()
+	if err != nil || !started {
+		return err
+	}
+	now := time.Now()
+	return s.current().Query(ctx, func(state *replay.State) {
+		if r := state.Run(v.Number); r != nil {
+			state.Explain(r, now, v)
+		}
+	})
 }
 
 func (s *Server) history(_ context.Context, _ *Call, p RunParams) (r HistoryResult, err error) {
@@ -144,10 +164,11 @@ func (s *Server) liveViews(ctx context.Context, numbers []uint64, which []int, v
 	if !started {
 		return s.loadViews(numbers, which, views)
 	}
+	now := time.Now()
 	err = s.current().Query(ctx, func(state *replay.State) {
 		for _, i := range which {
 			if r := state.Run(numbers[i]); r != nil {
-				views[i] = r.Summary()
+				views[i] = state.Summary(r, now)
 			}
 		}
 	})
