@@ -96,6 +96,7 @@ type ProviderConfig struct {
 	Slots   int               `json:"slots,omitempty" yaml:"slots"`       // calls at once; 0: the kind's default
 	Command string            `json:"command,omitempty" yaml:"command"`   // python: the interpreter
 	PassEnv []string          `json:"pass_env,omitempty" yaml:"pass_env"` // python: variables handed to children
+	Warm    *bool             `json:"warm,omitempty" yaml:"warm"`         // python: whether an interpreter is kept that forks; nil: yes
 	Timeout string            `json:"timeout,omitempty" yaml:"timeout"`   // of one request
 }
 

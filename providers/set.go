@@ -49,7 +49,7 @@ type kind struct {
 func kindTable() map[string]kind {
 	return map[string]kind{
 		"echo": {"echo/v1", 1024, nil, plain(newEcho)},
-		"python": {"python/v1", 4, []string{"command", "pass_env", "timeout"},
+		"python": {"python/v1", 4, []string{"command", "pass_env", "timeout", "warm"},
 			newPython},
 		"ollama": {"llm/v1", 2, []string{"url", "key_env", "headers", "model", "models", "timeout"},
 			plain(newOllama)},
