@@ -259,7 +259,7 @@ func cancel(s *replay.State, r *replay.Run, now time.Time, why replay.CancelReas
 	if r.Cancel == "" || !r.Stopping() {
 		events = append(events, &replay.CancelRequested{Reason: why, By: shorten(by, maxBy)})
 	}
-	events = append(append(events, cancelLost(r)...), cancelWaits(r)...)
+	events = append(append(events, cancelLost(r, nil)...), cancelWaits(r)...)
 	out := facts(r.Number, now, events...)
 	for _, n := range r.Children() {
 		if child := s.Run(n); child != nil && (child.Cancel == "" || child.Doubt) {
@@ -269,16 +269,26 @@ func cancel(s *replay.State, r *replay.Run, now time.Time, why replay.CancelReas
 	return out
 }
 
-// cancelLost ends the attempts in doubt of a run that is being cancelled:
-// there is nobody left who could report.
-func cancelLost(r *replay.Run) []replay.Event {
+// cancelLost ends the attempts in doubt of a run that is being cancelled, but
+// for those that are kept: there is nobody left who could report.
+func cancelLost(r *replay.Run, kept func(r *replay.Run, task int) bool) []replay.Event {
 	var events []replay.Event
 	for i := range r.Tasks {
-		if r.Doubt && r.Tasks[i].Status == replay.TaskRunning {
+		if r.Doubt && r.Tasks[i].Status == replay.TaskRunning && (kept == nil || !kept(r, i)) {
 			events = append(events, &replay.TaskCancelled{Task: i, Attempt: r.Tasks[i].Attempts, Error: inDoubt(r, i)})
 		}
 	}
 	return events
+}
+
+// goesOn tells whether an attempt in doubt becomes what on_crash says: in a
+// run that is being cancelled only that of a task which runs all the same, and
+// about which nobody has to be asked.
+func goesOn(r *replay.Run, task int) bool {
+	if r.Cancel == "" || !r.Stopping() {
+		return true
+	}
+	return r.Spared(task) && r.Task(task).OnCrash != protocols.CrashAsk
 }
 
 func inDoubt(r *replay.Run, task int) *protocols.Error {
@@ -311,10 +321,9 @@ func decideResume(s *replay.State, p Policy, now time.Time, c Resume) ([]replay.
 		events = append(events, &replay.WorkflowResumed{Deadline: extended(r, now), Unparked: r.Parked != nil})
 	}
 	if r.Cancel != "" && r.Stopping() {
-		events = append(events, cancelLost(r)...)
-	} else {
-		events = append(events, recoverAttempts(r, p, c.Answers)...)
+		events = append(events, cancelLost(r, goesOn)...)
 	}
+	events = append(events, recoverAttempts(r, p, c.Answers)...)
 	if !r.Held {
 		events = append(events, askAgain(r)...)
 	}
@@ -381,7 +390,7 @@ func recoverAttempts(r *replay.Run, p Policy, answers map[int]protocols.OnCrash)
 		switch {
 		case t.Status == replay.TaskDoubtful && answered:
 			events = append(events, resolve(r, i, answer, &replay.TaskAnswered{Task: i, Action: answer})...)
-		case r.Doubt && t.Status == replay.TaskRunning:
+		case r.Doubt && t.Status == replay.TaskRunning && goesOn(r, i):
 			action := cmp.Or(answer, r.Task(i).OnCrash, protocols.CrashRetry)
 			events = append(events, resolve(r, i, action, &replay.TaskInDoubt{Task: i, Attempt: t.Attempts, Action: action})...)
 			if tooMany(r, t, p) && action == protocols.CrashRetry && parked == nil {
