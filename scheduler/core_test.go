@@ -491,7 +491,12 @@ func dump(t *testing.T, s *replay.State) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		runs = append(runs, text)
+		// Dump writes what a checkpoint has: what that forgets is seen here.
+		tasks, err := json.Marshal(r.Tasks)
+		if err != nil {
+			t.Fatal(err)
+		}
+		runs = append(runs, text, string(tasks))
 	})
 	sort.Strings(runs)
 	return fmt.Sprintf("seq %d time %s next %d running %d ready %d life %d\n%s", s.Seq, s.Time.Format(time.RFC3339Nano), s.NextRun,
