@@ -31,7 +31,7 @@ type Workflow struct {
 	// SecretEnv holds the environment variables that are made of secrets, as
 	// texts with ${secrets.X}; see Environment.
 	SecretEnv map[string]string `json:"secret_env,omitempty"`
-	// Secrets says where secrets come from: env:NAME, file:PATH or age:NAME by
+	// Secrets says where secrets come from: env:NAME, file:PATH or age:PATH by
 	// the name in ${secrets.X}. No value is ever here.
 	Secrets map[string]string `json:"secrets,omitempty"`
 	// SecretRefs lists the secrets that the workflow uses, sorted: the X of
@@ -77,7 +77,7 @@ type Input struct {
 	Description string            `json:"description,omitempty"`
 	Enum        []json.RawMessage `json:"enum,omitempty"`
 	// Secret tells that the value is a reference to a secret (env:NAME,
-	// file:PATH, age:NAME), never the secret itself.
+	// file:PATH, age:PATH), never the secret itself.
 	Secret bool `json:"secret,omitempty"`
 }
 
