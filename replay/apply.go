@@ -93,9 +93,16 @@ func (s *State) apply(r *Run, f Fact) {
 	case *TaskWaiting:
 		t := s.reported(r, e.Task)
 		t.Wait, t.Due = &e.Wait, e.Wait.Until
+		if e.Wait.Kind == WaitSecret {
+			t.Uncounted++
+		}
 		r.set(e.Task, TaskWaits)
 		s.alarm(r, e.Task)
 		r.inVain(e.Task)
+	case *SecretOffered:
+		for _, i := range e.Tasks {
+			s.ready(r, i)
+		}
 	case *SignalReceived:
 		r.Signals = append(r.Signals, Signal{e.Name, e.Data.kept()})
 	case *ApprovalDecided: // what follows from it is said by events of their own

@@ -30,6 +30,7 @@ var table = map[string]func() Event{
 	"cache.stored":              func() Event { return new(CacheStored) },
 	"key.taken":                 func() Event { return new(KeyTaken) },
 	"task.waiting":              func() Event { return new(TaskWaiting) },
+	"secret.offered":            func() Event { return new(SecretOffered) },
 	"signal.received":           func() Event { return new(SignalReceived) },
 	"approval.decided":          func() Event { return new(ApprovalDecided) },
 	"workflow.paused":           func() Event { return new(WorkflowPaused) },

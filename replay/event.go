@@ -185,7 +185,7 @@ type TaskWaiting struct {
 	Wait    Wait `json:"wait"`
 }
 
-// Wait is what a task of wait/v1 waits for.
+// Wait is what a task waits for that has started.
 type Wait struct {
 	Kind WaitKind `json:"kind"`
 	// Until is when a timer fires, or when waiting for a signal or an approval
@@ -198,6 +198,9 @@ type Wait struct {
 	// Default is what becomes of an approval that nobody gave in time:
 	// approve, reject, or "" for a timeout.
 	Default string `json:"default,omitempty"`
+	// Secrets are the references of secrets that nobody had at hand, such as
+	// env:TOKEN.
+	Secrets []string `json:"secrets,omitempty"`
 	// Child is the number of a child run, and ChildID its id.
 	Child   uint64 `json:"child,omitempty"`
 	ChildID string `json:"child_id,omitempty"`
@@ -214,7 +217,16 @@ const (
 	WaitSignal   WaitKind = "signal"
 	WaitApproval WaitKind = "approval"
 	WaitChild    WaitKind = "child"
+	// WaitSecret is not the task's own: its attempt could not begin, and
+	// doesn't count.
+	WaitSecret WaitKind = "secret"
 )
+
+// SecretOffered: somebody has offered the secrets that tasks waited for. The
+// tasks will be started again.
+type SecretOffered struct {
+	Tasks []int `json:"tasks"`
+}
 
 // SignalReceived: somebody sent the run a signal. A task that waits for it
 // takes it at once; else it is kept for the first that will.
@@ -382,6 +394,7 @@ func (*TaskAnswered) Type() string        { return "task.answered" }
 func (*CacheStored) Type() string         { return "cache.stored" }
 func (*KeyTaken) Type() string            { return "key.taken" }
 func (*TaskWaiting) Type() string         { return "task.waiting" }
+func (*SecretOffered) Type() string       { return "secret.offered" }
 func (*SignalReceived) Type() string      { return "signal.received" }
 func (*ApprovalDecided) Type() string     { return "approval.decided" }
 func (*WorkflowPaused) Type() string      { return "workflow.paused" }

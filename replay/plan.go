@@ -14,6 +14,9 @@ import (
 type Setup struct {
 	Providers []ProviderSlots `json:"providers"`
 	Config    json.RawMessage `json:"config,omitempty"`
+	// Secrets says where the configuration's secrets are, by the names that
+	// Config and documents have for them: env:NAME, file:PATH or age:PATH.
+	Secrets map[string]string `json:"secrets,omitempty"`
 }
 
 // ProviderSlots is a provider as the core knows it.
@@ -22,6 +25,7 @@ type ProviderSlots struct {
 	Protocol string   `json:"protocol"`
 	Aliases  []string `json:"aliases,omitempty"` // other names that tasks may give, for example of MCP servers
 	Slots    int      `json:"slots"`             // calls at once, at least 1
+	Secrets  []string `json:"secrets,omitempty"` // that its configuration names, see Setup.Secrets
 }
 
 // Plan is a document made ready to run under one setup. Runs of the same

@@ -101,6 +101,8 @@ func (n *Narrator) Describe(f Fact) Entry {
 	case *TaskWaiting:
 		of(v.Task, v.Attempt)
 		e.Text = "waits for " + v.Wait.describe()
+	case *SecretOffered:
+		e.Task, e.Text = names(v.Tasks), "what it waited for was offered"
 	case *SignalReceived:
 		e.Text = fmt.Sprintf("signal %q received%s", v.Name, by(v.By))
 	case *ApprovalDecided:
@@ -191,6 +193,8 @@ func (w *Wait) describe() string {
 		return "the time " + w.Until.Format(time.RFC3339)
 	case WaitChild:
 		return "the run " + w.ChildID
+	case WaitSecret:
+		text = secrets(w.Secrets)
 	case WaitSignal:
 		text = fmt.Sprintf("the signal %q", w.Signal)
 	case WaitApproval:

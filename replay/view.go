@@ -16,7 +16,7 @@ type RunView struct {
 	Number      uint64           `json:"number"`
 	Name        string           `json:"name"`
 	Status      Status           `json:"status"`
-	WaitsFor    string           `json:"waits_for,omitempty"` // timer, signal, approval, answer, process, retry, run: the kind of Reason
+	WaitsFor    string           `json:"waits_for,omitempty"` // timer, signal, approval, answer, secret, process, retry, run: the kind of Reason
 	Reason      string           `json:"reason,omitempty"`    // what it waits for, or why it was parked or cancelled
 	Source      string           `json:"source,omitempty"`
 	Description string           `json:"description,omitempty"`
@@ -37,7 +37,7 @@ type TaskView struct {
 	Name         string           `json:"name,omitempty"` // when it isn't the id
 	Method       string           `json:"method"`
 	Status       TaskStatus       `json:"status"`
-	WaitsFor     string           `json:"waits_for,omitempty"` // timer, signal, approval, answer, retry, run: what for, if it waits
+	WaitsFor     string           `json:"waits_for,omitempty"` // timer, signal, approval, answer, secret, retry, run: what for, if it waits
 	Reason       string           `json:"reason,omitempty"`
 	Hook         protocols.Hook   `json:"hook,omitempty"`  // the end of the run at which it runs
 	Of           string           `json:"of,omitempty"`    // of an instance of a foreach: the task that it is one of
@@ -216,6 +216,8 @@ func (r *Run) waitOf(task int) (kind, reason string) {
 			id, r.ID(), id)
 	case t.Wait.Kind == WaitChild:
 		return "run", t.Wait.describe()
+	case t.Wait.Kind == WaitSecret:
+		return "secret", r.missingSecrets()
 	case t.Wait.Kind == WaitSignal:
 		return "signal", fmt.Sprintf("%s: gleitzeit signal %s %q --data JSON", t.Wait.describe(), r.ID(), t.Wait.Signal)
 	case t.Wait.Kind == WaitApproval:

@@ -85,6 +85,8 @@ func (c *core) run(t *testing.T, d *datadriven.TestData) string {
 		return c.resume(t, d)
 	case "await":
 		return c.await(t, d)
+	case "lacks", "offer":
+		return c.secrets(t, d)
 	case "answer":
 		return c.answer(t, d)
 	case "spawn":
@@ -418,6 +420,18 @@ func (c *core) await(t *testing.T, d *datadriven.TestData) string {
 		return "error: " + err.Error() + "\n"
 	}
 	return c.do(cmd)
+}
+
+// secrets has a worker find that it lacks secrets, or a client offer some.
+func (c *core) secrets(t *testing.T, d *datadriven.TestData) string {
+	run := c.number(t, d)
+	var references []string
+	d.MaybeScanArgs(t, "secrets", &references)
+	if d.Cmd == "offer" {
+		return c.do(Offer{Run: run, Secrets: references})
+	}
+	task := c.task(t, run, d.CmdArgs[1].Key)
+	return c.do(lacking(job{run: run, task: task, attempt: c.attempt(run, task)}, references))
 }
 
 func (c *core) approve(t *testing.T, d *datadriven.TestData) string {

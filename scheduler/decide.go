@@ -38,6 +38,8 @@ func Decide(s *replay.State, p Policy, now time.Time, c Command) ([]replay.Fact,
 		return decideFinish(s, now, c), nil
 	case Await:
 		return decideAwait(s, now, c), nil
+	case Offer:
+		return decideOffer(s, now, c)
 	case Spawn:
 		return decideSpawn(s, now, c), nil
 	case Signal:

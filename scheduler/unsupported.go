@@ -31,10 +31,6 @@ func Missing(w *protocols.Workflow) (missing []Unsupported) {
 	note(w.Budget != nil, "budget", "")
 	note(w.Limits != nil, "limits", "")
 	note(w.Schedule != nil, "schedule", "")
-	note(len(w.Secrets) > 0 || len(w.SecretRefs) > 0, "secrets", "")
-	for _, in := range w.Inputs {
-		note(in.Secret, "secret", "")
-	}
 	for _, t := range w.Tasks {
 		note(t.Budget != nil, "budget", t.ID)
 		note(t.Limits != nil, "limits", t.ID)
