@@ -123,5 +123,11 @@ func (p *Plan) Task(i int) *protocols.Task { return p.Workflow.Tasks[i] }
 // shared and must not be changed.
 func (p *Plan) Dependents(task int) []int32 { return p.dependents[task] }
 
+// MayNeedSecrets tells whether runs of the plan, or of those that they start,
+// may need secrets.
+func (p *Plan) MayNeedSecrets() bool {
+	return len(p.Workflow.SecretRefs)+len(p.Workflow.Children)+len(p.Setup.Secrets) > 0
+}
+
 // HasOutputs tells whether the run's result has to be made from references.
 func (p *Plan) HasOutputs() bool { return p.outputs }

@@ -12,7 +12,12 @@ import (
 // cached looks for an earlier result of the same call: the same method,
 // provider and parameters, or the key that the task gives instead of the
 // parameters. It notes under which name a new result is to be kept.
-func (s *Scheduler) cached(j job, c replay.Context, filled *protocols.Substituted) (came cameTo, err error) {
+func (s *Scheduler) cached(j job, c replay.Context, filled *protocols.Substituted, secrets opened) (came cameTo, err error) {
+	if len(secrets.values) > 0 { // the name of a call must not depend on what they are
+		if filled, err = s.fill(j, c, secrets.references); err != nil {
+			return came, err
+		}
+	}
 	call, err := s.callHash(j, c, filled)
 	if err != nil {
 		return came, err

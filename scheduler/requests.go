@@ -34,6 +34,9 @@ type Submission struct {
 	// Key makes submitting safe to repeat: the same key gives the same run,
 	// also after the run has ended.
 	Key string
+	// Secrets are those that the run needs, by their references (see
+	// References). They are kept in memory alone.
+	Secrets map[string]string
 }
 
 // Child is a workflow that tasks may run, with what it needs from outside.
@@ -62,7 +65,7 @@ func (s *Scheduler) Accept(ctx context.Context, sub Submission) (Accepted, error
 	if err != nil {
 		return Accepted{}, err
 	}
-	re, err := s.request(ctx, request{command: *cmd})
+	re, err := s.request(ctx, request{command: *cmd, secrets: sub.Secrets})
 	return re.Accepted, err
 }
 
@@ -95,6 +98,9 @@ func (s *Scheduler) submit(sub Submission) (*Submit, error) {
 		document := map[string][]byte{place: child.Workflow.Encode()}
 		c.Children[place] = replay.Child{Document: cmd.keep(document)[place], Files: cmd.keep(child.Files), Dir: child.Dir, Names: child.Names}
 	}
+	if err := checkSecrets(sub, plan, c); err != nil {
+		return nil, err
+	}
 	raw, err := json.Marshal(c)
 	if err != nil {
 		return nil, fmt.Errorf("write the context: %w", err)
@@ -106,6 +112,65 @@ func (s *Scheduler) submit(sub Submission) (*Submit, error) {
 		return nil, fmt.Errorf("write the inputs: %w", err)
 	}
 	return cmd, nil
+}
+
+// checkSecrets refuses a submission whose secrets are declared nowhere, or
+// can't be secrets.
+func checkSecrets(sub Submission, plan *replay.Plan, c replay.Context) error {
+	documents := make(map[eventlog.Hash]*protocols.Workflow, len(sub.Children))
+	for place, child := range c.Children {
+		documents[child.Document] = sub.Children[place].Workflow
+	}
+	_, err := References(plan, c, func(child replay.Child) (*protocols.Workflow, error) { return documents[child.Document], nil })
+	if err != nil {
+		return asError(err)
+	}
+	return checkOffered(sub.Secrets)
+}
+
+func checkOffered(secrets map[string]string) error {
+	for ref, value := range secrets {
+		if err := CheckSecret(value); err != nil {
+			return protocols.Errorf(protocols.InvalidParams, "the secret %s: %v", ref, err)
+		}
+	}
+	return nil
+}
+
+// Offer gives a live run secrets, by their references. They are kept in memory
+// alone. Tasks of it, and of the runs that it has started, that wait for
+// nothing else go on, once somebody runs it.
+func (s *Scheduler) Offer(ctx context.Context, run uint64, secrets map[string]string) error {
+	if err := checkOffered(secrets); err != nil {
+		return err
+	}
+	err := s.ask(ctx, request{command: Offer{Run: run, Secrets: s.vault.offer(run, secrets)}})
+	if ended(err) {
+		s.vault.forget(run)
+	}
+	return err
+}
+
+// OfferAll gives secrets to all live runs that may need some; of them each
+// uses those that it names.
+func (s *Scheduler) OfferAll(ctx context.Context, secrets map[string]string) error {
+	var runs []uint64
+	err := s.Query(ctx, func(state *replay.State) {
+		state.Each(func(r *replay.Run) {
+			if r.Submitted.Parent == nil && r.Plan.MayNeedSecrets() {
+				runs = append(runs, r.Number)
+			}
+		})
+	})
+	for _, run := range runs {
+		if err == nil {
+			err = s.Offer(ctx, run, secrets)
+		}
+		if ended(err) {
+			err = nil
+		}
+	}
+	return err
 }
 
 // keep notes values that go into the log with the submission, and returns their

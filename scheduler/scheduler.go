@@ -86,6 +86,7 @@ type Scheduler struct {
 	saver    *replay.Checkpointer
 	sets     sets
 	live     watchers
+	vault    vault
 	chunks   chunkReader
 	quitOnce sync.Once
 }
@@ -94,13 +95,15 @@ type Scheduler struct {
 type request struct {
 	command Command
 	query   func(*replay.State)
-	act     func() // runs after the append; for what only the loop may do
+	act     func()            // runs after the append; for what only the loop may do
+	secrets map[string]string // of the run that the command submits
 	reply   chan reply
 }
 
 // reply is what became of a request.
 type reply struct {
-	Accepted // of a submission
+	Accepted        // of a submission
+	made     uint64 // the number of the run that it made
 	err      error
 }
 
@@ -246,19 +249,19 @@ func (s *Scheduler) decide(now time.Time, c Command) (reply, []replay.Fact) {
 	decided, err := Decide(s.state, s.policy, now, c)
 	re := reply{err: err}
 	if submits && err == nil {
-		re.Accepted = s.accepted(sub, decided)
+		re.Accepted, re.made = s.accepted(sub, decided)
 	}
 	return re, decided
 }
 
 // accepted names the run that a submission made, or that its key stands for.
-func (s *Scheduler) accepted(c Submit, decided []replay.Fact) Accepted {
+func (s *Scheduler) accepted(c Submit, decided []replay.Fact) (a Accepted, made uint64) {
 	for _, f := range decided {
 		if e, ok := f.Event.(*replay.WorkflowSubmitted); ok {
-			return Accepted{ID: e.ID}
+			return Accepted{ID: e.ID}, e.Number
 		}
 	}
-	return Accepted{ID: holder(s.state, c).Submitted.ID, Before: true}
+	return Accepted{ID: holder(s.state, c).Submitted.ID, Before: true}, 0
 }
 
 // rest lets those know who wait for the last attempt to end.
@@ -324,6 +327,9 @@ func (s *Scheduler) answer(r request, re reply) {
 	if r.act != nil {
 		r.act()
 	}
+	if len(r.secrets) > 0 && re.made != 0 {
+		s.vault.offer(re.made, r.secrets)
+	}
 	if r.reply != nil {
 		r.reply <- re
 	}
@@ -338,6 +344,8 @@ func (s *Scheduler) effect(f replay.Fact) {
 		s.stopWorkers(f.Run, errCancelled)
 	case *replay.EvaluationRequested:
 		s.startEvaluation(f.Run, e)
+	case *replay.WorkflowEnded:
+		s.vault.forget(f.Run)
 	}
 }
 
