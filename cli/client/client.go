@@ -42,6 +42,10 @@ type Options struct {
 	// this process. When it holds the store and somebody else wishes
 	// something, it lets that one have the store.
 	Passive bool
+	// Secrets looks for the secrets with these references and returns those
+	// that are there. They are offered to whoever carries out a run that this
+	// client follows. nil offers none.
+	Secrets func(references []string) map[string]string
 	// Patience is how long to wait for a process that holds the store and
 	// doesn't answer. 0 means 15 s.
 	Patience time.Duration

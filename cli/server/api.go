@@ -22,6 +22,7 @@ const (
 	WorkflowGet       = "workflow/get"
 	WorkflowList      = "workflow/list"
 	WorkflowHistory   = "workflow/history"
+	SecretReferences  = "secret/references"
 	SignalSend        = "signal/send"
 	ApprovalDecide    = "approval/decide"
 	LogFollow         = "log/follow"
@@ -57,6 +58,9 @@ type SubmitParams struct {
 	// Key makes a repeated submission give the same run. The client draws one
 	// if it is empty.
 	Key string `json:"key,omitempty"`
+	// Secrets are those that the run needs, by their references. Whoever holds
+	// the store keeps them in memory alone.
+	Secrets map[string]string `json:"secrets,omitempty"`
 }
 
 // ChildParams are a workflow that tasks run, with what it needs from outside.
@@ -98,6 +102,27 @@ type ResumeParams struct {
 	// Answers says what becomes of attempts in doubt, by task id: retry, fail
 	// or skip.
 	Answers map[string]protocols.OnCrash `json:"answers,omitempty"`
+	// Secrets are those that the run needs, as in SubmitParams.
+	Secrets map[string]string `json:"secrets,omitempty"`
+}
+
+// ResumeAllParams take all runs on.
+type ResumeAllParams struct {
+	// Secrets are those that the runs need, as in SubmitParams. A run uses only
+	// what it names itself.
+	Secrets map[string]string `json:"secrets,omitempty"`
+}
+
+// ReferencesParams ask which secrets a live run needs, or, without ID, all of
+// them.
+type ReferencesParams struct {
+	ID string `json:"id,omitempty"`
+}
+
+// ReferencesResult says where the secrets are that runs need: env:NAME,
+// file:PATH and age:PATH. What they are nobody but a client can know.
+type ReferencesResult struct {
+	References []string `json:"references"`
 }
 
 // InterruptParams let nothing new of a run start.

@@ -45,6 +45,8 @@ func Methods() []Method {
 			(*Server).pauseRun),
 		method(WorkflowUnpause, "Lets a paused run go on, once somebody runs it. A run that isn't paused is fine.",
 			(*Server).unpauseRun),
+		method(SecretReferences, "Says which secrets a live run needs, those of the runs that it starts included; without an id, all live runs. A run that has ended needs none.",
+			(*Server).references),
 		method(SignalSend, "Sends a run a signal. The first task that waits for that name takes it; else it is kept for the one that will.",
 			(*Server).signal),
 		method(ApprovalDecide, "Approves or rejects what a task asked for; without a task, the only one that asks.",

@@ -29,7 +29,8 @@ func (s *Server) submit(ctx context.Context, c *Call, p SubmitParams) (r SubmitR
 		return r, err
 	}
 	accepted, err := running.Accept(ctx, scheduler.Submission{Workflow: w, Setup: p.Setup, Inputs: p.Inputs, Env: p.Env, Files: p.Files,
-		Dir: p.Dir, Cwd: p.Cwd, Roots: p.Roots, Children: children, Names: p.Names, Source: p.Source, Priority: p.Priority, ID: p.ID, Key: p.Key})
+		Dir: p.Dir, Cwd: p.Cwd, Roots: p.Roots, Children: children, Names: p.Names, Source: p.Source, Priority: p.Priority, ID: p.ID, Key: p.Key,
+		Secrets: p.Secrets})
 	return SubmitResult(accepted), err
 }
 
@@ -56,6 +57,9 @@ func (s *Server) resume(ctx context.Context, c *Call, p ResumeParams) (r RunResu
 		return r, err
 	}
 	answers, err := s.answers(ctx, running, ref, p.Answers)
+	if err == nil && len(p.Secrets) > 0 { // before anything starts that needs them
+		err = running.Offer(ctx, ref.number, p.Secrets)
+	}
 	if err == nil {
 		err = running.Resume(ctx, scheduler.Resume{Run: ref.number, Explicit: p.Explicit, Answers: answers})
 	}
@@ -84,11 +88,16 @@ func (s *Server) answers(ctx context.Context, running *scheduler.Scheduler, ref 
 	return answers, nil
 }
 
-func (s *Server) resumeAll(ctx context.Context, c *Call, _ empty) (r RunsResult, err error) {
+func (s *Server) resumeAll(ctx context.Context, c *Call, p ResumeAllParams) (r RunsResult, err error) {
 	r.IDs = []string{}
 	running, err := s.wish(c.Peer)
 	if err != nil {
 		return r, err
+	}
+	if len(p.Secrets) > 0 {
+		if err := running.OfferAll(ctx, p.Secrets); err != nil {
+			return r, err
+		}
 	}
 	numbers, err := running.ResumeAll(ctx, false)
 	if err != nil {
