@@ -34,6 +34,7 @@ var (
 		"github.com/google/jsonschema-go":         {"protocols"},
 		"github.com/google/btree":                 {"replay"},
 		"github.com/alecthomas/kong":              {"cli"},
+		"filippo.io/age":                          {"cli"},
 		"charm.land":                              {"cli"},
 		"github.com/sourcegraph/jsonrpc2":         {"providers", "cli/server", "cli/client"},
 		"github.com/modelcontextprotocol/go-sdk/": {"providers", "cli/server"},

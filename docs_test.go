@@ -439,14 +439,12 @@ func TestDocsNotYet(t *testing.T) {
 	_, section, _ := strings.Cut(readText(t, "docs/language.md"), "## Not supported yet")
 	section, _, _ = strings.Cut(section, "\n## ")
 	for key, text := range map[string]string{
-		"secrets":         `{"tasks": [{"method": "echo/echo"}], "secrets": {"X": "env:X"}}`,
 		"schedule":        `{"tasks": [{"method": "echo/echo"}], "schedule": "@daily"}`,
 		"limits":          `{"tasks": [{"method": "echo/echo", "limits": {"per_provider": 1}}], "limits": {"per_provider": 1}}`,
 		"budget":          `{"tasks": [{"method": "echo/echo", "budget": {"tokens": 1}}], "budget": {"tokens": 1}}`,
 		"output_schema":   `{"tasks": [{"method": "llm/chat", "parameters": {"prompt": "x"}, "output_schema": {}}]}`,
 		"response_format": `{"tasks": [{"method": "llm/chat", "parameters": {"prompt": "x"}, "response_format": {}}]}`,
 		"idle_timeout":    `{"tasks": [{"method": "echo/echo", "idle_timeout": 1}]}`,
-		"secret":          `{"tasks": [{"method": "echo/echo"}], "inputs": {"x": {"secret": true}}}`,
 	} {
 		if !strings.Contains(section, "`"+key+"`") {
 			t.Errorf("docs/language.md: %s is not said to be missing", key)

@@ -136,7 +136,7 @@ func start(ts *testscript.TestScript, args []string) (cmd *exec.Cmd, stdout, std
 	cmd.Path, cmd.Err = path, nil
 	cmd.Dir = ts.MkAbs(".")
 	for _, name := range []string{"HOME", "USERPROFILE", "LOCALAPPDATA", "APPDATA", "USER", "PATH", "TMPDIR", "EXAMPLES", "WORK",
-		"SYSTEMROOT", "GLEITZEIT_STORE", "GLEITZEIT_CONFIG"} {
+		"SYSTEMROOT", "GLEITZEIT_STORE", "GLEITZEIT_CONFIG", "TOKEN"} {
 		if value := ts.Getenv(name); value != "" {
 			cmd.Env = append(cmd.Env, name+"="+value)
 		}

@@ -51,6 +51,8 @@ type settings struct {
 	Grace          duration                            `yaml:"grace"`
 	DefaultTimeout duration                            `yaml:"default_timeout"`
 	Roots          []string                            `yaml:"roots"`
+	Secrets        map[string]string                   `yaml:"secrets"`
+	AgeIdentity    string                              `yaml:"age_identity"`
 	Providers      map[string]providers.ProviderConfig `yaml:"providers"`
 	MCPServers     map[string]providers.MCPServer      `yaml:"mcpServers"`
 }
@@ -191,6 +193,7 @@ func (c *config) check() error {
 	if c.Port < 0 || c.Port > 65535 {
 		report("port", "%d must be 0 to 65535", c.Port)
 	}
+	wrong = append(wrong, c.checkSecrets()...)
 	if err := c.providers().Validate(); err != nil {
 		for _, text := range strings.Split(err.Error(), "\n") {
 			wrong = append(wrong, fmt.Errorf("%s%s", c.where(text), text))
@@ -237,9 +240,10 @@ const ollamaDefault = "http://127.0.0.1:11434"
 // setup returns what a run is submitted with. An address from the environment
 // doesn't change the order in which providers are preferred.
 func (c *config) setup() replay.Setup {
-	s := replay.Setup{Config: c.addressed().Canonical()}
+	s := replay.Setup{Config: c.addressed().Canonical(), Secrets: c.Secrets}
 	for _, info := range c.providers().List() {
-		s.Providers = append(s.Providers, replay.ProviderSlots{Name: info.Name, Protocol: info.Protocol, Slots: info.Slots})
+		s.Providers = append(s.Providers, replay.ProviderSlots{Name: info.Name, Protocol: info.Protocol, Slots: info.Slots,
+			Secrets: c.secretsOf(info)})
 	}
 	return s
 }

@@ -97,6 +97,8 @@ func (c *config) shown() []shownSetting {
 	add("grace", c.Grace)
 	add("default_timeout", c.DefaultTimeout)
 	add("roots", append([]string{}, c.Roots...))
+	add("secrets", c.Secrets)
+	add("age_identity", c.AgeIdentity)
 	all := c.addressed()
 	for _, name := range sortedNames(all.Providers) {
 		add("providers."+name, discreetProvider(all.Providers[name]))

@@ -82,7 +82,7 @@ func (c *providerCheckCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	set, err := providers.Open(conf.addressed(), providers.Options{Env: s.env.get})
+	set, err := s.openConfigured(conf)
 	if err != nil {
 		return err
 	}

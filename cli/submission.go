@@ -48,7 +48,7 @@ func (s *session) submission(name string, w wishes) (*server.SubmitParams, *conf
 		return nil, nil, err
 	}
 	files, problems := f.capture(workflow.Files)
-	problems = append(problems, missing(f, workflow)...)
+	problems = append(append(problems, missing(f, workflow)...), undeclared(f, c, workflow)...)
 	problems = append(problems, unroutable(f, c.providers(), workflow)...)
 	kids := &children{s: s, registry: registry, config: c, all: map[string]server.ChildParams{}}
 	names := kids.of(f, workflow)
@@ -69,7 +69,9 @@ func (s *session) submission(name string, w wishes) (*server.SubmitParams, *conf
 	}
 	limitAttempts(workflow, c.DefaultTimeout)
 	p.Document = workflow.Encode()
-	return p, c, nil
+	s.warnOfPlain(c)
+	p.Secrets, err = s.secretsFor(c, workflow, p)
+	return p, c, err
 }
 
 // tell shows the warnings and returns the errors.
@@ -146,6 +148,7 @@ func (s *session) inputs(workflow *protocols.Workflow, w wishes) (map[string]jso
 		}
 		given[name] = parsed
 	}
+	s.anchorSecrets(workflow, given)
 	values, failure := workflow.CheckInputs(given)
 	if failure != nil {
 		return nil, failure

@@ -173,6 +173,10 @@ func (t *track) applyRun(e replay.Entry) bool {
 		for _, task := range t.at(v.Tasks) {
 			t.set(task, "skipped", v.Reason)
 		}
+	case *replay.SecretOffered:
+		for _, task := range t.at(v.Tasks) {
+			t.set(task, "ready", "")
+		}
 	case *replay.EvaluationRequested:
 		for _, task := range t.at(v.Tasks) {
 			t.set(task, "evaluating", task.message)
