@@ -157,8 +157,11 @@ func (s *session) openConfigured(c *config) (*providers.Set, error) {
 	return providers.Open(all, providers.Options{Env: s.env.get})
 }
 
-// mapped is the map with f's values.
+// mapped is the map with f's values, nil if there are none.
 func mapped(m map[string]string, f func(string) string) map[string]string {
+	if len(m) == 0 {
+		return nil
+	}
 	out := make(map[string]string, len(m))
 	for k, v := range m {
 		out[k] = f(v)
