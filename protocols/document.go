@@ -220,7 +220,7 @@ type Rate struct {
 // Schedule says when runs start by themselves.
 type Schedule struct {
 	Cron     string `json:"cron"`               // five fields, or @daily and the like
-	Timezone string `json:"timezone,omitempty"` // an IANA name; "" is the server's
+	Timezone string `json:"timezone,omitempty"` // an IANA name; "" is that of the machine where it is added
 	// Overlap is what a time does that comes while a run of the schedule
 	// lives: skip, queue or allow.
 	Overlap string `json:"overlap"`
