@@ -73,6 +73,9 @@ func CheckCron(s string) (string, error) {
 	return strings.Join(strings.Fields(s), " "), nil
 }
 
+// maxCron bounds the text of a schedule.
+const maxCron = 500
+
 const cronExample = `for example "30 6 * * mon-fri"`
 
 // cronWords stand for five fields.
@@ -97,6 +100,9 @@ var cronFields = [...]cronField{
 func cronFault(s string) (text, hint string) {
 	if strings.HasPrefix(s, "@") {
 		return cronWordFault(s)
+	}
+	if len(s) > maxCron {
+		return fmt.Sprintf("it has %d characters, the limit is %d", len(s), maxCron), ""
 	}
 	fields := strings.Fields(s)
 	if len(fields) != len(cronFields) {

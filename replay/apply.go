@@ -24,6 +24,9 @@ func (s *State) Apply(f Fact) {
 		return
 	case *CacheStored, *KeyTaken:
 		return // they are of no run, and looked up in the log
+	case ScheduleEvent:
+		s.applySchedule(f, e.Of())
+		return
 	case *WorkflowSubmitted:
 		s.NextRun = max(s.NextRun, e.Number+1)
 		if s.runs[e.Number] == nil {
@@ -198,6 +201,7 @@ func (s *State) submitted(f Fact, e *WorkflowSubmitted) {
 		s.letGo(r, i)
 	}
 	s.note(r)
+	s.alertOf(r)
 }
 
 // hooks lets the tasks of a hook take part.
@@ -538,6 +542,7 @@ func (s *State) forget(r *Run) {
 		s.unsettled.Delete(r.Number)
 	}
 	delete(s.runs, r.Number)
+	s.alertOf(r)
 	for _, key := range r.Submitted.keys() {
 		if s.keys[key] == r.Number {
 			delete(s.keys, key)

@@ -153,6 +153,7 @@ func (s *State) adopt(r *Run) {
 	}
 	s.index(r)
 	s.note(r)
+	s.alertOf(r)
 }
 
 // restoreSystem puts what concerns the whole store into the state.

@@ -49,6 +49,11 @@ var table = map[string]func() Event{
 	"workflow.failed":           func() Event { return new(WorkflowEnded) },
 	"workflow.cancelled":        func() Event { return new(WorkflowEnded) },
 	"workflow.timed_out":        func() Event { return new(WorkflowEnded) },
+	"schedule.added":            func() Event { return new(ScheduleAdded) },
+	"schedule.paused":           func() Event { return new(SchedulePaused) },
+	"schedule.unpaused":         func() Event { return new(ScheduleUnpaused) },
+	"schedule.removed":          func() Event { return new(ScheduleRemoved) },
+	"schedule.fired":            func() Event { return new(ScheduleFired) },
 }
 
 // Types returns the names of all events, sorted.
@@ -60,8 +65,13 @@ func Encode(f Fact, b *eventlog.Batch) error {
 	if f.Run != 0 {
 		r.Stream = Stream(f.Run)
 	}
+	if e, ok := f.Event.(ScheduleEvent); ok {
+		r.Stream = ScheduleStream(e.Of())
+	}
 	switch e := f.Event.(type) {
 	case *WorkflowSubmitted:
+		e.put(b, &r)
+	case *ScheduleAdded:
 		e.put(b, &r)
 	case *TaskCompleted:
 		e.Result.put(b, &r)
@@ -159,7 +169,7 @@ func NewCodec(values func(eventlog.Hash) ([]byte, error)) *Codec {
 // than this program.
 func (c *Codec) Decode(r eventlog.Record) (f Fact, found bool, err error) {
 	f = Fact{Seq: r.Seq, At: r.Time}
-	if r.Stream != SystemStream {
+	if _, ofSchedule := scheduleOf(r.Stream); r.Stream != SystemStream && !ofSchedule {
 		if f.Run, found = RunOf(r.Stream); !found {
 			return f, false, nil
 		}
@@ -175,10 +185,14 @@ func (c *Codec) Decode(r eventlog.Record) (f Fact, found bool, err error) {
 	if err := json.Unmarshal(r.Data, f.Event); err != nil {
 		return f, false, fmt.Errorf("record %d (%s): %w", r.Seq, r.Type, err)
 	}
-	if e, ok := f.Event.(*WorkflowSubmitted); ok {
-		if e.plan, err = c.Plan(e.Document, e.Setup); err != nil {
-			return f, false, fmt.Errorf("record %d (%s): %w", r.Seq, r.Type, err)
-		}
+	switch e := f.Event.(type) {
+	case *WorkflowSubmitted:
+		e.plan, err = c.Plan(e.Document, e.Setup)
+	case *ScheduleAdded:
+		err = e.read(c, r)
+	}
+	if err != nil {
+		return f, false, fmt.Errorf("record %d (%s): %w", r.Seq, r.Type, err)
 	}
 	return f, true, nil
 }

@@ -38,6 +38,7 @@ type WorkflowSubmitted struct {
 	Inputs   eventlog.Hash      `json:"inputs,omitzero"` // of the inputs: with the document, what a key stands for
 	Named    bool               `json:"named,omitempty"` // the id was chosen by whoever submitted
 	Parent   *Parent            `json:"parent,omitempty"`
+	Schedule string             `json:"schedule,omitempty"` // the schedule that started it
 
 	plan   *Plan    // found by the codec, or by whoever made the event
 	values [][]byte // documents and files that the log may not have yet

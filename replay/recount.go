@@ -164,6 +164,9 @@ func (c *recount) compare(s *State) error {
 	if err := c.comparePlans(s); err != nil {
 		return err
 	}
+	if err := s.checkAlarms(); err != nil {
+		return err
+	}
 	queued := 0
 	for _, g := range s.order {
 		if g.Running != c.groups[g] {

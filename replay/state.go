@@ -68,6 +68,8 @@ type State struct {
 	order     []*Group // groups in the order in which they came
 	timers    *btree.BTreeG[Timer]
 	unsettled *btree.BTreeG[uint64]
+	schedules map[string]*Schedule
+	alarms    *btree.BTreeG[Alarm] // of the schedules
 }
 
 type planKey struct{ document, setup eventlog.Hash }
@@ -140,6 +142,8 @@ func NewState() *State {
 		groups:    map[groupKey]*Group{},
 		timers:    btree.NewG(btreeDegree, Timer.before),
 		unsettled: btree.NewG(btreeDegree, func(a, b uint64) bool { return a < b }),
+		schedules: map[string]*Schedule{},
+		alarms:    btree.NewG(btreeDegree, Alarm.before),
 	}
 }
 

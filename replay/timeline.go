@@ -66,6 +66,9 @@ func (n *Narrator) Describe(f Fact) Entry {
 		if v.Source != "" {
 			e.Text += " from " + v.Source
 		}
+		if v.Schedule != "" {
+			e.Text += " by the schedule " + v.Schedule
+		}
 	case *TaskStarted:
 		of(v.Task, v.Attempt)
 		e.Text = fmt.Sprintf("attempt %d started on %s", v.Attempt, v.Provider)

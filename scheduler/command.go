@@ -29,6 +29,7 @@ type Submit struct {
 	ID       string         // chosen by the submitter; "" for one of ours
 	Inputs   eventlog.Hash  // of the inputs, which the key stands for with the document
 	Parent   *replay.Parent // of a child run
+	Schedule string         // that starts it, "" for none
 
 	// What the log knows of runs that State doesn't hold any more.
 	Earlier *replay.KeyHolder // who was last submitted under Key
@@ -118,6 +119,27 @@ type Unpause struct {
 	By  string
 }
 
+// Serve begins to carry out what Policy allows, with no wish about any run.
+type Serve struct{}
+
+// AddSchedule asks for runs that begin by themselves.
+type AddSchedule struct {
+	Name     string
+	Schedule protocols.Schedule
+	Each     Submit // what each run is submitted with
+	Key      string // the same key, sent again, gives the same schedule
+	By       string
+}
+
+// PauseSchedule lets no time of a schedule count until it is unpaused.
+type PauseSchedule struct{ Name, By string }
+
+// UnpauseSchedule takes that back.
+type UnpauseSchedule struct{ Name, By string }
+
+// RemoveSchedule ends a schedule. Its runs go on.
+type RemoveSchedule struct{ Name, By string }
+
 // Answer is what an evaluation found out.
 type Answer struct {
 	Run  uint64
@@ -147,3 +169,9 @@ func (Signal) command()    {}
 func (Approve) command()   {}
 func (Pause) command()     {}
 func (Unpause) command()   {}
+
+func (Serve) command()           {}
+func (AddSchedule) command()     {}
+func (PauseSchedule) command()   {}
+func (UnpauseSchedule) command() {}
+func (RemoveSchedule) command()  {}

@@ -114,6 +114,9 @@ func (c *core) run(t *testing.T, d *datadriven.TestData) string {
 	case "status":
 		return c.status(t, d)
 	}
+	if out, known := c.runSchedule(t, d); known {
+		return out
+	}
 	t.Fatalf("unknown command %q", d.Cmd)
 	return ""
 }
@@ -183,6 +186,9 @@ func (c *core) append(fresh []replay.Fact) {
 }
 
 func (c *core) describe(f replay.Fact) string {
+	if c, ok := f.Event.(replay.ScheduleEvent); ok {
+		return fmt.Sprintf("%s %s %s\n", c.Of(), f.Event.Type(), replay.DescribeSchedule(f).Text)
+	}
 	if f.Run == 0 {
 		return fmt.Sprintf("%s\n", f.Event.Type())
 	}
@@ -222,6 +228,8 @@ func (c *core) setPolicy(t *testing.T, d *datadriven.TestData) {
 			c.policy.Slots = n
 		case "crash_limit":
 			c.policy.CrashLimit = n
+		case "schedules":
+			c.policy.Schedules = n > 0
 		case "echo":
 			c.setup.Providers[0].Slots = n
 		case "slow": // a second provider
@@ -513,6 +521,10 @@ func dump(t *testing.T, s *replay.State) string {
 		runs = append(runs, text, string(tasks))
 	})
 	sort.Strings(runs)
-	return fmt.Sprintf("seq %d time %s next %d running %d ready %d life %d\n%s", s.Seq, s.Time.Format(time.RFC3339Nano), s.NextRun,
-		s.Running, s.ReadyTasks(), s.Life, strings.Join(runs, "\n"))
+	schedules, err := s.DumpSchedules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("seq %d time %s next %d running %d ready %d life %d\n%s%s", s.Seq, s.Time.Format(time.RFC3339Nano), s.NextRun,
+		s.Running, s.ReadyTasks(), s.Life, schedules, strings.Join(runs, "\n"))
 }

@@ -24,6 +24,12 @@ type Policy struct {
 	KeyLife time.Duration
 	// Closed lets nothing start: the process is about to leave.
 	Closed bool
+	// Schedules lets schedules fire: this process stays. One that holds the
+	// store for a moment leaves their times to a server.
+	Schedules bool
+	// ScheduleGrace is how late a time of a schedule may be looked at and still
+	// count as come in time; 0 means DefaultScheduleGrace.
+	ScheduleGrace time.Duration
 }
 
 // Decide says what becomes of a command. It only reads. The facts have no
@@ -58,6 +64,16 @@ func Decide(s *replay.State, p Policy, now time.Time, c Command) ([]replay.Fact,
 		return decideInterrupt(s, now, c)
 	case Cancel:
 		return decideCancel(s, now, c)
+	case Serve:
+		return nil, nil
+	case AddSchedule:
+		return decideAddSchedule(s, now, c)
+	case PauseSchedule:
+		return decidePauseSchedule(s, now, c)
+	case UnpauseSchedule:
+		return decideUnpauseSchedule(s, now, c)
+	case RemoveSchedule:
+		return decideRemoveSchedule(s, now, c)
 	}
 	panic(fmt.Sprintf("scheduler: command %T has no meaning", c))
 }
@@ -124,7 +140,7 @@ func submission(s *replay.State, now time.Time, c Submit) (*replay.WorkflowSubmi
 	e := &replay.WorkflowSubmitted{
 		Number: s.NextRun, ID: runID(w, s.NextRun), Name: w.Name, Tags: w.Tags, Source: c.Source,
 		Document: c.Plan.Document, Setup: c.Plan.SetupHash, Context: c.Context, Files: c.Files,
-		Priority: c.Priority, Key: c.Key, Inputs: c.Inputs, Parent: c.Parent,
+		Priority: c.Priority, Key: c.Key, Inputs: c.Inputs, Parent: c.Parent, Schedule: c.Schedule,
 	}
 	if c.ID != "" {
 		e.ID, e.Named = c.ID, true
@@ -141,9 +157,14 @@ func submission(s *replay.State, now time.Time, c Submit) (*replay.WorkflowSubmi
 
 // runID makes the readable id: a slug of the name and the store-wide number.
 func runID(w *protocols.Workflow, number uint64) string {
+	return fmt.Sprintf("%s-%d", cmp.Or(slug(w.Name), "run"), number)
+}
+
+// slug is what of a name can be part of an id; it may be empty.
+func slug(name string) string {
 	const longest = 40
 	var slug strings.Builder
-	for _, c := range strings.ToLower(w.Name) {
+	for _, c := range strings.ToLower(name) {
 		switch {
 		case c >= 'a' && c <= 'z' || c >= '0' && c <= '9':
 			slug.WriteRune(c)
@@ -154,11 +175,7 @@ func runID(w *protocols.Workflow, number uint64) string {
 			break
 		}
 	}
-	name := strings.Trim(slug.String(), "-")
-	if name == "" {
-		name = "run"
-	}
-	return fmt.Sprintf("%s-%d", name, number)
+	return strings.Trim(slug.String(), "-")
 }
 
 // decideFinish says what an outcome leads to. One that comes late, of an

@@ -246,7 +246,7 @@ func (p *game) stale() {
 }
 
 func (p *game) advanceTime() {
-	if at, ok := Wake(p.state); ok && p.play.rng.IntN(3) > 0 {
+	if at, ok := Wake(p.state, p.policy); ok && p.play.rng.IntN(3) > 0 {
 		p.play.now = at
 	} else {
 		p.play.now = p.play.now.Add(time.Duration(p.play.rng.Int64N(int64(5 * time.Second))))
@@ -381,7 +381,7 @@ func (p *game) toRest() {
 		if p.play.rng.IntN(2) == 0 && p.answerOne() || p.work() || p.answerOne() {
 			continue
 		}
-		at, ok := Wake(p.state)
+		at, ok := Wake(p.state, p.policy)
 		if !ok {
 			return
 		}

@@ -492,7 +492,7 @@ func (p *play) evaluated() {
 
 // advance lets time pass, most often until something is due.
 func (p *play) advance() {
-	if at, ok := Wake(p.state); ok && p.rng.IntN(3) > 0 {
+	if at, ok := Wake(p.state, p.policy); ok && p.rng.IntN(3) > 0 {
 		p.now = at
 	} else {
 		p.now = p.now.Add(time.Duration(p.rng.Int64N(int64(5 * time.Second))))
@@ -664,7 +664,7 @@ func (p *play) drive() {
 		if p.deliverOutputs() {
 			continue
 		}
-		at, ok := Wake(p.state)
+		at, ok := Wake(p.state, p.policy)
 		if !ok {
 			return
 		}

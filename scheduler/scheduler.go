@@ -108,7 +108,8 @@ type reply struct {
 }
 
 // New loads the state from the log and starts the loop. Nothing is written,
-// and nothing runs, before the first command.
+// and nothing runs, before the first command, unless Policy.Schedules says that
+// this process stays.
 func New(log *eventlog.Log, o Options) (*Scheduler, error) {
 	if o.Policy.Slots == 0 {
 		o.Policy.Slots = DefaultSlots
@@ -153,6 +154,9 @@ func (s *Scheduler) loop() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var requests []request
+	if s.policy.Schedules { // their times come whether anybody wishes anything or not
+		s.turn([]request{{command: Serve{}}})
+	}
 	for {
 		s.arm(timer)
 		requests = requests[:0]
@@ -171,7 +175,7 @@ func (s *Scheduler) loop() {
 
 // arm sets the timer to the next moment that the state waits for.
 func (s *Scheduler) arm(timer *time.Timer) {
-	at, ok := Wake(s.state)
+	at, ok := Wake(s.state, s.policy)
 	if !ok || !s.started {
 		timer.Stop()
 		return
@@ -346,6 +350,8 @@ func (s *Scheduler) effect(f replay.Fact) {
 		s.startEvaluation(f.Run, e)
 	case *replay.WorkflowEnded:
 		s.vault.forget(f.Run)
+	case *replay.ScheduleFired:
+		s.opts.Logger.Info("schedule "+e.Name, "what", replay.DescribeSchedule(f).Text)
 	}
 }
 

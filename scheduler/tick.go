@@ -19,6 +19,9 @@ func Tick(s *replay.State, p Policy, now time.Time) []replay.Fact {
 	if t, ok := s.NextTimer(); ok && !t.At.After(now) {
 		return elapsed(s, s.Run(t.Run), t, now)
 	}
+	if a, ok := nextAlarm(s, p); ok && !a.At.After(now) {
+		return scheduleFires(s, p, s.Schedule(a.Name), now)
+	}
 	if r := s.NextUnsettled(); r != nil {
 		return facts(r.Number, now, settle(r, now)...)
 	}
@@ -34,9 +37,12 @@ func Tick(s *replay.State, p Policy, now time.Time) []replay.Fact {
 }
 
 // Wake returns when Tick will have something to say that it hasn't now.
-func Wake(s *replay.State) (time.Time, bool) {
-	t, ok := s.NextTimer()
-	return t.At, ok
+func Wake(s *replay.State, p Policy) (at time.Time, any bool) {
+	t, any := s.NextTimer()
+	if a, ok := nextAlarm(s, p); ok && (!any || a.At.Before(t.At)) {
+		return a.At, true
+	}
+	return t.At, any
 }
 
 // elapsed says what a timer brings.

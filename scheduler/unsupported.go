@@ -30,7 +30,6 @@ func Missing(w *protocols.Workflow) (missing []Unsupported) {
 	}
 	note(w.Budget != nil, "budget", "")
 	note(w.Limits != nil, "limits", "")
-	note(w.Schedule != nil, "schedule", "")
 	for _, t := range w.Tasks {
 		note(t.Budget != nil, "budget", t.ID)
 		note(t.Limits != nil, "limits", t.ID)
