@@ -49,6 +49,7 @@ type settings struct {
 	CrashLimit     int                                 `yaml:"crash_limit"`
 	IdempotencyTTL duration                            `yaml:"idempotency_ttl"`
 	Grace          duration                            `yaml:"grace"`
+	ScheduleGrace  duration                            `yaml:"schedule_grace"`
 	DefaultTimeout duration                            `yaml:"default_timeout"`
 	Roots          []string                            `yaml:"roots"`
 	Secrets        map[string]string                   `yaml:"secrets"`
@@ -79,7 +80,7 @@ func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d)
 // defaults is the configuration when nobody said anything.
 func defaults(env *environment) settings {
 	s := settings{Backend: "pebble", Host: "127.0.0.1", Port: 8765, LogLevel: "warn", Slots: scheduler.DefaultSlots,
-		CrashLimit: scheduler.DefaultCrashLimit, Grace: duration(10 * time.Second),
+		CrashLimit: scheduler.DefaultCrashLimit, Grace: duration(10 * time.Second), ScheduleGrace: duration(scheduler.DefaultScheduleGrace),
 		IdempotencyTTL: duration(scheduler.DefaultKeyLife)}
 	if folder := env.stateFolder(); folder != "" {
 		s.Store = filepath.Join(folder, "store")
@@ -189,6 +190,9 @@ func (c *config) check() error {
 	}
 	if c.CrashLimit < 0 {
 		report("crash_limit", "%d must be 0 (no limit) or more", c.CrashLimit)
+	}
+	if c.ScheduleGrace <= 0 {
+		report("schedule_grace", "it must be more than 0")
 	}
 	if c.Port < 0 || c.Port > 65535 {
 		report("port", "%d must be 0 to 65535", c.Port)

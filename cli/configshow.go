@@ -95,6 +95,7 @@ func (c *config) shown() []shownSetting {
 	add("crash_limit", c.CrashLimit)
 	add("idempotency_ttl", c.IdempotencyTTL)
 	add("grace", c.Grace)
+	add("schedule_grace", c.ScheduleGrace)
 	add("default_timeout", c.DefaultTimeout)
 	add("roots", append([]string{}, c.Roots...))
 	add("secrets", c.Secrets)

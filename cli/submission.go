@@ -49,6 +49,7 @@ func (s *session) submission(name string, w wishes) (*server.SubmitParams, *conf
 	}
 	files, problems := f.capture(workflow.Files)
 	problems = append(append(problems, missing(f, workflow)...), undeclared(f, c, workflow)...)
+	problems = append(problems, badSchedule(f, workflow)...)
 	problems = append(problems, unroutable(f, c.providers(), workflow)...)
 	kids := &children{s: s, registry: registry, config: c, all: map[string]server.ChildParams{}}
 	names := kids.of(f, workflow)

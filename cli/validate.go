@@ -72,6 +72,7 @@ func (s *session) judge(f *workflowFile, registry *protocols.Registry) verdict {
 		_, absent := f.capture(workflow.Files)
 		problems = append(append(problems, absent...), missing(f, workflow)...)
 		problems = append(problems, s.unknownSecrets(f, workflow)...)
+		problems = append(append(problems, badSchedule(f, workflow)...), aboutSchedule(f, workflow)...)
 		v.name, v.tasks = workflow.Name, len(workflow.Tasks)
 	}
 	v.Problems = append(protocols.Problems{}, problems.Errors()...)

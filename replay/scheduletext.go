@@ -3,6 +3,8 @@ package replay
 import (
 	"fmt"
 	"time"
+
+	"gleitzeit/eventlog"
 )
 
 // DescribeSchedule puts a fact of a schedule into words. Entry.Run is the run
@@ -56,4 +58,27 @@ func times(n int) string {
 		return "1000 times or more"
 	}
 	return fmt.Sprintf("%d times", n)
+}
+
+// ScheduleHistory returns the last of what happened to the schedules that had
+// the name, oldest first.
+func ScheduleHistory(log *eventlog.Log, name string, most int) ([]Entry, error) {
+	entries, codec := []Entry{}, NewCodec(log.Value)
+	for rec, err := range log.ReadStream(ScheduleStream(name), 1) {
+		if err != nil {
+			return nil, err
+		}
+		f, known, err := codec.Decode(rec)
+		if err != nil {
+			return nil, err
+		}
+		if !known {
+			continue
+		}
+		if len(entries) == 2*most {
+			entries = append(entries[:0], entries[most:]...)
+		}
+		entries = append(entries, DescribeSchedule(f))
+	}
+	return entries[max(0, len(entries)-most):], nil
 }

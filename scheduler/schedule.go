@@ -33,13 +33,9 @@ func decideAddSchedule(s *replay.State, now time.Time, c AddSchedule) ([]replay.
 		return nil, protocols.Errorf(protocols.InvalidRequest, "the idempotency key has %d bytes, the limit is %d", len(c.Key), eventlog.MaxName)
 	}
 	c.Schedule = scheduleOf(c.Schedule)
-	times, err := NewTimes(c.Schedule, now)
+	first, err := firstTime(c.Schedule, now)
 	if err != nil {
 		return nil, err
-	}
-	first, ever := times.After(now)
-	if !ever {
-		return nil, protocols.Errorf(protocols.InvalidParams, "cron %q never comes", c.Schedule.Cron)
 	}
 	w := c.Each.Plan.Workflow
 	e := &replay.ScheduleAdded{Name: c.Name, Schedule: c.Schedule, First: first, By: shorten(c.By, maxBy), Key: c.Key, Workflow: w.Name,
@@ -51,6 +47,19 @@ func decideAddSchedule(s *replay.State, now time.Time, c AddSchedule) ([]replay.
 		return nil, err
 	}
 	return ofSchedule(now, e), nil
+}
+
+// firstTime is the first time of a schedule that is added now.
+func firstTime(s protocols.Schedule, now time.Time) (time.Time, error) {
+	times, err := NewTimes(s, now)
+	if err != nil {
+		return time.Time{}, err
+	}
+	first, ever := times.After(now)
+	if !ever {
+		return first, protocols.Errorf(protocols.InvalidParams, "cron %q never comes", s.Cron)
+	}
+	return first, nil
 }
 
 func decidePauseSchedule(s *replay.State, now time.Time, c PauseSchedule) ([]replay.Fact, error) {

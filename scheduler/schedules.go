@@ -2,8 +2,10 @@ package scheduler
 
 import (
 	"context"
+	"time"
 
 	"gleitzeit/protocols"
+	"gleitzeit/replay"
 )
 
 // This file is how others ask for schedules.
@@ -41,4 +43,28 @@ func (s *Scheduler) AddSchedule(ctx context.Context, c Recurrence) (string, erro
 // ChangeSchedule pauses, unpauses or removes a schedule, as the command says.
 func (s *Scheduler) ChangeSchedule(ctx context.Context, c Command) error {
 	return s.ask(ctx, request{command: c})
+}
+
+// Upcoming returns the next n times of a schedule after a moment, or all that
+// there are.
+func Upcoming(c *replay.Schedule, after time.Time, n int) (all []time.Time) {
+	times, err := timesOf(c)
+	if err != nil {
+		return nil
+	}
+	for range n {
+		next, ever := times.After(after)
+		if !ever {
+			break
+		}
+		all, after = append(all, next), next
+	}
+	return all
+}
+
+// CheckSchedule says what is wrong with a schedule: its text, its zone, or that
+// it never comes.
+func CheckSchedule(s protocols.Schedule) error {
+	_, err := firstTime(s, time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC))
+	return err
 }

@@ -25,6 +25,12 @@ const (
 	SecretReferences  = "secret/references"
 	SignalSend        = "signal/send"
 	ApprovalDecide    = "approval/decide"
+	ScheduleAdd       = "schedule/add"
+	ScheduleList      = "schedule/list"
+	ScheduleGet       = "schedule/get"
+	SchedulePause     = "schedule/pause"
+	ScheduleUnpause   = "schedule/unpause"
+	ScheduleRemove    = "schedule/remove"
 	LogFollow         = "log/follow"
 	LogUnfollow       = "log/unfollow"
 	SystemHello       = "system/hello"
@@ -163,6 +169,67 @@ type ApprovalParams struct {
 	By       string `json:"by,omitempty"`
 }
 
+// ScheduleAddParams add a schedule.
+type ScheduleAddParams struct {
+	Name string `json:"name,omitempty"` // "" is made of the workflow's name
+	// Schedule says when; without cron it is the document's. Without a time
+	// zone it is UTC.
+	Schedule protocols.Schedule `json:"schedule,omitzero"`
+	// Run is what each run is submitted with. Its id and key don't matter.
+	Run SubmitParams `json:"run"`
+	By  string       `json:"by,omitempty"`
+	// Key makes a repeated call give the same schedule. The client draws one if
+	// it is empty.
+	Key string `json:"key,omitempty"`
+}
+
+// ScheduleParams name a schedule.
+type ScheduleParams struct {
+	Name string `json:"name"`
+	By   string `json:"by,omitempty"`
+}
+
+// ScheduleGetParams ask for a schedule.
+type ScheduleGetParams struct {
+	Name     string `json:"name"`
+	Upcoming int    `json:"upcoming,omitempty"` // how many of its coming times, too
+	History  int    `json:"history,omitempty"`  // how much of what happened, too: the last so many
+}
+
+// ScheduleView is a schedule as people and programs are shown it.
+type ScheduleView struct {
+	Name     string                `json:"name"`
+	Workflow string                `json:"workflow"`
+	Source   string                `json:"source,omitempty"`
+	Cron     string                `json:"cron"`
+	Timezone string                `json:"timezone"`
+	Overlap  string                `json:"overlap"`
+	CatchUp  bool                  `json:"catch_up"`
+	Added    time.Time             `json:"added"`
+	By       string                `json:"by,omitempty"`
+	Paused   bool                  `json:"paused,omitempty"`
+	Next     time.Time             `json:"next,omitzero"`   // none while it is paused
+	Queued   time.Time             `json:"queued,omitzero"` // a time whose run waits for the end of the last one
+	Last     *replay.ScheduleFired `json:"last,omitempty"`  // what came of the last time
+	Run      *ScheduledRun         `json:"run,omitempty"`   // the last one that it started
+	Upcoming []time.Time           `json:"upcoming,omitempty"`
+	History  []replay.Entry        `json:"history,omitempty"`
+}
+
+// ScheduledRun is a run that a schedule started.
+type ScheduledRun struct {
+	ID     string        `json:"id"`
+	At     time.Time     `json:"at"`               // the time that the schedule named
+	Status replay.Status `json:"status,omitempty"` // none once the run was deleted
+}
+
+// ScheduleListResult are all schedules.
+type ScheduleListResult struct {
+	Schedules []ScheduleView `json:"schedules"`
+	// Server tells whether they fire now: whoever holds the store is a server.
+	Server bool `json:"server"`
+}
+
 // GetParams ask for a run.
 type GetParams struct {
 	ID     string `json:"id"`
@@ -242,6 +309,8 @@ type HelloResult struct {
 	ID      string `json:"id"`
 	PID     int    `json:"pid"`
 	Version string `json:"version,omitempty"`
+	// Server tells whether that process stays and lets schedules fire.
+	Server bool `json:"server,omitempty"`
 }
 
 // APIVersion is the version of all that this file describes. It moves when a
@@ -263,6 +332,8 @@ type StatusResult struct {
 	Since   time.Time `json:"since"`
 	Version string    `json:"version,omitempty"`
 
+	// Server tells whether that process stays and lets schedules fire.
+	Server bool `json:"server,omitempty"`
 	// Scheduler tells whether that process runs things, or only looks.
 	Scheduler bool                  `json:"scheduler"`
 	Leaving   bool                  `json:"leaving,omitempty"` // it starts nothing new and is about to give the store up

@@ -13,14 +13,7 @@ import (
 // This file holds the wishes: what makes something happen.
 
 func (s *Server) submit(ctx context.Context, c *Call, p SubmitParams) (r SubmitResult, err error) {
-	if len(p.Document) == 0 {
-		return r, protocols.Errorf(protocols.InvalidParams, "a submission needs a document")
-	}
-	w, err := protocols.Decode(p.Document)
-	if err != nil {
-		return r, protocols.Errorf(protocols.WorkflowValidationFailed, "the document: %v", err)
-	}
-	children, err := p.children()
+	sub, err := p.submission()
 	if err != nil {
 		return r, err
 	}
@@ -28,10 +21,23 @@ func (s *Server) submit(ctx context.Context, c *Call, p SubmitParams) (r SubmitR
 	if err != nil {
 		return r, err
 	}
-	accepted, err := running.Accept(ctx, scheduler.Submission{Workflow: w, Setup: p.Setup, Inputs: p.Inputs, Env: p.Env, Files: p.Files,
-		Dir: p.Dir, Cwd: p.Cwd, Roots: p.Roots, Children: children, Names: p.Names, Source: p.Source, Priority: p.Priority, ID: p.ID, Key: p.Key,
-		Secrets: p.Secrets})
+	accepted, err := running.Accept(ctx, sub)
 	return SubmitResult(accepted), err
+}
+
+// submission reads the documents.
+func (p *SubmitParams) submission() (sub scheduler.Submission, err error) {
+	if len(p.Document) == 0 {
+		return sub, protocols.Errorf(protocols.InvalidParams, "a submission needs a document")
+	}
+	w, err := protocols.Decode(p.Document)
+	if err != nil {
+		return sub, protocols.Errorf(protocols.WorkflowValidationFailed, "the document: %v", err)
+	}
+	children, err := p.children()
+	return scheduler.Submission{Workflow: w, Setup: p.Setup, Inputs: p.Inputs, Env: p.Env, Files: p.Files,
+		Dir: p.Dir, Cwd: p.Cwd, Roots: p.Roots, Children: children, Names: p.Names, Source: p.Source, Priority: p.Priority,
+		ID: p.ID, Key: p.Key, Secrets: p.Secrets}, err
 }
 
 // children reads the documents of the workflows that tasks run.
