@@ -439,7 +439,6 @@ func TestDocsNotYet(t *testing.T) {
 	_, section, _ := strings.Cut(readText(t, "docs/language.md"), "## Not supported yet")
 	section, _, _ = strings.Cut(section, "\n## ")
 	for key, text := range map[string]string{
-		"schedule":        `{"tasks": [{"method": "echo/echo"}], "schedule": "@daily"}`,
 		"limits":          `{"tasks": [{"method": "echo/echo", "limits": {"per_provider": 1}}], "limits": {"per_provider": 1}}`,
 		"budget":          `{"tasks": [{"method": "echo/echo", "budget": {"tokens": 1}}], "budget": {"tokens": 1}}`,
 		"output_schema":   `{"tasks": [{"method": "llm/chat", "parameters": {"prompt": "x"}, "output_schema": {}}]}`,
