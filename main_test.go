@@ -49,6 +49,9 @@ func TestScript(t *testing.T) {
 			"gone":   gone,
 			"json":   checkJSON,
 			"openai": openai,
+			"models": serveModels,
+			"answer": answerWith,
+			"fault":  failWith,
 			"asked":  wasAsked,
 		},
 		Condition: func(cond string) (bool, error) {
@@ -82,7 +85,7 @@ func setup(env *testscript.Env, python string) error {
 	env.Setenv("USER", "tester")
 	env.Setenv("EXAMPLES", mustAbs("examples"))
 	env.Setenv("OLLAMA_HOST", os.Getenv("OLLAMA_HOST"))
-	env.Values["models"] = &llmtest.Server{}
+	env.Values["models"] = &llmtest.Server{Models: []string{"small", "big", "m", "llama3.2", "claude-test"}}
 	if python != "" {
 		env.Setenv("PATH", filepath.Dir(python)+string(os.PathListSeparator)+env.Getenv("PATH"))
 	}

@@ -56,6 +56,7 @@ type settings struct {
 	AgeIdentity    string                              `yaml:"age_identity"`
 	Providers      map[string]providers.ProviderConfig `yaml:"providers"`
 	MCPServers     map[string]providers.MCPServer      `yaml:"mcpServers"`
+	Prices         map[string]providers.Price          `yaml:"prices"`
 }
 
 // duration is written as a number of seconds or as Go writes it.
@@ -223,7 +224,7 @@ func (c *config) where(text string) string {
 
 // providers returns the part that the providers understand, as written.
 func (c *config) providers() providers.Config {
-	return providers.Config{Providers: c.Providers, MCPServers: c.MCPServers, Roots: c.Roots}
+	return providers.Config{Providers: c.Providers, MCPServers: c.MCPServers, Roots: c.Roots, Prices: c.Prices}
 }
 
 // addressed returns the part that the providers understand, with the address

@@ -100,6 +100,9 @@ func (c *config) shown() []shownSetting {
 	add("roots", append([]string{}, c.Roots...))
 	add("secrets", c.Secrets)
 	add("age_identity", c.AgeIdentity)
+	if len(c.Prices) > 0 {
+		add("prices", c.Prices)
+	}
 	all := c.addressed()
 	for _, name := range sortedNames(all.Providers) {
 		add("providers."+name, discreetProvider(all.Providers[name]))

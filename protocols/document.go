@@ -111,14 +111,20 @@ type Task struct {
 	// Cache.Key use, sorted. They are in Dependencies too, but for those that
 	// have always ended when a hook begins: a hook task doesn't wait for the
 	// tasks of the list "tasks", nor one of finally for those of the others.
-	References      []int             `json:"references,omitempty"`
-	Env             map[string]string `json:"env,omitempty"`
-	SecretEnv       map[string]string `json:"secret_env,omitempty"` // as Workflow.SecretEnv
-	Priority        Priority          `json:"priority,omitempty"`
-	Timeout         Duration          `json:"timeout,omitempty"` // of one attempt, zero means none
-	Retry           *Retry            `json:"retry,omitempty"`   // nil: one attempt
-	ContinueOnError bool              `json:"continue_on_error,omitempty"`
-	OnCrash         OnCrash           `json:"on_crash,omitempty"`
+	References []int             `json:"references,omitempty"`
+	Env        map[string]string `json:"env,omitempty"`
+	SecretEnv  map[string]string `json:"secret_env,omitempty"` // as Workflow.SecretEnv
+	Priority   Priority          `json:"priority,omitempty"`
+	Timeout    Duration          `json:"timeout,omitempty"` // of one attempt, zero means none
+	// IdleTimeout bounds how long an attempt may show no sign of life, zero
+	// means no bound.
+	IdleTimeout Duration `json:"idle_timeout,omitempty"`
+	// OutputSchema is the JSON Schema of the result, of what ${task.result}
+	// means; a model's answer is JSON that fits it. {} is any JSON, nil none.
+	OutputSchema    json.RawMessage `json:"output_schema,omitempty"`
+	Retry           *Retry          `json:"retry,omitempty"` // nil: one attempt
+	ContinueOnError bool            `json:"continue_on_error,omitempty"`
+	OnCrash         OnCrash         `json:"on_crash,omitempty"`
 	// If decides whether the task runs, once its dependencies have ended.
 	// nil means success().
 	If *Expression `json:"if,omitempty"`

@@ -63,8 +63,9 @@ func conformers(t *testing.T) map[string]conformer {
 			fails:   Call{Method: "mcp/tool.die", Parameters: json.RawMessage(`{}`)},
 			methods: []string{"mcp/tool.say", "mcp/tool.add", "mcp/tool.", "mcp/call_tool", "mcp/tools/list", "mcp/server_info", "mcp/ping"},
 		},
-		"ollama": llm("ollama"),
-		"openai": llm("openai"),
+		"ollama":    llm("ollama"),
+		"openai":    llm("openai"),
+		"anthropic": llm("anthropic"),
 	}
 }
 

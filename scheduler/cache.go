@@ -35,10 +35,12 @@ func (s *Scheduler) callHash(j job, c replay.Context, filled *protocols.Substitu
 	task := j.plan.Task(j.def)
 	of := struct {
 		Method, Provider, Key string
+		Schema                json.RawMessage            `json:",omitempty"`
 		Parameters            json.RawMessage            `json:",omitempty"`
 		Bindings              map[string]json.RawMessage `json:",omitempty"`
 		Files                 map[string]eventlog.Hash   `json:",omitempty"`
-	}{Method: task.Method, Provider: j.plan.Provider(j.def).Name, Key: task.Cache.Key}
+	}{Method: task.Method, Provider: j.plan.Provider(j.def).Name, Key: task.Cache.Key,
+		Schema: task.OutputSchema}
 	if task.Cache.Key == "" {
 		of.Parameters, of.Bindings, of.Files = filled.Parameters, filled.Bindings, c.Files
 	} else {

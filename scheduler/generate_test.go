@@ -342,7 +342,8 @@ func (g *generator) retry() doc {
 var notGenerated = map[string]string{
 	"type": "a batch is expanded into plain tasks before a run has it", "batch": "as type", "template": "as type",
 	"version": "does nothing", "wait_for_completion": "does nothing", "providers": "does nothing",
-	"schedule": "is no part of a run",
+	"schedule":      "is no part of a run",
+	"output_schema": "providers see to it: to the core it is a failure like others", "idle_timeout": "as output_schema",
 }
 
 // awaited are keys that the generator will have once the scheduler carries them

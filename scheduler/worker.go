@@ -327,7 +327,8 @@ func (s *Scheduler) providerCall(j job, c replay.Context, filled *protocols.Subs
 			return b, err == nil, err
 		},
 		Dir: existing(c.Dir), Roots: roots(c),
-		Key: fmt.Sprintf("%s-%d-%d-%d", s.log.ID(), j.run, j.task, j.group),
+		Key:          fmt.Sprintf("%s-%d-%d-%d", s.log.ID(), j.run, j.task, j.group),
+		OutputSchema: task.OutputSchema, IdleTimeout: time.Duration(task.IdleTimeout),
 		Run: j.id, Task: j.name, Attempt: j.attempt,
 	}
 }
