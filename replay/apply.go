@@ -33,6 +33,11 @@ func (s *State) Apply(f Fact) {
 			s.submitted(f, e)
 		}
 		return
+	case *WorkflowRetried:
+		if s.runs[f.Run] == nil {
+			s.retried(f, e)
+		}
+		return
 	}
 	r := s.runs[f.Run]
 	if r == nil || f.Seq <= r.Seq {
@@ -78,6 +83,9 @@ func (s *State) apply(r *Run, f Fact) {
 			s.ended(r, i, TaskIsSkipped, f.At, 0)
 		}
 	case *TaskCancelled:
+		if r.Tasks[e.Task].Status == TaskRunning { // its outcome isn't known: should it be tried again, then with the same key
+			r.Tasks[e.Task].Uncounted++
+		}
 		s.leave(r, e.Task).Error = e.Error
 		s.ended(r, e.Task, TaskIsCancelled, f.At, e.Duration)
 	case *TaskInterrupted:
@@ -433,8 +441,8 @@ func (s *State) ended(r *Run, task int, status TaskStatus, at time.Time, d proto
 		s.itemEnded(r, t.Of-1, task)
 		return
 	}
-	if t.Each != nil {
-		r.forgetItems(t.Each)
+	if t.Each != nil && status == TaskIsCompleted {
+		r.forgetItems(t.Each) // else a retry of the run may need them
 	}
 	if !r.Good(task) {
 		if status == TaskIsFailed && r.FailedTask < 0 {

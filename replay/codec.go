@@ -45,6 +45,7 @@ var table = map[string]func() Event{
 	"workflow.interrupted":      func() Event { return new(WorkflowInterrupted) },
 	"workflow.resumed":          func() Event { return new(WorkflowResumed) },
 	"workflow.parked":           func() Event { return new(WorkflowParked) },
+	"workflow.retried":          func() Event { return new(WorkflowRetried) },
 	"workflow.completed":        func() Event { return new(WorkflowEnded) },
 	"workflow.failed":           func() Event { return new(WorkflowEnded) },
 	"workflow.cancelled":        func() Event { return new(WorkflowEnded) },
@@ -90,6 +91,8 @@ func Encode(f Fact, b *eventlog.Batch) error {
 		e.Data.put(b, &r)
 	case *WorkflowEnded:
 		e.Outputs.put(b, &r)
+	case *WorkflowRetried:
+		e.Run.put(b, &r)
 	}
 	data, err := marshal(f.Event)
 	if err != nil {
@@ -185,16 +188,31 @@ func (c *Codec) Decode(r eventlog.Record) (f Fact, found bool, err error) {
 	if err := json.Unmarshal(r.Data, f.Event); err != nil {
 		return f, false, fmt.Errorf("record %d (%s): %w", r.Seq, r.Type, err)
 	}
-	switch e := f.Event.(type) {
+	if err := c.complete(f.Event, r); err != nil {
+		return f, false, fmt.Errorf("record %d (%s): %w", r.Seq, r.Type, err)
+	}
+	return f, true, nil
+}
+
+// complete finds what an event needs that lies in the log elsewhere.
+func (c *Codec) complete(event Event, r eventlog.Record) (err error) {
+	switch e := event.(type) {
 	case *WorkflowSubmitted:
 		e.plan, err = c.Plan(e.Document, e.Setup)
 	case *ScheduleAdded:
 		err = e.read(c, r)
+	case *WorkflowRetried:
+		raw, err := e.Run.Load(c.values)
+		if err != nil {
+			return fmt.Errorf("the run: %w", err)
+		}
+		if err := json.Unmarshal(raw, &e.saved); err != nil {
+			return fmt.Errorf("the run: %w", err)
+		}
+		e.plan, err = c.Plan(e.saved.Submitted.Document, e.saved.Submitted.Setup)
+		return err
 	}
-	if err != nil {
-		return f, false, fmt.Errorf("record %d (%s): %w", r.Seq, r.Type, err)
-	}
-	return f, true, nil
+	return err
 }
 
 // Plan returns the plan of a document and setup that the log has.

@@ -147,6 +147,10 @@ type TaskSkipped struct {
 	Reason string `json:"reason"`
 }
 
+// SkippedInDoubt is the reason of a task that was skipped because nobody knows
+// how far its attempt got: a retry of the run doesn't try it again unasked.
+const SkippedInDoubt = "its attempt was in doubt after a crash"
+
 // TaskCancelled: a cancelled attempt has reported and holds its slot no more.
 type TaskCancelled struct {
 	Task     int                `json:"task"`
@@ -379,6 +383,28 @@ type WorkflowEnded struct {
 	Counts    Counts    `json:"counts"`
 }
 
+// WorkflowRetried: a run that had ended goes on: some of its tasks are tried
+// again, the others stay as they ended. A process has taken it on itself.
+type WorkflowRetried struct {
+	By string `json:"by,omitempty"`
+	// Tasks are those that are tried again, hooks included, but no more than
+	// MaxNamed of them; Count says how many there are. Of a foreach those
+	// instances are that didn't complete, of one in Anew all, and its items are
+	// looked for again.
+	Tasks    []int     `json:"tasks,omitempty"`
+	Anew     []int     `json:"anew,omitempty"`
+	Count    int       `json:"count"`
+	Deadline time.Time `json:"deadline,omitzero"`
+	// Run is the run as it goes on: savedRun. State has no more of it.
+	Run Value `json:"run"`
+
+	saved *savedRun // what Run says, and its plan: found by the codec, or by whoever made the event
+	plan  *Plan
+}
+
+// MaxNamed is how many tasks one event names.
+const MaxNamed = 4 << 10
+
 // The names on disk.
 func (*SystemStarted) Type() string       { return "system.started" }
 func (*WorkflowSubmitted) Type() string   { return "workflow.submitted" }
@@ -410,4 +436,5 @@ func (*CancelRequested) Type() string     { return "workflow.cancel_requested" }
 func (*WorkflowInterrupted) Type() string { return "workflow.interrupted" }
 func (*WorkflowResumed) Type() string     { return "workflow.resumed" }
 func (*WorkflowParked) Type() string      { return "workflow.parked" }
+func (*WorkflowRetried) Type() string     { return "workflow.retried" }
 func (e *WorkflowEnded) Type() string     { return "workflow." + string(e.Status) }

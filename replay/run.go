@@ -36,6 +36,7 @@ type Run struct {
 	Signals     []Signal       // received and not taken yet, oldest first
 	Hook        protocols.Hook // the hook whose tasks run now, "" for the ordinary ones
 	Outputs     bool           // outputs have been requested
+	Retries     int            // how often it has gone on after an end
 	FailedTask  int            // the first task whose failure is the run's, or -1
 
 	// Tasks are the document's, and after them the instances of its foreaches.

@@ -156,6 +156,15 @@ func (n *Narrator) Describe(f Fact) Entry {
 		}
 	case *WorkflowParked:
 		e.Task, e.Text = name(v.Task), "parked: "+v.Reason
+	case *WorkflowRetried:
+		n.each = v.expansions()
+		e.Text = "retried" + by(v.By)
+		if some := v.Tasks[:min(len(v.Tasks), mostRetried)]; len(some) > 0 {
+			e.Text += "; again: " + names(some)
+			if more := v.Count - len(some); more > 0 {
+				e.Text += fmt.Sprintf(" and %d more", more)
+			}
+		}
 	case *WorkflowEnded:
 		e.Text = string(v.Status)
 		if v.Error != nil && v.Status == Failed {
@@ -164,6 +173,9 @@ func (n *Narrator) Describe(f Fact) Entry {
 	}
 	return e
 }
+
+// mostRetried is how many tasks a retried run's line names.
+const mostRetried = 20
 
 // by names who did something, if that is known.
 func by(who string) string {

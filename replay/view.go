@@ -3,6 +3,7 @@ package replay
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"gleitzeit/eventlog"
@@ -59,8 +60,7 @@ type TaskView struct {
 type History struct {
 	Facts []Fact
 	run   *Run
-	end   *WorkflowEnded
-	endAt time.Time
+	end   *Fact // its last, if that ended it
 }
 
 // LoadHistory reads a run's facts. It returns nil when there is no such run.
@@ -76,11 +76,15 @@ func LoadHistory(log *eventlog.Log, run uint64) (*History, error) {
 		return nil, err
 	}
 	for _, f := range facts {
-		if e, ok := f.Event.(*WorkflowEnded); ok {
-			h.end, h.endAt = e, f.At
-			break
+		if h.end != nil { // it went on
+			s.Apply(*h.end)
+			h.end = nil
 		}
-		s.Apply(f)
+		if _, ok := f.Event.(*WorkflowEnded); ok {
+			h.end = &f // not applied: the run is wanted as it was then
+		} else {
+			s.Apply(f)
+		}
 	}
 	h.run = s.Run(run)
 	if h.end == nil && found {
@@ -97,15 +101,31 @@ func (h *History) Run() *Run { return h.run }
 // Ended tells whether the run is over.
 func (h *History) Ended() bool { return h.end != nil }
 
+// End returns how the run ended and where the log says so, if it has.
+func (h *History) End() (*WorkflowEnded, eventlog.Seq) {
+	if h.end == nil {
+		return nil, 0
+	}
+	return h.end.Event.(*WorkflowEnded), h.end.Seq
+}
+
+// RetriedAfter tells whether the run has gone on after the end at that place.
+func (h *History) RetriedAfter(end eventlog.Seq) bool {
+	return slices.ContainsFunc(h.Facts, func(f Fact) bool {
+		_, retried := f.Event.(*WorkflowRetried)
+		return retried && f.Seq > end
+	})
+}
+
 // View returns the run for people. get loads big values; nil leaves them out.
 func (h *History) View(get func(eventlog.Hash) ([]byte, error)) (*RunView, error) {
 	v := viewRun(h.run)
-	if h.end != nil {
-		v.Status, v.Error, v.Ended, v.Reason = h.end.Status, h.end.Error, h.endAt, ""
+	if end, _ := h.End(); end != nil {
+		v.Status, v.Error, v.Ended, v.Reason = end.Status, end.Error, h.end.At, ""
 		v.WaitsFor = ""
-		v.DurationMS = h.endAt.Sub(h.run.At).Milliseconds()
+		v.DurationMS = h.end.At.Sub(h.run.At).Milliseconds()
 		var err error
-		if v.Outputs, _, err = show(h.end.Outputs, get); err != nil {
+		if v.Outputs, _, err = show(end.Outputs, get); err != nil {
 			return nil, err
 		}
 	}

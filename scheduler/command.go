@@ -140,6 +140,17 @@ type UnpauseSchedule struct{ Name, By string }
 // RemoveSchedule ends a schedule. Its runs go on.
 type RemoveSchedule struct{ Name, By string }
 
+// Retry lets a run go on that has ended. Tasks are tried again though others
+// that failed are not, From with all that comes after them; both are places in
+// the document.
+type Retry struct {
+	Run   *replay.Run // as it was when it ended
+	How   replay.Status
+	Tasks []int
+	From  []int
+	By    string
+}
+
 // Answer is what an evaluation found out.
 type Answer struct {
 	Run  uint64
@@ -148,6 +159,8 @@ type Answer struct {
 	// Attempt is the last one when it was asked: what an earlier iteration
 	// came to says nothing of this one.
 	Attempt int
+	// Retries is how often the run had gone on when it was asked.
+	Retries int
 	Yes     bool           // of a condition
 	Value   replay.Value   // the outputs, or what a foreach collected
 	Items   []replay.Value // chunks of a foreach's items
@@ -162,6 +175,7 @@ func (Resume) command()    {}
 func (Interrupt) command() {}
 func (Cancel) command()    {}
 func (Finish) command()    {}
+func (Retry) command()     {}
 func (Answer) command()    {}
 func (Await) command()     {}
 func (Spawn) command()     {}

@@ -101,6 +101,8 @@ func (c *core) run(t *testing.T, d *datadriven.TestData) string {
 		return c.do(Pause{Run: c.number(t, d), By: "anna"})
 	case "unpause":
 		return c.do(Unpause{Run: c.number(t, d), By: "anna"})
+	case "retry":
+		return c.retry(t, d)
 	case "crash":
 		return c.crash(t)
 	case "delete":
@@ -353,6 +355,10 @@ func (c *core) interrupted(t *testing.T, d *datadriven.TestData) string {
 
 func (c *core) outputs(t *testing.T, d *datadriven.TestData) string {
 	o := Answer{Run: c.number(t, d), What: replay.AskOutputs}
+	if r := c.state.Run(o.Run); r != nil {
+		o.Retries = r.Retries
+	}
+	d.MaybeScanArgs(t, "retries", &o.Retries)
 	if d.HasArg("error") {
 		o.Error = protocols.Errorf(protocols.TaskParameterError, "no such thing")
 	} else {
@@ -371,12 +377,42 @@ func (c *core) resume(t *testing.T, d *datadriven.TestData) string {
 	return c.do(r)
 }
 
+// retry lets a run go on that has ended.
+func (c *core) retry(t *testing.T, d *datadriven.TestData) string {
+	h, err := replay.LoadHistory(c.log, c.number(t, d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := Retry{Run: h.Run(), By: "anna"}
+	if end, _ := h.End(); end != nil {
+		cmd.How = end.Status
+	}
+	for _, a := range d.CmdArgs[1:] {
+		for _, name := range a.Vals {
+			at, err := placed(h.Run(), []string{name})
+			if err != nil {
+				return "error: " + err.Error() + "\n"
+			}
+			if a.Key == "from" {
+				cmd.From = append(cmd.From, at...)
+			} else {
+				cmd.Tasks = append(cmd.Tasks, at...)
+			}
+		}
+	}
+	return c.do(cmd)
+}
+
 // answer is what an evaluation found out.
 func (c *core) answer(t *testing.T, d *datadriven.TestData) string {
 	a := Answer{Run: c.number(t, d), What: replay.Question(d.CmdArgs[1].Key), Yes: d.HasArg("yes")}
 	a.Task = c.task(t, a.Run, d.CmdArgs[2].Key)
 	d.MaybeScanArgs(t, "count", &a.Count)
 	a.Attempt = c.attempt(a.Run, a.Task)
+	if r := c.state.Run(a.Run); r != nil {
+		a.Retries = r.Retries
+	}
+	d.MaybeScanArgs(t, "retries", &a.Retries)
 	d.MaybeScanArgs(t, "attempt", &a.Attempt)
 	if d.HasArg("error") {
 		a.Error = protocols.Errorf(protocols.TaskParameterError, "no such thing")

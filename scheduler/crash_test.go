@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -57,7 +58,11 @@ var crashCases = map[string]crashCase{
 		"- {id: nap, method: wait/timer, parameters: {seconds: 0.002}}\n- {id: last, method: echo/echo, dependencies: [no, nap], if: always()}\n" +
 		"on_success:\n- {id: s, method: echo/echo}\non_failure:\n- {id: f, method: echo/echo}\nfinally:\n- {id: x, method: echo/fail, parameters: {message: a hook breaks}}\n"},
 	"failing": {text: "name: failing\nerror_strategy: continue\ntasks:\n- {id: a, method: echo/fail, parameters: {message: never}}\n- {id: b, method: echo/echo, dependencies: [a]}\n- {id: c, method: echo/echo}\n"},
-	"batch":   {text: "name: batch\ntype: batch\nprotocol: echo/v1\nbatch: {directory: in, pattern: '*.txt'}\ntemplate: {method: echo/echo, big: '" + string(bytes.Repeat([]byte("x"), 3000)) + "'}\n"},
+	"retried": {text: "name: " + retriedUntilDone + "\nerror_strategy: continue\ntasks:\n- {id: a, method: echo/echo, parameters: {n: 1}}\n" +
+		"- {id: b, method: echo/fail, dependencies: [a], parameters: {times: 1, message: not yet}}\n- {id: c, method: echo/echo, dependencies: [b]}\n" +
+		"- {id: each, method: echo/fail, foreach: {items: [1, 2, 3]}, parameters: {times: 1, message: no}}\n- {id: all, method: echo/echo, foreach: {items: [1, 2, 3]}, parameters: {n: '${item}'}}\n" +
+		"finally:\n- {id: x, method: echo/echo}\noutputs: {b: '${b.ok}', each: '${each.result}', all: '${all.result}'}\n"},
+	"batch": {text: "name: batch\ntype: batch\nprotocol: echo/v1\nbatch: {directory: in, pattern: '*.txt'}\ntemplate: {method: echo/echo, big: '" + string(bytes.Repeat([]byte("x"), 3000)) + "'}\n"},
 	"waiting": {text: "name: waiting\ntasks:\n- {id: a, method: echo/echo, parameters: {n: 1}}\n" +
 		"- {id: paid, method: wait/signal, dependencies: [a], parameters: {name: paid, timeout: 1h}}\n" +
 		"- {id: nap, method: wait/timer, dependencies: [a], parameters: {duration: 1ms}}\n" +
@@ -135,6 +140,9 @@ func cancelWhenStuck(ctx context.Context, s *Scheduler, _ situation) {
 		s.Cancel(ctx, 1, "anna")
 	}
 }
+
+// retriedUntilDone is the name of a workflow whose run is retried until it completes.
+const retriedUntilDone = "goes on"
 
 func chainYAML(n int) string {
 	b := "name: chain\ntasks:\n- {id: t0, method: echo/echo, parameters: {n: 0}}\n"
@@ -322,7 +330,8 @@ func completed(t testing.TB, log *eventlog.Log) map[string]bool {
 			return done
 		}
 		for i := range h.Run().Tasks {
-			if h.Run().Tasks[i].Status.Ended() {
+			kept := h.Run().Plan.Workflow.Name != retriedUntilDone || h.Run().Tasks[i].Status == replay.TaskIsCompleted && h.Run().Task(i).Hook == ""
+			if h.Run().Tasks[i].Status.Ended() && kept {
 				done[h.Run().ID()+" "+h.Run().TaskID(i)] = true
 			}
 		}
@@ -363,7 +372,14 @@ func (cc crashCase) finish(t testing.TB, log *eventlog.Log, sub Submission, c *c
 	}
 	var attending sync.WaitGroup
 	attending.Go(func() { cc.attends(ctx, log, s) })
-	out := result(t, log, waitEnd(t, ctx, log, id))
+	number := waitEnd(t, ctx, log, id)
+	for sub.Workflow.Name == retriedUntilDone && status(t, log, number) == replay.Failed {
+		if err := s.Retry(ctx, Again{Run: number}); err != nil {
+			t.Fatal(err)
+		}
+		waitEnd(t, ctx, log, id)
+	}
+	out := result(t, log, number)
 	cancel()
 	attending.Wait()
 	for _, task := range cc.never {
@@ -372,6 +388,17 @@ func (cc crashCase) finish(t testing.TB, log *eventlog.Log, sub Submission, c *c
 		}
 	}
 	return out
+}
+
+// status is how the run ended.
+func status(t testing.TB, log *eventlog.Log, number uint64) replay.Status {
+	t.Helper()
+	h, err := replay.LoadHistory(log, number)
+	if err != nil || !h.Ended() {
+		t.Fatalf("run %d has not ended: %v", number, err)
+	}
+	how, _ := h.End()
+	return how.Status
 }
 
 // finish does so with a workflow that needs nobody.
@@ -417,7 +444,10 @@ func waitEnd(t testing.TB, ctx context.Context, log *eventlog.Log, id string) ui
 		if err != nil {
 			t.Fatal(err)
 		}
-		if replay.IsEnd(rec.Type) {
+		if !replay.IsEnd(rec.Type) {
+			continue
+		}
+		if head, _, err := log.Head(rec.Stream); err != nil || head.Seq == rec.Seq {
 			return number
 		}
 	}
@@ -437,6 +467,8 @@ func result(t testing.TB, log *eventlog.Log, number uint64) string {
 		t.Fatal(err)
 	}
 	out := fmt.Sprintf("%s %s %v %s\n", v.ID, v.Status, v.Error, v.Outputs)
+	// Which of two foreaches has its items first is a matter of luck.
+	slices.SortStableFunc(v.Tasks, func(a, b replay.TaskView) int { return strings.Compare(a.ID, b.ID) })
 	for _, task := range v.Tasks {
 		if task.Method == "wait/timer" || task.Method == "wait/approval" {
 			task.Result = nil // says when it was

@@ -56,6 +56,8 @@ func Decide(s *replay.State, p Policy, now time.Time, c Command) ([]replay.Fact,
 		return decidePause(s, now, c)
 	case Unpause:
 		return decideUnpause(s, now, c)
+	case Retry:
+		return decideRetry(s, now, c)
 	case Answer:
 		return decideAnswer(s, now, c), nil
 	case Resume:
@@ -435,7 +437,7 @@ func resolve(r *replay.Run, task int, action protocols.OnCrash, first replay.Eve
 	case protocols.CrashFail:
 		return []replay.Event{first, &replay.TaskFailed{Task: task, Attempt: r.Tasks[task].Attempts, Error: inDoubt(r, task)}}
 	case protocols.CrashSkip:
-		return []replay.Event{first, &replay.TaskSkipped{Tasks: []int{task}, Reason: "its attempt was in doubt after a crash"}}
+		return []replay.Event{first, &replay.TaskSkipped{Tasks: []int{task}, Reason: replay.SkippedInDoubt}}
 	}
 	return []replay.Event{first}
 }

@@ -50,8 +50,10 @@ func newGame(t *testing.T, seed uint64) *game {
 
 func (p *game) move() {
 	switch n := p.play.rng.IntN(100); {
-	case n < 10:
+	case n < 8:
 		p.submitNew()
+	case n < 11:
+		p.goOn()
 	case n < 40:
 		p.work()
 	case n < 60:
@@ -80,9 +82,11 @@ func (p *game) move() {
 		p.do(Signal{Run: p.anyRun(), Name: []string{"x", "y", "z"}[p.play.rng.IntN(3)], Data: replay.NewValue(p.result())})
 	case n < 98:
 		p.do(Approve{Run: p.anyRun(), Task: p.play.rng.IntN(8) - 1, Approved: p.play.rng.IntN(3) > 0})
-	case n < 99:
+	case n < 99 && p.play.rng.IntN(3) == 0:
 		p.policy.Closed = !p.policy.Closed
 		p.do()
+	case n < 99:
+		p.goOn()
 	default:
 		p.stale()
 	}
@@ -97,10 +101,10 @@ func (p *game) do(cmds ...Command) []replay.Fact {
 			p.works[attempt{f.Run, e.Task}] = e.Attempt
 		case *replay.EvaluationRequested:
 			if e.What == replay.AskOutputs {
-				p.asked = append(p.asked, Answer{Run: f.Run, What: e.What})
+				p.asked = append(p.asked, Answer{Run: f.Run, What: e.What, Retries: p.retries(f.Run)})
 			}
 			for _, i := range e.Tasks {
-				a := Answer{Run: f.Run, What: e.What, Task: i}
+				a := Answer{Run: f.Run, What: e.What, Task: i, Retries: p.retries(f.Run)}
 				if r := p.state.Run(f.Run); r != nil {
 					a.Attempt = r.Tasks[i].Attempts
 				}
@@ -109,6 +113,14 @@ func (p *game) do(cmds ...Command) []replay.Fact {
 		}
 	}
 	return fresh
+}
+
+// retries is how often the run has gone on after an end.
+func (p *game) retries(run uint64) int {
+	if r := p.state.Run(run); r != nil {
+		return r.Retries
+	}
+	return 0
 }
 
 // work lets a worker report.
@@ -235,7 +247,7 @@ func (p *game) stale() {
 	}
 	a := p.answers[p.play.rng.IntN(len(p.answers))]
 	again := slices.ContainsFunc(p.asked, func(b Answer) bool {
-		return a.Run == b.Run && a.What == b.What && a.Task == b.Task && a.Attempt == b.Attempt
+		return a.Run == b.Run && a.What == b.What && a.Task == b.Task && a.Attempt == b.Attempt && a.Retries == b.Retries
 	})
 	if r := p.state.Run(a.Run); r != nil && !r.Held {
 		return // what the dead process asked may be answered once more
@@ -243,6 +255,30 @@ func (p *game) stale() {
 	if fresh := p.do(a); len(fresh) > 0 && !again {
 		p.fatal("a late answer changed something: %+v", a)
 	}
+}
+
+// goOn lets a run go on that has ended, or not.
+func (p *game) goOn() {
+	h, err := replay.LoadHistory(p.log, 1+p.play.rng.Uint64N(p.state.NextRun))
+	if err != nil {
+		p.fatal("%v", err)
+	}
+	if h == nil {
+		return
+	}
+	c := Retry{Run: h.Run(), By: "anna"}
+	if end, _ := h.End(); end != nil {
+		c.How = end.Status
+	}
+	own := len(h.Run().Plan.Workflow.Tasks)
+	for p.play.rng.IntN(3) == 0 {
+		c.Tasks = append(c.Tasks, p.play.rng.IntN(own))
+	}
+	for p.play.rng.IntN(4) == 0 {
+		c.From = append(c.From, p.play.rng.IntN(own))
+	}
+	p.referee.(*umpire).picked = len(c.Tasks)+len(c.From) > 0
+	p.do(c)
 }
 
 func (p *game) advanceTime() {

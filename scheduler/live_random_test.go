@@ -418,7 +418,7 @@ func (w *world) check(log *eventlog.Log) (records int) {
 		records++
 	}
 	for _, id := range w.accepted {
-		if number, _ := replay.NumberOf(id); !u.ended[number] {
+		if number, _ := replay.NumberOf(id); u.ended[number] == nil {
 			w.t.Errorf("seed %d: run %s was accepted: %+v", w.seed, id, u.runs[number])
 		}
 	}

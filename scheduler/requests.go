@@ -242,6 +242,66 @@ func (s *Scheduler) Interrupt(ctx context.Context, run uint64, by string, force 
 	return err
 }
 
+// Again says how a run that has ended is to go on.
+type Again struct {
+	Run uint64
+	// Tasks and From name tasks by id or name: see Retry.
+	Tasks, From []string
+	// End is the place in the log of the end that is taken back; 0: the last.
+	// When the run has gone on since, nothing happens, so that the call may be
+	// repeated.
+	End eventlog.Seq
+	By  string
+}
+
+// Retry lets a run go on that has ended; see the command Retry.
+func (s *Scheduler) Retry(ctx context.Context, a Again) error {
+	for {
+		h, err := replay.LoadHistory(s.log, a.Run)
+		switch {
+		case err != nil:
+			return err
+		case h == nil:
+			return protocols.Errorf(protocols.WorkflowNotFound, "run %d does not exist", a.Run)
+		case a.End > 0 && h.RetriedAfter(a.End):
+			return nil
+		case !h.Ended():
+			return unended(h.Run())
+		}
+		r := request{}
+		how, at := h.End()
+		cmd := Retry{Run: h.Run(), How: how.Status, By: a.By}
+		if cmd.Tasks, err = placed(h.Run(), a.Tasks); err == nil {
+			cmd.From, err = placed(h.Run(), a.From)
+		}
+		if err != nil {
+			return err
+		}
+		r.command, r.end = cmd, at
+		if err = s.ask(ctx, r); err != errGoneOn {
+			return err
+		}
+	}
+}
+
+// errGoneOn says that the log had more of a run than whoever asked knew.
+var errGoneOn = errors.New("the run has gone on meanwhile")
+
+// placed finds tasks of the document.
+func placed(r *replay.Run, names []string) (places []int, err error) {
+	for _, name := range names {
+		i := r.Place(name)
+		switch {
+		case i < 0:
+			return nil, protocols.Errorf(protocols.TaskNotFound, "run %s has no task %q", r.ID(), name)
+		case i >= len(r.Plan.Workflow.Tasks):
+			return nil, protocols.Errorf(protocols.InvalidParams, "%q is an item: name its task, %q, whose failed items are tried again", name, r.Task(i).ID)
+		}
+		places = append(places, i)
+	}
+	return places, nil
+}
+
 // Cancel asks for a run's end; the run has ended when its last attempt has
 // reported.
 func (s *Scheduler) Cancel(ctx context.Context, run uint64, by string) error {

@@ -95,6 +95,7 @@ type Scheduler struct {
 type request struct {
 	command Command
 	query   func(*replay.State)
+	end     eventlog.Seq      // of a Retry: the run's end as its sender knows it
 	act     func()            // runs after the append; for what only the loop may do
 	secrets map[string]string // of the run that the command submits
 	reply   chan reply
@@ -220,7 +221,7 @@ func (s *Scheduler) turn(requests []request) {
 			s.started = true
 		}
 		var decided []replay.Fact
-		replies[i], decided = s.decide(now, r.command)
+		replies[i], decided = s.decide(now, r)
 		fresh = s.accept(fresh, decided)
 	}
 	for s.started {
@@ -242,20 +243,34 @@ func (s *Scheduler) turn(requests []request) {
 }
 
 // decide says what becomes of a command, and what its sender is told.
-func (s *Scheduler) decide(now time.Time, c Command) (reply, []replay.Fact) {
-	sub, submits := c.(Submit)
-	if submits {
-		if err := lookBack(s.log, &sub); err != nil {
-			return reply{err: err}, nil
-		}
-		c = sub
+func (s *Scheduler) decide(now time.Time, r request) (reply, []replay.Fact) {
+	c, err := s.complete(r)
+	if err != nil {
+		return reply{err: err}, nil
 	}
 	decided, err := Decide(s.state, s.policy, now, c)
 	re := reply{err: err}
-	if submits && err == nil {
+	if sub, ok := c.(Submit); ok && err == nil {
 		re.Accepted, re.made = s.accepted(sub, decided)
 	}
 	return re, decided
+}
+
+// complete adds to a command what the log knows of runs that State doesn't
+// hold any more.
+func (s *Scheduler) complete(r request) (Command, error) {
+	switch c := r.command.(type) {
+	case Submit:
+		err := lookBack(s.log, &c)
+		return c, err
+	case Retry:
+		head, _, err := s.log.Head(replay.Stream(c.Run.Number))
+		if err == nil && head.Seq != r.end {
+			err = errGoneOn
+		}
+		return c, err
+	}
+	return r.command, nil
 }
 
 // accepted names the run that a submission made, or that its key stands for.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"gleitzeit/eventlog"
@@ -19,8 +20,9 @@ type umpire struct {
 	seq    uint64
 	at     time.Time
 	runs   map[uint64]*match // those that live
-	ended  map[uint64]bool
+	ended  map[uint64]*match
 	kept   map[string]bool // results that the cache has
+	picked bool            // the next retry names tasks
 	load   func(eventlog.Hash) ([]byte, error)
 }
 
@@ -37,6 +39,7 @@ type match struct {
 	interrupted bool
 	parked      bool
 	ended       bool
+	how         replay.Status
 	outputs     bool
 	cancel      replay.CancelReason
 	cancelHook  protocols.Hook
@@ -63,7 +66,7 @@ type player struct {
 }
 
 func newUmpire(load func(eventlog.Hash) ([]byte, error)) *umpire {
-	return &umpire{runs: map[uint64]*match{}, ended: map[uint64]bool{}, kept: map[string]bool{}, load: load}
+	return &umpire{runs: map[uint64]*match{}, ended: map[uint64]*match{}, kept: map[string]bool{}, load: load}
 }
 
 func (u *umpire) allow(p Policy) { u.policy = p }
@@ -95,7 +98,7 @@ func (u *umpire) judge(f replay.Fact) error {
 		u.kept[same(e.Result)] = true
 		return nil
 	case *replay.WorkflowSubmitted:
-		if u.runs[f.Run] != nil || u.ended[f.Run] {
+		if u.runs[f.Run] != nil || u.ended[f.Run] != nil {
 			return errors.New("the number is taken")
 		}
 		plan := e.Plan()
@@ -104,8 +107,8 @@ func (u *umpire) judge(f replay.Fact) error {
 	}
 	m := u.runs[f.Run]
 	switch {
-	case u.ended[f.Run]:
-		return errors.New("it has ended")
+	case u.ended[f.Run] != nil:
+		return u.goesOn(f)
 	case m == nil:
 		return errors.New("it was never submitted")
 	}
@@ -114,7 +117,7 @@ func (u *umpire) judge(f replay.Fact) error {
 	}
 	if m.last = f.At; m.ended {
 		delete(u.runs, f.Run)
-		u.ended[f.Run] = true
+		u.ended[f.Run] = m
 	}
 	return nil
 }
@@ -254,6 +257,9 @@ func (u *umpire) event(f replay.Fact, m *match) error {
 	case *replay.TaskCancelled:
 		if m.cancel == "" {
 			return errors.New("nobody asked for it")
+		}
+		if m.tasks[e.Task].runs {
+			m.tasks[e.Task].uncounted++
 		}
 		return m.over(e.Task, replay.TaskIsCancelled)
 	case *replay.TaskInterrupted:
@@ -454,6 +460,73 @@ func (m *match) early(i int, at time.Time) error {
 	return nil
 }
 
+// goesOn lets an ended run live again.
+func (u *umpire) goesOn(f replay.Fact) error {
+	e, ok := f.Event.(*replay.WorkflowRetried)
+	if !ok {
+		return errors.New("it has ended")
+	}
+	m := u.ended[f.Run]
+	delete(u.ended, f.Run)
+	u.runs[f.Run] = m
+	return m.retried(f.At, e, u.picked)
+}
+
+// retried lets an ended run go on: what completed stays unless somebody named
+// it, attempts go on counting.
+func (m *match) retried(at time.Time, e *replay.WorkflowRetried, picked bool) error {
+	if m.how == replay.Completed || m.parent != nil {
+		return fmt.Errorf("it ended %s, child %v", m.how, m.parent != nil)
+	}
+	if d := m.plan.Workflow.Timeout; d > 0 != !e.Deadline.IsZero() || d > 0 && !e.Deadline.Equal(at.Add(time.Duration(d))) {
+		return fmt.Errorf("its deadline is %s at %s", e.Deadline, at)
+	}
+	for _, i := range e.Tasks {
+		t := &m.tasks[i]
+		if t.over == replay.TaskIsCompleted && m.task(i).Hook == "" && !picked {
+			return fmt.Errorf("task %d has completed", i)
+		}
+		whole := slices.Contains(e.Anew, i)
+		for k := t.first; k < t.first+t.count; k++ {
+			if whole || m.tasks[k].over != replay.TaskIsCompleted {
+				m.tasks[k] = player{of: i + 1}.tried(m.tasks[k])
+			}
+		}
+		fresh := player{met: t.met && t.count > 0 && !whole}.tried(*t)
+		if !whole {
+			fresh.first, fresh.count = t.first, t.count
+		}
+		*t = fresh
+	}
+	m.compact()
+	*m = match{id: m.id, held: true, parent: m.parent, plan: m.plan, signals: m.signals, tasks: m.tasks, deadline: e.Deadline, last: at}
+	return nil
+}
+
+// tried is the player with the attempts of another.
+func (t player) tried(before player) player {
+	t.attempts, t.uncounted, t.earlier = before.attempts, before.uncounted, before.attempts-before.uncounted
+	return t
+}
+
+// compact drops the instances that belong to no foreach any more.
+func (m *match) compact() {
+	own := len(m.plan.Workflow.Tasks)
+	kept := slices.Clone(m.tasks[:own])
+	for k := own; k < len(m.tasks); k++ {
+		p := &kept[m.tasks[k].of-1]
+		before := m.tasks[m.tasks[k].of-1]
+		switch {
+		case before.count == 0 || k < before.first || k >= before.first+before.count:
+			continue
+		case k == before.first:
+			p.first = len(kept)
+		}
+		kept = append(kept, m.tasks[k])
+	}
+	m.tasks = kept
+}
+
 func (m *match) spared(i int) bool { return m.task(i).If != nil && m.task(i).If.Status }
 
 func (m *match) good(i int) bool {
@@ -641,7 +714,7 @@ func (m *match) end(e *replay.WorkflowEnded) error {
 	if e.Status != want {
 		return fmt.Errorf("%s, should be %s", e.Status, want)
 	}
-	m.ended = true
+	m.ended, m.how = true, e.Status
 	return nil
 }
 

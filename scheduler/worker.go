@@ -37,6 +37,7 @@ type worker struct {
 // job is all that a worker needs, taken from the state by the loop.
 type job struct {
 	run     uint64
+	retries int // how often the run has gone on after an end
 	id      string
 	plan    *replay.Plan
 	context replay.Value
@@ -81,7 +82,7 @@ func (s *Scheduler) family(r *replay.Run) (runs []uint64) {
 
 // newJob takes from the state what a worker needs that looks at other tasks.
 func newJob(r *replay.Run, task int, references []int) job {
-	j := job{run: r.Number, id: r.ID(), plan: r.Plan, context: r.Submitted.Context,
+	j := job{run: r.Number, retries: r.Retries, id: r.ID(), plan: r.Plan, context: r.Submitted.Context,
 		source: r.Submitted.Source, task: task, needs: values(r, references)}
 	if p := r.Submitted.Parent; p != nil {
 		j.depth = p.Depth

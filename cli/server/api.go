@@ -19,6 +19,7 @@ const (
 	WorkflowCancel    = "workflow/cancel"
 	WorkflowPause     = "workflow/pause"
 	WorkflowUnpause   = "workflow/unpause"
+	WorkflowRetry     = "workflow/retry"
 	WorkflowGet       = "workflow/get"
 	WorkflowList      = "workflow/list"
 	WorkflowHistory   = "workflow/history"
@@ -148,6 +149,19 @@ type CancelParams struct {
 type PauseParams struct {
 	ID string `json:"id"`
 	By string `json:"by,omitempty"`
+}
+
+// RetryParams let a run go on that has ended.
+type RetryParams struct {
+	ID string `json:"id"`
+	// Tasks are tried again, by id or name, and failed tasks that aren't named
+	// not; From with all that depends on them, completed or not.
+	Tasks []string `json:"tasks,omitempty"`
+	From  []string `json:"from,omitempty"`
+	// End is the place in the log of the end that is taken back; 0: the last.
+	// Once that is done the call does nothing, so that it may be repeated.
+	End eventlog.Seq `json:"end,omitempty"`
+	By  string       `json:"by,omitempty"`
 }
 
 // SignalParams send a run a signal.

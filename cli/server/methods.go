@@ -47,6 +47,8 @@ func Methods() []Method {
 			(*Server).unpauseRun),
 		method(SecretReferences, "Says which secrets a live run needs, those of the runs that it starts included; without an id, all live runs. A run that has ended needs none.",
 			(*Server).references),
+		method(WorkflowRetry, "Lets a run go on that has ended, but not completed: what failed is tried again, what completed is kept.",
+			(*Server).retry),
 		method(SignalSend, "Sends a run a signal. The first task that waits for that name takes it; else it is kept for the one that will.",
 			(*Server).signal),
 		method(ApprovalDecide, "Approves or rejects what a task asked for; without a task, the only one that asks.",

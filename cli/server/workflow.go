@@ -121,6 +121,18 @@ func (s *Server) resumeAll(ctx context.Context, c *Call, p ResumeAllParams) (r R
 	return r, nil
 }
 
+func (s *Server) retry(ctx context.Context, c *Call, p RetryParams) (r RunResult, err error) {
+	ref, err := s.find(p.ID)
+	if err != nil {
+		return r, err
+	}
+	running, err := s.wish(c.Peer)
+	if err != nil {
+		return r, err
+	}
+	return RunResult{ref.id}, running.Retry(ctx, scheduler.Again{Run: ref.number, Tasks: p.Tasks, From: p.From, End: p.End, By: p.By})
+}
+
 // interrupt is fine with a run that nobody runs, or not any more: nothing new
 // of it starts.
 func (s *Server) interrupt(ctx context.Context, _ *Call, p InterruptParams) (r RunResult, err error) {
