@@ -33,7 +33,9 @@ var (
 		"go.yaml.in/yaml":                         {"protocols", "cli"},
 		"github.com/google/jsonschema-go":         {"protocols"},
 		"github.com/google/btree":                 {"replay"},
+		"github.com/netresearch/go-cron":          {"scheduler"},
 		"github.com/alecthomas/kong":              {"cli"},
+		"filippo.io/age":                          {"cli"},
 		"charm.land":                              {"cli"},
 		"github.com/sourcegraph/jsonrpc2":         {"providers", "cli/server", "cli/client"},
 		"github.com/modelcontextprotocol/go-sdk/": {"providers", "cli/server"},
@@ -88,7 +90,7 @@ func list(t *testing.T) (all []listed) {
 
 // pure are the files that may know no clock, no chance, no environment and no
 // goroutine.
-var pure = []string{"replay/*.go", "scheduler/command.go", "scheduler/decide.go", "scheduler/tick.go"}
+var pure = []string{"replay/*.go", "scheduler/command.go", "scheduler/decide.go", "scheduler/tick.go", "scheduler/schedule.go", "scheduler/cron.go"}
 
 // TestPure looks for what the pure files may not say.
 func TestPure(t *testing.T) {

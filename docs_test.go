@@ -18,7 +18,6 @@ import (
 
 	"gleitzeit/protocols"
 	"gleitzeit/providers"
-	"gleitzeit/scheduler"
 )
 
 // What README.md and docs/ show is held to what the program does. A fenced
@@ -431,36 +430,6 @@ func output(t *testing.T, args ...string) []byte {
 		t.Fatalf("gleitzeit %v: %v", args, err)
 	}
 	return out
-}
-
-// TestDocsNotYet wants that what is said not to be supported yet isn't: either
-// the language refuses it, or the scheduler does.
-func TestDocsNotYet(t *testing.T) {
-	_, section, _ := strings.Cut(readText(t, "docs/language.md"), "## Not supported yet")
-	section, _, _ = strings.Cut(section, "\n## ")
-	for key, text := range map[string]string{
-		"secrets":         `{"tasks": [{"method": "echo/echo"}], "secrets": {"X": "env:X"}}`,
-		"schedule":        `{"tasks": [{"method": "echo/echo"}], "schedule": "@daily"}`,
-		"limits":          `{"tasks": [{"method": "echo/echo", "limits": {"per_provider": 1}}], "limits": {"per_provider": 1}}`,
-		"budget":          `{"tasks": [{"method": "echo/echo", "budget": {"tokens": 1}}], "budget": {"tokens": 1}}`,
-		"output_schema":   `{"tasks": [{"method": "llm/chat", "parameters": {"prompt": "x"}, "output_schema": {}}]}`,
-		"response_format": `{"tasks": [{"method": "llm/chat", "parameters": {"prompt": "x"}, "response_format": {}}]}`,
-		"idle_timeout":    `{"tasks": [{"method": "echo/echo", "idle_timeout": 1}]}`,
-		"secret":          `{"tasks": [{"method": "echo/echo"}], "inputs": {"x": {"secret": true}}}`,
-	} {
-		if !strings.Contains(section, "`"+key+"`") {
-			t.Errorf("docs/language.md: %s is not said to be missing", key)
-		}
-		document, _ := protocols.Parse("flow.yaml", []byte(text))
-		w, problems := protocols.NewRegistry().Compile(document)
-		refused := strings.Contains(problems.Error(), "not supported yet")
-		if w != nil {
-			refused = len(scheduler.Missing(w)) > 0
-		}
-		if !refused {
-			t.Errorf("%s is taken: %v", key, problems)
-		}
-	}
 }
 
 // TestDocsClasses holds the table of error classes to the codes.

@@ -49,6 +49,9 @@ func TestScript(t *testing.T) {
 			"gone":   gone,
 			"json":   checkJSON,
 			"openai": openai,
+			"models": serveModels,
+			"answer": answerWith,
+			"fault":  failWith,
 			"asked":  wasAsked,
 		},
 		Condition: func(cond string) (bool, error) {
@@ -82,7 +85,7 @@ func setup(env *testscript.Env, python string) error {
 	env.Setenv("USER", "tester")
 	env.Setenv("EXAMPLES", mustAbs("examples"))
 	env.Setenv("OLLAMA_HOST", os.Getenv("OLLAMA_HOST"))
-	env.Values["models"] = &llmtest.Server{}
+	env.Values["models"] = &llmtest.Server{Models: []string{"small", "big", "m", "llama3.2", "claude-test"}}
 	if python != "" {
 		env.Setenv("PATH", filepath.Dir(python)+string(os.PathListSeparator)+env.Getenv("PATH"))
 	}
@@ -136,7 +139,7 @@ func start(ts *testscript.TestScript, args []string) (cmd *exec.Cmd, stdout, std
 	cmd.Path, cmd.Err = path, nil
 	cmd.Dir = ts.MkAbs(".")
 	for _, name := range []string{"HOME", "USERPROFILE", "LOCALAPPDATA", "APPDATA", "USER", "PATH", "TMPDIR", "EXAMPLES", "WORK",
-		"SYSTEMROOT", "GLEITZEIT_STORE", "GLEITZEIT_CONFIG"} {
+		"SYSTEMROOT", "GLEITZEIT_STORE", "GLEITZEIT_CONFIG", "TOKEN"} {
 		if value := ts.Getenv(name); value != "" {
 			cmd.Env = append(cmd.Env, name+"="+value)
 		}

@@ -57,7 +57,7 @@ func (c *children) read(path string) (child server.ChildParams, err error) {
 		return child, nil
 	}
 	files, problems := f.capture(w.Files)
-	c.problems = append(append(c.problems, problems...), missing(f, w)...)
+	c.problems = append(append(c.problems, problems...), undeclared(f, c.config, w)...)
 	c.problems = append(c.problems, unroutable(f, c.config, w)...)
 	limitAttempts(w, c.config.DefaultTimeout)
 	return server.ChildParams{Document: w.Encode(), Files: files, Dir: f.dir, Names: c.of(f, w)}, nil

@@ -42,12 +42,15 @@ type grammar struct {
 	History historyCmd  `cmd:"" group:"runs" help:"Show all that happened to a run."`
 	Runs    workflowCmd `cmd:"" name:"workflow" group:"runs" help:"List, look at, pause and cancel runs."`
 
+	Schedule scheduleCmd `cmd:"" group:"runs" help:"Runs that begin by themselves."`
+
 	Init     initCmd     `cmd:"" group:"files" help:"Write a workflow to start from."`
 	Validate validateCmd `cmd:"" group:"files" help:"Check workflow files without running them."`
 	Fmt      fmtCmd      `cmd:"" group:"files" help:"Rewrite workflow files with canonical keys."`
 	Graph    graphCmd    `cmd:"" group:"files" help:"Draw the tasks of a workflow and what they wait for."`
 	Schema   schemaCmd   `cmd:"" group:"files" help:"Print the JSON Schema of workflow files, for editors."`
 
+	Server     serverCmd     `cmd:"" group:"program" help:"The process that stays: it carries runs out and lets schedules fire."`
 	System     systemCmd     `cmd:"" group:"program" help:"The store and whoever holds it."`
 	Provider   providerCmd   `cmd:"" group:"program" help:"What carries tasks out."`
 	Settings   configCmd     `cmd:"" name:"config" group:"program" help:"The configuration."`

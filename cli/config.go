@@ -49,10 +49,14 @@ type settings struct {
 	CrashLimit     int                                 `yaml:"crash_limit"`
 	IdempotencyTTL duration                            `yaml:"idempotency_ttl"`
 	Grace          duration                            `yaml:"grace"`
+	ScheduleGrace  duration                            `yaml:"schedule_grace"`
 	DefaultTimeout duration                            `yaml:"default_timeout"`
 	Roots          []string                            `yaml:"roots"`
+	Secrets        map[string]string                   `yaml:"secrets"`
+	AgeIdentity    string                              `yaml:"age_identity"`
 	Providers      map[string]providers.ProviderConfig `yaml:"providers"`
 	MCPServers     map[string]providers.MCPServer      `yaml:"mcpServers"`
+	Prices         map[string]providers.Price          `yaml:"prices"`
 }
 
 // duration is written as a number of seconds or as Go writes it.
@@ -77,7 +81,7 @@ func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d)
 // defaults is the configuration when nobody said anything.
 func defaults(env *environment) settings {
 	s := settings{Backend: "pebble", Host: "127.0.0.1", Port: 8765, LogLevel: "warn", Slots: scheduler.DefaultSlots,
-		CrashLimit: scheduler.DefaultCrashLimit, Grace: duration(10 * time.Second),
+		CrashLimit: scheduler.DefaultCrashLimit, Grace: duration(10 * time.Second), ScheduleGrace: duration(scheduler.DefaultScheduleGrace),
 		IdempotencyTTL: duration(scheduler.DefaultKeyLife)}
 	if folder := env.stateFolder(); folder != "" {
 		s.Store = filepath.Join(folder, "store")
@@ -188,9 +192,13 @@ func (c *config) check() error {
 	if c.CrashLimit < 0 {
 		report("crash_limit", "%d must be 0 (no limit) or more", c.CrashLimit)
 	}
+	if c.ScheduleGrace <= 0 {
+		report("schedule_grace", "it must be more than 0")
+	}
 	if c.Port < 0 || c.Port > 65535 {
 		report("port", "%d must be 0 to 65535", c.Port)
 	}
+	wrong = append(wrong, c.checkSecrets()...)
 	if err := c.providers().Validate(); err != nil {
 		for _, text := range strings.Split(err.Error(), "\n") {
 			wrong = append(wrong, fmt.Errorf("%s%s", c.where(text), text))
@@ -216,7 +224,7 @@ func (c *config) where(text string) string {
 
 // providers returns the part that the providers understand, as written.
 func (c *config) providers() providers.Config {
-	return providers.Config{Providers: c.Providers, MCPServers: c.MCPServers, Roots: c.Roots}
+	return providers.Config{Providers: c.Providers, MCPServers: c.MCPServers, Roots: c.Roots, Prices: c.Prices}
 }
 
 // addressed returns the part that the providers understand, with the address
@@ -238,9 +246,11 @@ const ollamaDefault = "http://127.0.0.1:11434"
 // doesn't change the order in which providers are preferred.
 func (c *config) setup() replay.Setup {
 	all := c.addressed()
-	s := replay.Setup{Config: all.Canonical()}
+	s := replay.Setup{Config: all.Canonical(), Secrets: c.Secrets}
 	for _, info := range c.providers().List() {
-		s.Providers = append(s.Providers, slots(info, all))
+		p := slots(info, all)
+		p.Secrets = c.secretsOf(info)
+		s.Providers = append(s.Providers, p)
 	}
 	return s
 }

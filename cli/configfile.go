@@ -142,6 +142,14 @@ func (c *config) anchor(env *environment, dir string, root *yaml.Node) {
 			c.Store = env.expand(c.Store, dir)
 		case "sqlite_path":
 			c.SQLitePath = env.expand(c.SQLitePath, dir)
+		case "age_identity":
+			c.AgeIdentity = env.expand(c.AgeIdentity, dir)
+		case "secrets":
+			anchorEach(root.Content[i+1], c.Secrets, func(source *string) {
+				if protocols.IsSecretSource(*source) {
+					*source = env.anchored(*source, dir)
+				}
+			})
 		case "roots":
 			for i, r := range c.Roots {
 				c.Roots[i] = env.expand(r, dir)

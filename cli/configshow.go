@@ -95,8 +95,14 @@ func (c *config) shown() []shownSetting {
 	add("crash_limit", c.CrashLimit)
 	add("idempotency_ttl", c.IdempotencyTTL)
 	add("grace", c.Grace)
+	add("schedule_grace", c.ScheduleGrace)
 	add("default_timeout", c.DefaultTimeout)
 	add("roots", append([]string{}, c.Roots...))
+	add("secrets", c.Secrets)
+	add("age_identity", c.AgeIdentity)
+	if len(c.Prices) > 0 {
+		add("prices", c.Prices)
+	}
 	all := c.addressed()
 	for _, name := range sortedNames(all.Providers) {
 		add("providers."+name, discreetProvider(all.Providers[name]))

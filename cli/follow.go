@@ -117,7 +117,9 @@ func (f *following) loop(wishes <-chan os.Signal) (err error) {
 func (f *following) take(n news) error {
 	switch {
 	case n.entry != nil:
-		n.track.apply(*n.entry)
+		if err := f.apply(n.track, *n.entry); err != nil {
+			return err
+		}
 		f.doubts, f.heard = f.doubts || n.track.stuck(), time.Now()
 		return f.view.entry(n.track, *n.entry)
 	case n.progress != nil:
@@ -127,6 +129,20 @@ func (f *following) take(n news) error {
 	default:
 		n.track.settled = true
 	}
+	return nil
+}
+
+// apply makes an entry part of what is known of a run. One that has ended and
+// goes on is looked at anew: its tasks stand elsewhere now.
+func (f *following) apply(t *track, e replay.Entry) error {
+	if _, again := e.Event.(*replay.WorkflowRetried); again {
+		v, err := getRun(context.Background(), f.store, t.id, false)
+		if err != nil {
+			return err
+		}
+		t.take(v)
+	}
+	t.apply(e)
 	return nil
 }
 

@@ -100,8 +100,9 @@ type timeline struct {
 func (t *timeline) write(e replay.Entry) {
 	if t.lives == 0 {
 		t.began = e.Time
-		t.life(e)
-	} else if _, resumed := e.Event.(*replay.WorkflowResumed); resumed {
+	}
+	switch e.Event.(type) {
+	case *replay.WorkflowSubmitted, *replay.WorkflowResumed, *replay.WorkflowRetried:
 		t.life(e)
 	}
 	fmt.Fprintf(t.w, "%6d  %8s  %s  %s\n", e.Seq, "+"+short(e.Time.Sub(t.began)), pad(line(e.Task, t.task), t.task), t.text(e))

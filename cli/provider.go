@@ -14,8 +14,9 @@ import (
 
 // providerCmd is about what carries tasks out.
 type providerCmd struct {
-	List  providerListCmd  `cmd:"" help:"List the providers of this configuration, the preferred ones first."`
-	Check providerCheckCmd `cmd:"" help:"Ask providers whether they could work now; MCP servers are started for it."`
+	List   providerListCmd   `cmd:"" help:"List the providers of this configuration, the preferred ones first."`
+	Check  providerCheckCmd  `cmd:"" help:"Ask providers whether they could work now; MCP servers are started for it."`
+	Models providerModelsCmd `cmd:"" help:"List the models that the language model servers have now."`
 }
 
 // providerListCmd lists providers.
@@ -82,7 +83,7 @@ func (c *providerCheckCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	set, err := providers.Open(conf.addressed(), providers.Options{Env: s.env.get})
+	set, err := s.openConfigured(conf)
 	if err != nil {
 		return err
 	}

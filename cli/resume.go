@@ -53,9 +53,9 @@ func (r *resumeCmd) Run(s *session) error {
 	}
 	return s.carry(c, r.patience, func(ctx context.Context, store *client.Client) (errand, error) {
 		if r.ID == "" {
-			return s.resumeAll(ctx, store)
+			return s.resumeAll(ctx, c, store)
 		}
-		return resumeOne(ctx, store, r.ID, answers)
+		return s.resumeOne(ctx, c, store, r.ID, answers)
 	})
 }
 
@@ -79,7 +79,7 @@ func (r *resumeCmd) answers() (map[string]protocols.OnCrash, error) {
 }
 
 // resumeOne takes one run on. One that has ended is only shown.
-func resumeOne(ctx context.Context, store *client.Client, id string, answers map[string]protocols.OnCrash) (errand, error) {
+func (s *session) resumeOne(ctx context.Context, c *config, store *client.Client, id string, answers map[string]protocols.OnCrash) (errand, error) {
 	v, err := getRun(ctx, store, id, false)
 	if err != nil {
 		return errand{}, err
@@ -92,8 +92,22 @@ func resumeOne(ctx context.Context, store *client.Client, id string, answers map
 	if v.Status.Ended() {
 		return e, nil
 	}
-	p := server.ResumeParams{ID: v.ID, Explicit: true, Answers: answers}
+	secrets, err := s.needed(ctx, c, store, v.ID)
+	if err != nil {
+		return errand{}, err
+	}
+	p := server.ResumeParams{ID: v.ID, Explicit: true, Answers: answers, Secrets: secrets}
 	return e, store.Call(ctx, server.WorkflowResume, p, nil)
+}
+
+// needed opens the secrets that a run needs, or all do for "", as far as they
+// are there.
+func (s *session) needed(ctx context.Context, c *config, store *client.Client, id string) (map[string]string, error) {
+	var r server.ReferencesResult
+	if err := store.Call(ctx, server.SecretReferences, server.ReferencesParams{ID: id}, &r); err != nil {
+		return nil, err
+	}
+	return s.offers(c)(r.References), nil
 }
 
 // endOfHistory is the place after all that is known of the run.
@@ -106,9 +120,13 @@ func endOfHistory(ctx context.Context, store *client.Client, id string) (eventlo
 }
 
 // resumeAll takes every unfinished run on. Those that are parked only count.
-func (s *session) resumeAll(ctx context.Context, store *client.Client) (errand, error) {
+func (s *session) resumeAll(ctx context.Context, c *config, store *client.Client) (errand, error) {
+	secrets, err := s.needed(ctx, c, store, "")
+	if err != nil {
+		return errand{}, err
+	}
 	var all server.RunsResult
-	if err := store.Call(ctx, server.WorkflowResumeAll, struct{}{}, &all); err != nil {
+	if err := store.Call(ctx, server.WorkflowResumeAll, server.ResumeAllParams{Secrets: secrets}, &all); err != nil {
 		return errand{}, err
 	}
 	parked, err := listRuns(ctx, store, server.ListParams{Status: []replay.Status{replay.Parked}}, 0)

@@ -54,9 +54,9 @@ func openError(err error) error {
 func (s *session) options(c *config, looks bool) client.Options {
 	logger := slog.New(slog.NewTextHandler(s.env.stderr, &slog.HandlerOptions{Level: level(c.LogLevel)}))
 	o := client.Options{
-		Store: c.Store, Memory: c.Backend == "memory", Logger: logger, Fatal: s.fatal, Passive: looks,
+		Store: c.Store, Memory: c.Backend == "memory", Logger: logger, Fatal: s.fatal, Passive: looks, Secrets: s.offers(c),
 		Scheduler: scheduler.Options{
-			Policy:  scheduler.Policy{Slots: c.Slots, CrashLimit: c.CrashLimit, KeyLife: time.Duration(c.IdempotencyTTL)},
+			Policy:  scheduler.Policy{ScheduleGrace: time.Duration(c.ScheduleGrace), Slots: c.Slots, CrashLimit: c.CrashLimit, KeyLife: time.Duration(c.IdempotencyTTL)},
 			Open:    s.openProviders,
 			Version: readVersion().Version,
 			Grace:   time.Duration(c.Grace),

@@ -13,7 +13,6 @@ import (
 	"gleitzeit/protocols"
 	"gleitzeit/providers"
 	"gleitzeit/replay"
-	"gleitzeit/scheduler"
 )
 
 // This file makes of a workflow file what a run is submitted with. Whatever
@@ -48,7 +47,8 @@ func (s *session) submission(name string, w wishes) (*server.SubmitParams, *conf
 		return nil, nil, err
 	}
 	files, problems := f.capture(workflow.Files)
-	problems = append(problems, missing(f, workflow)...)
+	problems = append(problems, undeclared(f, c, workflow)...)
+	problems = append(problems, badSchedule(f, workflow)...)
 	problems = append(problems, unroutable(f, c, workflow)...)
 	kids := &children{s: s, registry: registry, config: c, all: map[string]server.ChildParams{}}
 	names := kids.of(f, workflow)
@@ -69,7 +69,9 @@ func (s *session) submission(name string, w wishes) (*server.SubmitParams, *conf
 	}
 	limitAttempts(workflow, c.DefaultTimeout)
 	p.Document = workflow.Encode()
-	return p, c, nil
+	s.warnOfPlain(c)
+	p.Secrets, err = s.secretsFor(c, workflow, p)
+	return p, c, err
 }
 
 // tell shows the warnings and returns the errors.
@@ -119,14 +121,6 @@ func unserved(infos []providers.Info, t *protocols.Task, err error) error {
 	return err
 }
 
-// missing finds what the language has and no run can do yet.
-func missing(f *workflowFile, w *protocols.Workflow) (ps protocols.Problems) {
-	for _, m := range scheduler.Missing(w) {
-		ps = append(ps, f.problem(m.Key, m.String(), ""))
-	}
-	return ps
-}
-
 // needsProvider tells whether a task is work: what only waits, or is a run of
 // its own, needs no provider and has no time limit but its own.
 func needsProvider(t *protocols.Task) bool {
@@ -153,6 +147,7 @@ func (s *session) inputs(workflow *protocols.Workflow, w wishes) (map[string]jso
 		}
 		given[name] = parsed
 	}
+	s.anchorSecrets(workflow, given)
 	values, failure := workflow.CheckInputs(given)
 	if failure != nil {
 		return nil, failure

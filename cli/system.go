@@ -44,6 +44,9 @@ func writeSystem(w io.Writer, v server.StatusResult, ours bool) {
 	holder := "nobody"
 	if !ours {
 		holder = fmt.Sprintf("process %d since %s", v.PID, v.Since.Local().Format(time.DateTime))
+		if v.Server {
+			holder += ", a server"
+		}
 		if v.Leaving {
 			holder += ", about to leave"
 		}

@@ -47,8 +47,15 @@ type trackedTask struct {
 
 // newTrack starts from the run as it was found.
 func newTrack(v *replay.RunView) *track {
-	t := &track{id: v.ID, name: v.Name, byID: map[string]*trackedTask{}, counts: map[string]int{}, waits: map[string]int{},
-		parked: v.Status == replay.Parked, paused: v.Status == replay.Paused}
+	t := &track{id: v.ID, name: v.Name}
+	t.take(v)
+	return t
+}
+
+// take makes it the run as it was found.
+func (t *track) take(v *replay.RunView) {
+	t.tasks, t.byID, t.counts, t.waits = nil, map[string]*trackedTask{}, map[string]int{}, map[string]int{}
+	t.parked, t.paused, t.interrupted, t.ended = v.Status == replay.Parked, v.Status == replay.Paused, false, ""
 	if v.Status.Ended() {
 		t.ended = v.Status
 	}
@@ -56,7 +63,6 @@ func newTrack(v *replay.RunView) *track {
 		t.add(&trackedTask{id: task.ID, status: task.Status.String(), kind: task.WaitsFor, attempts: task.Attempts, started: task.Started,
 			due: task.Due, took: time.Duration(task.DurationMS) * time.Millisecond, message: task.Reason, of: t.byID[task.Of]})
 	}
-	return t
 }
 
 func (t *track) add(task *trackedTask) {
@@ -173,6 +179,10 @@ func (t *track) applyRun(e replay.Entry) bool {
 		for _, task := range t.at(v.Tasks) {
 			t.set(task, "skipped", v.Reason)
 		}
+	case *replay.SecretOffered:
+		for _, task := range t.at(v.Tasks) {
+			t.set(task, "ready", "")
+		}
 	case *replay.EvaluationRequested:
 		for _, task := range t.at(v.Tasks) {
 			t.set(task, "evaluating", task.message)
@@ -187,6 +197,8 @@ func (t *track) applyRun(e replay.Entry) bool {
 		t.paused = true
 	case *replay.WorkflowUnpaused:
 		t.paused = false
+	case *replay.WorkflowRetried:
+		t.ended = ""
 	case *replay.WorkflowEnded:
 		t.ended = v.Status
 	default:

@@ -43,7 +43,7 @@ func (c *validateCmd) Run(s *session) error {
 		if err != nil {
 			return err
 		}
-		v := judge(f, registry)
+		v := s.judge(f, registry)
 		if !v.Valid {
 			code = exitUsage
 		}
@@ -57,8 +57,9 @@ func (c *validateCmd) Run(s *session) error {
 	return silently(code)
 }
 
-// judge says all there is to say of a file without a configuration.
-func judge(f *workflowFile, registry *protocols.Registry) verdict {
+// judge says all there is to say of a file without a configuration, which is
+// looked at only for secrets that the file doesn't declare.
+func (s *session) judge(f *workflowFile, registry *protocols.Registry) verdict {
 	document, _ := protocols.Parse(f.name, f.data)
 	workflow, problems := registry.Compile(document)
 	if workflow != nil && workflow.Batch != nil {
@@ -69,7 +70,9 @@ func judge(f *workflowFile, registry *protocols.Registry) verdict {
 	v := verdict{File: f.name, Warnings: protocols.Problems{}}
 	if workflow != nil {
 		_, absent := f.capture(workflow.Files)
-		problems = append(append(problems, absent...), missing(f, workflow)...)
+		problems = append(problems, absent...)
+		problems = append(problems, s.unknownSecrets(f, workflow)...)
+		problems = append(append(problems, badSchedule(f, workflow)...), aboutSchedule(f, workflow)...)
 		v.name, v.tasks = workflow.Name, len(workflow.Tasks)
 	}
 	v.Problems = append(protocols.Problems{}, problems.Errors()...)

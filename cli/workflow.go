@@ -21,6 +21,8 @@ type workflowCmd struct {
 	Get    getCmd    `cmd:"" help:"Show a run with all its results."`
 	Cancel cancelCmd `cmd:"" help:"End runs early; what runs is stopped."`
 
+	Retry retryCmd `cmd:"" help:"Try again what failed in a run that has ended, and keep what completed."`
+
 	Pause   pauseCmd   `cmd:"" help:"Let nothing new of runs start until they are unpaused."`
 	Unpause unpauseCmd `cmd:"" help:"Let paused runs go on."`
 }

@@ -15,6 +15,7 @@ func (c *compiler) call(d *draft) {
 		n = &node{kind: mapKind, line: d.place().line, col: d.place().col}
 	}
 	c.parameters(d, m, n, nil)
+	c.needsProvider(d)
 }
 
 // method finds the method that a task names, and completes protocol and

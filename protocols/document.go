@@ -31,7 +31,7 @@ type Workflow struct {
 	// SecretEnv holds the environment variables that are made of secrets, as
 	// texts with ${secrets.X}; see Environment.
 	SecretEnv map[string]string `json:"secret_env,omitempty"`
-	// Secrets says where secrets come from: env:NAME, file:PATH or age:NAME by
+	// Secrets says where secrets come from: env:NAME, file:PATH or age:PATH by
 	// the name in ${secrets.X}. No value is ever here.
 	Secrets map[string]string `json:"secrets,omitempty"`
 	// SecretRefs lists the secrets that the workflow uses, sorted: the X of
@@ -77,7 +77,7 @@ type Input struct {
 	Description string            `json:"description,omitempty"`
 	Enum        []json.RawMessage `json:"enum,omitempty"`
 	// Secret tells that the value is a reference to a secret (env:NAME,
-	// file:PATH, age:NAME), never the secret itself.
+	// file:PATH, age:PATH), never the secret itself.
 	Secret bool `json:"secret,omitempty"`
 }
 
@@ -114,14 +114,20 @@ type Task struct {
 	// Cache.Key use, sorted. They are in Dependencies too, but for those that
 	// have always ended when a hook begins: a hook task doesn't wait for the
 	// tasks of the list "tasks", nor one of finally for those of the others.
-	References      []int             `json:"references,omitempty"`
-	Env             map[string]string `json:"env,omitempty"`
-	SecretEnv       map[string]string `json:"secret_env,omitempty"` // as Workflow.SecretEnv
-	Priority        Priority          `json:"priority,omitempty"`
-	Timeout         Duration          `json:"timeout,omitempty"` // of one attempt, zero means none
-	Retry           *Retry            `json:"retry,omitempty"`   // nil: one attempt
-	ContinueOnError bool              `json:"continue_on_error,omitempty"`
-	OnCrash         OnCrash           `json:"on_crash,omitempty"`
+	References []int             `json:"references,omitempty"`
+	Env        map[string]string `json:"env,omitempty"`
+	SecretEnv  map[string]string `json:"secret_env,omitempty"` // as Workflow.SecretEnv
+	Priority   Priority          `json:"priority,omitempty"`
+	Timeout    Duration          `json:"timeout,omitempty"` // of one attempt, zero means none
+	// IdleTimeout bounds how long an attempt may show no sign of life, zero
+	// means no bound.
+	IdleTimeout Duration `json:"idle_timeout,omitempty"`
+	// OutputSchema is the JSON Schema of the result, of what ${task.result}
+	// means; a model's answer is JSON that fits it. {} is any JSON, nil none.
+	OutputSchema    json.RawMessage `json:"output_schema,omitempty"`
+	Retry           *Retry          `json:"retry,omitempty"` // nil: one attempt
+	ContinueOnError bool            `json:"continue_on_error,omitempty"`
+	OnCrash         OnCrash         `json:"on_crash,omitempty"`
 	// If decides whether the task runs, once its dependencies have ended.
 	// nil means success().
 	If *Expression `json:"if,omitempty"`
@@ -223,7 +229,7 @@ type Rate struct {
 // Schedule says when runs start by themselves.
 type Schedule struct {
 	Cron     string `json:"cron"`               // five fields, or @daily and the like
-	Timezone string `json:"timezone,omitempty"` // an IANA name; "" is the server's
+	Timezone string `json:"timezone,omitempty"` // an IANA name; "" is that of the machine where it is added
 	// Overlap is what a time does that comes while a run of the schedule
 	// lives: skip, queue or allow.
 	Overlap string `json:"overlap"`

@@ -3,6 +3,7 @@ package protocols
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -131,7 +132,7 @@ tasks:
     method: echo/echo
     env: {A: "${inputs.token}!", C: c}
     cache: {key: "${inputs.plain}"}
-    params: {x: "Bearer ${secrets.KEY}", y: "${inputs.token}", all: "${inputs}", z: "${upper(secrets.OTHER)}"}
+    params: {x: "Bearer ${secrets.KEY}", y: "${inputs.token}", all: "${inputs}", z: "<${secrets.OTHER}>"}
 outputs: {all: "${inputs}"}
 `)
 	if diff := cmp.Diff([]string{"KEY", "OTHER", "inputs.token"}, w.SecretRefs); diff != "" {
@@ -149,7 +150,7 @@ outputs: {all: "${inputs}"}
 	}
 	s := &Scope{Workflow: w, Inputs: inputs, Secrets: map[string]string{"KEY": "k\"1", "OTHER": "other", "inputs.token": "${secrets.KEY}"}}
 	got, err := Substitute(w, 0, s, registry)
-	if want := `{"x":"Bearer k\"1","y":"${secrets.KEY}","all":{"plain":"p","token":"file:/run/token"},"z":"OTHER"}`; err != nil || string(got.Parameters) != want {
+	if want := `{"x":"Bearer k\"1","y":"${secrets.KEY}","all":{"plain":"p","token":"file:/run/token"},"z":"<other>"}`; err != nil || string(got.Parameters) != want {
 		t.Errorf("got %v %v", got, err)
 	}
 	env, err := Environment(w, 0, s)
@@ -171,7 +172,7 @@ outputs: {all: "${inputs}"}
 	}
 	for _, value := range []string{`"hunter2"`, `5`, `{"env":"X"}`, `"env:"`} {
 		_, err := w.CheckInputs(map[string]json.RawMessage{"token": raw(value)})
-		if want := "inputs: token is a secret and must be given as a reference, never itself (name where it is: env:NAME, file:PATH or age:NAME)"; err == nil || err.Message != want {
+		if want := "inputs: token is a secret and must be given as a reference, never itself (name where it is: env:NAME, file:PATH or age:PATH)"; err == nil || err.Message != want {
 			t.Errorf("%s: got %v", value, err)
 		}
 	}
@@ -247,6 +248,27 @@ func TestCron(t *testing.T) {
 	} {
 		if text, _ := cronFault(text); (text == "") != right {
 			t.Errorf("%q", text)
+		}
+	}
+}
+
+// A task needs the secrets of its parameters and environment, and those of
+// the workflow's environment; one that waits or runs a workflow needs none.
+func TestTaskSecrets(t *testing.T) {
+	w := compileText(t, `
+secrets: {KEY: env:MY_KEY, TOKEN: file:token}
+inputs: {pin: {secret: true, default: env:PIN}}
+tasks:
+  - {name: none, method: echo/echo, params: {all: "${inputs}"}}
+  - {name: some, method: echo/echo, params: {x: ["<${secrets.KEY}>", {y: "${inputs.pin}"}]}}
+  - {name: code, method: python/execute, params: {code: "print(${secrets.TOKEN}, ${secrets.KEY})"}}
+  - {name: var, method: echo/echo, env: {T: "a ${secrets.TOKEN} b"}, params: {x: 1}}
+  - {name: child, method: workflow/run, params: {file: c.yaml, inputs: {x: "${secrets.KEY}"}}}
+`)
+	for i, want := range [][]string{nil, {"KEY", "inputs.pin"}, {"KEY", "TOKEN"}, {"TOKEN"}, nil} {
+		got, err := w.TaskSecrets(i, registry)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %v %v", w.Tasks[i].ID, got, err)
 		}
 	}
 }

@@ -36,7 +36,7 @@ func inputKeys() []key[*inputDraft] {
 				}
 				d.enum = v
 			}},
-		{spelling{name: "secret", doc: "The value is a reference to a secret: env:NAME, file:PATH or age:NAME.", schema: schemaBool},
+		{spelling{name: "secret", doc: "The value is a reference to a secret: env:NAME, file:PATH or age:PATH.", schema: schemaBool},
 			func(c *compiler, d *inputDraft, k string, v *node) {
 				d.Secret, _ = c.boolean(k, v)
 			}},

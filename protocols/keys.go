@@ -29,7 +29,6 @@ type state uint8
 
 const (
 	supported state = iota
-	later           // of the language, and refused until it works
 	ignored         // the original ignored it too: a warning
 	elsewhere       // a mistake worth a better hint than "unknown"
 )
@@ -124,8 +123,6 @@ func (c *compiler) accept(m member, s *spelling, l *level) bool {
 	switch {
 	case s == nil:
 		c.problemAt(m.line, m.col, fmt.Sprintf("unknown key %s in %s", quoted(m.key), l.what), l.unknownHint(m.key))
-	case s.state == later:
-		c.problemAt(m.line, m.col, fmt.Sprintf("%s is not supported yet", m.key), s.hint)
 	case s.state == ignored:
 		c.warn(m.line, m.col, fmt.Sprintf("%s does nothing", m.key), s.hint)
 	case s.state == elsewhere:

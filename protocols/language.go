@@ -115,7 +115,7 @@ func workflowKeys(l *language) []key[*parts] {
 		{spelling{name: "protocol", doc: "The protocol of a batch.", schema: schemaText},
 			func(c *compiler, p *parts, k string, v *node) { p.protocol = member{key: k, value: v} }},
 
-		{spelling{name: "secrets", doc: "Where secrets come from: env:NAME, file:PATH or age:NAME by the name in ${secrets.NAME}.", schema: schemaSecrets},
+		{spelling{name: "secrets", doc: "Where secrets come from: env:NAME, file:PATH or age:PATH by the name in ${secrets.NAME}.", schema: schemaSecrets},
 			func(c *compiler, p *parts, k string, v *node) { c.secrets(k, v) }},
 		{spelling{name: "schedule", doc: "When runs start by themselves.", inside: l.schedule.level, schema: schemaText},
 			func(c *compiler, p *parts, _ string, v *node) { p.Schedule = c.schedule(v) }},

@@ -14,7 +14,7 @@ import (
 // adds what the parameters will have when the task runs and don't yet.
 func (c *compiler) parameters(d *draft, m *Method, n *node, complete func(json.RawMessage) json.RawMessage) {
 	u := &use{what: "parameters", d: d, refs: &d.References, item: d.Foreach != nil, attempt: true, secrets: true}
-	d.Literal = !c.references(n, u)
+	d.Literal = !c.parameterReferences(d, m, n, u)
 	d.Parameters = n.appendJSON(nil, escapes{keys: true, texts: d.Literal})
 	if m == nil {
 		return
@@ -159,8 +159,12 @@ func (c *compiler) reference(n *node, ref *reference, u *use) {
 		c.problem(n, fmt.Sprintf("${%s}: the status functions belong to if", shorten(ref.text)), "")
 	}
 	before := len(c.problems)
+	inside := *u
+	if inside.secrets {
+		inside.what, inside.secrets = "an expression", false // what it makes of one couldn't be kept secret
+	}
 	for _, r := range ref.expr.refs {
-		c.path(n, r, u)
+		c.path(n, r, &inside)
 	}
 	if wrong := ref.expr.compile(c.inputs); wrong != nil && len(c.problems) == before {
 		c.problem(n, fmt.Sprintf("${%s}: %s", shorten(ref.text), wrong.text), wrong.hint)

@@ -1,11 +1,13 @@
 package protocols
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // This file compiles schedules. It sees that a time can ever come; which ones
@@ -15,7 +17,7 @@ func scheduleKeys() []key[*Schedule] {
 	return []key[*Schedule]{
 		{spelling{name: "cron", doc: "Five fields (minute, hour, day, month, weekday), or @daily and the like.", schema: schemaText},
 			func(c *compiler, s *Schedule, k string, v *node) { s.Cron = c.cron("schedule."+k, v) }},
-		{spelling{name: "timezone", doc: "Such as Europe/Berlin; the server's unless said otherwise.", schema: schemaText},
+		{spelling{name: "timezone", doc: "Such as Europe/Berlin; that of the machine where it is added, unless said otherwise.", schema: schemaText},
 			func(c *compiler, s *Schedule, k string, v *node) {
 				if !timezone.MatchString(v.text) || v.kind != stringKind {
 					c.mismatch("schedule."+k, v, "the name of a time zone, such as Europe/Berlin or UTC")
@@ -62,6 +64,20 @@ func (c *compiler) cron(key string, v *node) string {
 	return strings.Join(strings.Fields(s), " ")
 }
 
+// CheckCron returns the text of a schedule in its plain form, or says what is
+// wrong with it and where.
+func CheckCron(s string) (string, error) {
+	if text, hint := cronFault(s); text != "" {
+		return "", fmt.Errorf("cron %s: %s (%s)", strconv.Quote(shorten(s)), text, cmp.Or(hint, cronExample))
+	}
+	return strings.Join(strings.Fields(s), " "), nil
+}
+
+// maxCron bounds the text of a schedule.
+const maxCron = 500
+
+const cronExample = `for example "30 6 * * mon-fri"`
+
 // cronWords stand for five fields.
 var cronWords = []string{"@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"}
 
@@ -85,6 +101,9 @@ func cronFault(s string) (text, hint string) {
 	if strings.HasPrefix(s, "@") {
 		return cronWordFault(s)
 	}
+	if len(s) > maxCron {
+		return fmt.Sprintf("it has %d characters, the limit is %d", len(s), maxCron), ""
+	}
 	fields := strings.Fields(s)
 	if len(fields) != len(cronFields) {
 		hint := "minute, hour, day, month, weekday"
@@ -94,10 +113,13 @@ func cronFault(s string) (text, hint string) {
 		return fmt.Sprintf("there must be five fields, not %d", len(fields)), hint
 	}
 	var values [len(cronFields)]map[int]bool
+	at := 0
 	for i, f := range cronFields {
+		at += strings.Index(s[at:], fields[i])
 		if values[i], text = f.values(fields[i]); text != "" {
-			return text, ""
+			return fmt.Sprintf("%s, at character %d", text, utf8.RuneCountInString(s[:at])+1), cronExample
 		}
+		at += len(fields[i])
 	}
 	if fields[4] == "*" && !dayExists(values[2], values[3]) {
 		return "no month has that day", ""
@@ -107,8 +129,8 @@ func cronFault(s string) (text, hint string) {
 
 func cronWordFault(s string) (text, hint string) {
 	if every, ok := strings.CutPrefix(s, "@every "); ok {
-		if d, err := time.ParseDuration(strings.TrimSpace(every)); err != nil || d < time.Second {
-			return "@every takes a duration of at least 1s, such as 1h30m", ""
+		if d, err := time.ParseDuration(strings.TrimSpace(every)); err != nil || d < time.Second || d%time.Second != 0 {
+			return "@every takes a duration of whole seconds, at least 1s, such as 1h30m", ""
 		}
 		return "", ""
 	}

@@ -17,7 +17,7 @@ var (
 )
 
 // howSecrets says how a secret is given.
-const howSecrets = "name where it is: env:NAME, file:PATH or age:NAME"
+const howSecrets = "name where it is: env:NAME, file:PATH or age:PATH"
 
 const schemaSecrets = `{"type":"object","additionalProperties":{"type":"string","pattern":"^(env|file|age):."}}`
 
@@ -64,6 +64,8 @@ func (c *compiler) secretUse(ref *reference, name string, u *use, wrong complain
 		wrong("", "a secret can't stand in %s, only in parameters and env", u.what)
 	case len(ref.path) > 1:
 		wrong("", "a secret is text and has nothing inside")
+	case ref.fallback != nil:
+		wrong("", "nothing stands in for a secret: a task whose secret is not there waits for it")
 	default:
 		if c.secretRefs == nil {
 			c.secretRefs = map[string]bool{}
@@ -71,6 +73,41 @@ func (c *compiler) secretUse(ref *reference, name string, u *use, wrong complain
 		c.secretRefs[name] = true
 	}
 }
+
+// parameterReferences looks up the references in the parameters of a task, of
+// each with what it may hold: no secret stands where it would become part of
+// an event, or decide which file is read. It tells whether there is any.
+func (c *compiler) parameterReferences(d *draft, m *Method, n *node, u *use) (some bool) {
+	for _, mem := range n.members {
+		one := *u
+		if place := closedToSecrets(d, m, unescape(mem.key)); place != "" {
+			one.what, one.secrets = place, false
+		}
+		some = c.references(&node{kind: mapKind, members: []member{mem}}, &one) || some
+	}
+	return some
+}
+
+// closedToSecrets names the parameter if no secret may stand in it, else it
+// returns "".
+func closedToSecrets(d *draft, m *Method, parameter string) string {
+	switch {
+	case m == nil:
+		return ""
+	case m.traits[parameter].file:
+		return "the file name " + parameter
+	case m.protocol == waitProtocol, m.protocol == workflowProtocol && parameter != "inputs":
+		return fmt.Sprintf("%s of %s", parameter, d.Method)
+	}
+	return ""
+}
+
+// Protocols whose tasks need no value of a secret: they wait, or hand on where
+// it is.
+const (
+	waitProtocol     = "wait/v1"
+	workflowProtocol = "workflow/v1"
+)
 
 // secretInput checks an input that is a secret.
 func (c *compiler) secretInput(d *inputDraft) {
@@ -85,7 +122,7 @@ func (c *compiler) secretInput(d *inputDraft) {
 }
 
 // SecretSource returns where the secret of a name in SecretRefs is:
-// "env:NAME", "file:PATH" or "age:NAME". inputs are those of the run. It
+// "env:NAME", "file:PATH" or "age:PATH". inputs are those of the run. It
 // returns false if the workflow doesn't say; then the name must mean something
 // where the run is executed.
 func (w *Workflow) SecretSource(name string, inputs map[string]json.RawMessage) (source string, ok bool) {
@@ -105,8 +142,57 @@ func (f *filler) secret(path []step) (json.RawMessage, *missing) {
 	return f.secretValue(path[0].key)
 }
 
+// TaskSecrets returns the names of the secrets that a call of the task needs,
+// sorted, as they are in SecretRefs: those in its parameters, its environment
+// and the workflow's. A task that waits, or runs a workflow, needs none.
+func (w *Workflow) TaskSecrets(task int, r *Registry) ([]string, error) {
+	t := w.Tasks[task]
+	if len(w.SecretRefs) == 0 || t.Protocol == waitProtocol || t.Protocol == workflowProtocol {
+		return nil, nil
+	}
+	names := map[string]bool{}
+	if !t.Literal {
+		tmpl, err := w.taskTemplate(task, r)
+		if err != nil {
+			return nil, fmt.Errorf("task %s: %w", t.ID, err)
+		}
+		for _, p := range tmpl.parts {
+			w.noteSecret(p.ref, names)
+		}
+	}
+	for _, env := range []map[string]string{w.SecretEnv, t.SecretEnv} {
+		for _, text := range env {
+			pieces, _ := split(text, w.namesIn(task))
+			for _, p := range pieces {
+				w.noteSecret(p.ref, names)
+			}
+		}
+	}
+	return sortedKeys(names), nil
+}
+
+// noteSecret adds the secret that a reference means, if it means one.
+func (w *Workflow) noteSecret(ref *reference, names map[string]bool) {
+	switch {
+	case ref == nil || len(ref.path) == 0:
+	case ref.root == secretsRoot:
+		names[ref.path[0].key] = true
+	case ref.root == inputsRoot:
+		if in := w.templates().names.inputs[ref.path[0].key]; in != nil && in.Secret {
+			names["inputs."+in.Name] = true
+		}
+	}
+}
+
+// IsSecretSource tells whether the text says where a secret is: env:NAME,
+// file:PATH or age:PATH.
+func IsSecretSource(text string) bool { return secretSource.MatchString(text) }
+
 // secretInput finds the value of an input that is a secret.
 func (f *filler) secretInput(name string) (json.RawMessage, *missing) {
+	if _, given := f.scope.Inputs[name]; !given {
+		return nil, &missing{"the input was not given and has no default", sortedKeys(f.scope.Inputs)}
+	}
 	return f.secretValue("inputs." + name)
 }
 

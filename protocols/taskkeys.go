@@ -19,6 +19,8 @@ type draft struct {
 	foreach      *foreachDraft
 	repeat       *repeatDraft
 	cache        *cacheDraft
+	outputSchema *node
+	idleTimeout  *node
 	hasPriority  bool
 }
 
@@ -34,9 +36,6 @@ func (d *draft) place() *node {
 
 func taskKeys(l *language) []key[*draft] {
 	none := func(*compiler, *draft, string, *node) {}
-	soon := func(doc string, names ...string) key[*draft] {
-		return key[*draft]{spelling{name: names[0], aliases: names[1:], state: later, doc: doc}, none}
-	}
 	return []key[*draft]{
 		{spelling{name: "name", doc: "The task's label.", schema: schemaLabel},
 			func(c *compiler, d *draft, k string, v *node) { d.nameAt = v; d.Name, _ = c.label(k, v) }},
@@ -103,8 +102,15 @@ func taskKeys(l *language) []key[*draft] {
 		{spelling{name: "budget", doc: "What the task may cost.", inside: l.budget.level},
 			func(c *compiler, d *draft, _ string, v *node) { d.Budget = c.budget(v) }},
 
-		soon("JSON Schema of the result.", "output_schema", "response_format"),
-		soon("How long a stream may be silent.", "idle_timeout"),
+		{spelling{name: "output_schema", aliases: []string{"response_format"}, doc: "JSON Schema of the result; a model is told it.", schema: schemaMap, emptyHint: "write output_schema: {type: json_object} for any JSON"},
+			func(c *compiler, d *draft, k string, v *node) {
+				d.outputSchema, d.OutputSchema = v, c.outputSchema(k, v)
+			}},
+		{spelling{name: "idle_timeout", doc: "How long an attempt may show no sign of life.", schema: schemaDuration},
+			func(c *compiler, d *draft, k string, v *node) {
+				d.idleTimeout = v
+				d.IdleTimeout, _ = c.duration(k, v, 1)
+			}},
 		{spelling{name: "secrets", state: elsewhere, hint: "it belongs to the workflow; a task says ${secrets.NAME}"}, none},
 	}
 }

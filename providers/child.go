@@ -41,6 +41,9 @@ type command struct {
 	Env  []string // all of it
 	Dir  string   // "" is ours
 	Back bool     // one more pipe from the child to us, see backArg
+	// Files are handed down after the back pipe, from descriptor 4 on, and stay
+	// the caller's to close. Not on Windows.
+	Files []*os.File
 }
 
 // child is one process of ours. Its pipes are the owner's to read and write,
@@ -49,13 +52,25 @@ type child struct {
 	In             *os.File // its stdin
 	Out, Err, Back *pipe    // its stdout, its stderr and the back pipe, if asked for
 
-	cmd    *exec.Cmd
+	cmd    *exec.Cmd     // nil: it was forked by another child (adopt)
 	theirs []*os.File    // the child's ends, until it has started
 	ended  chan struct{} // closed by reap: dead and reaped, its group too
+	wait   func()        // returns when it has ended; its number is still its own
+	bury   func() exit   // then gives its number away
+	last   exit          // what bury returned
+	// overdue is called when a killed process's end isn't heard of; nil: the
+	// kernel tells of it.
+	overdue func()
 
 	mu     sync.Mutex
 	group  group // how to reach it and all that it started
 	reaped bool  // its number may be another's now
+}
+
+// exit is how a process ended.
+type exit struct {
+	text string // in words
+	code int    // -1 when a signal ended it
 }
 
 // children owns the processes of one Set. The zero value is ready to use.
@@ -87,6 +102,11 @@ func (cs *children) start(c command) (*child, error) {
 // exec.Cmd starts no goroutines of its own that a held pipe could keep.
 func newChild(c command) (*child, error) {
 	kid := &child{cmd: exec.Command(c.Path, c.Args...), ended: make(chan struct{})}
+	kid.wait = func() { awaitEnd(kid.cmd) }
+	kid.bury = func() exit {
+		_ = kid.cmd.Wait() // the status is in ProcessState
+		return exit{exitText(kid.cmd.ProcessState), kid.cmd.ProcessState.ExitCode()}
+	}
 	kid.cmd.Env = c.Env
 	if c.Env == nil {
 		kid.cmd.Env = []string{} // nil would hand on ours
@@ -98,47 +118,58 @@ func newChild(c command) (*child, error) {
 		kid.closePipes()
 		return nil, err
 	}
+	kid.cmd.Stdin, kid.cmd.Stdout, kid.cmd.Stderr = kid.theirs[0], kid.theirs[1], kid.theirs[2]
+	if err := kid.handDown(c); err != nil {
+		closeFiles(kid.theirs)
+		kid.closePipes()
+		return nil, err
+	}
 	return kid, nil
 }
 
+// open opens the pipes; theirs are stdin, stdout, stderr and perhaps back.
 func (c *child) open(back bool) error {
 	in, ours, err := os.Pipe()
 	if err != nil {
 		return err
 	}
-	c.In, c.cmd.Stdin, c.theirs = ours, in, []*os.File{in}
-	var out, stderr *os.File
-	if c.Out, out, err = c.newPipe(); err != nil {
+	c.In, c.theirs = ours, []*os.File{in}
+	if c.Out, err = c.newPipe(); err != nil {
 		return err
 	}
-	if c.Err, stderr, err = c.newPipe(); err != nil {
+	if c.Err, err = c.newPipe(); err != nil {
 		return err
 	}
-	c.cmd.Stdout, c.cmd.Stderr = out, stderr
-	if !back {
-		return nil
-	}
-	var theirs *os.File
-	if c.Back, theirs, err = c.newPipe(); err != nil {
-		return err
-	}
-	number, err := inherit(c.cmd, theirs)
-	for i, arg := range c.cmd.Args {
-		if arg == backArg {
-			c.cmd.Args[i] = strconv.Itoa(number)
-		}
+	if back {
+		c.Back, err = c.newPipe()
 	}
 	return err
 }
 
-// newPipe returns a pipe's two ends: ours, and the one that the child gets.
-func (c *child) newPipe() (*pipe, *os.File, error) {
+// handDown gives the child what it has besides stdin, stdout and stderr.
+func (c *child) handDown(from command) error {
+	for i, f := range append(c.theirs[3:len(c.theirs):len(c.theirs)], from.Files...) {
+		number, err := inherit(c.cmd, f)
+		if err != nil {
+			return err
+		}
+		for j, arg := range c.cmd.Args {
+			if arg == backArg && i == 0 && from.Back {
+				c.cmd.Args[j] = strconv.Itoa(number)
+			}
+		}
+	}
+	return nil
+}
+
+// newPipe returns our end of a pipe; the other one is added to theirs.
+func (c *child) newPipe() (*pipe, error) {
 	ours, theirs, err := os.Pipe()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	c.theirs = append(c.theirs, theirs)
-	return &pipe{ours}, theirs, nil
+	return &pipe{ours}, nil
 }
 
 func (c *child) closePipes() {
@@ -177,11 +208,28 @@ func (cs *children) run(kid *child) error {
 	if err := <-started; err != nil {
 		return err
 	}
-	kid.group = groupOf(kid.cmd.Process)
-	cs.guard.add(kid.group)
+	cs.watch(kid, groupOf(kid.cmd.Process))
+	return nil
+}
+
+// adopt looks after a process that another child of ours has forked.
+func (cs *children) adopt(kid *child, group group) error {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.closed {
+		group.kill()
+		return errChildrenClosed
+	}
+	cs.watch(kid, group)
+	return nil
+}
+
+// watch puts a process into the books. The caller holds mu.
+func (cs *children) watch(kid *child, group group) {
+	kid.group = group
+	cs.guard.add(group)
 	cs.live[kid] = struct{}{}
 	cs.busy.Go(func() { cs.reap(kid) })
-	return nil
 }
 
 // starter does what it is sent until work is closed.
@@ -196,11 +244,11 @@ func starter(work <-chan func()) {
 // reap waits for the child's end, and ends what it leaves behind. Its group
 // is killed while its number is still taken, so that no stranger is hit.
 func (cs *children) reap(kid *child) {
-	awaitEnd(kid.cmd)
+	kid.wait()
 	kid.signal(group.kill)
 	cs.guard.remove(kid.group)
 	kid.mu.Lock()
-	_ = kid.cmd.Wait() // the status is in cmd.ProcessState
+	kid.last = kid.bury()
 	kid.group.release()
 	kid.reaped = true
 	kid.mu.Unlock()
@@ -231,6 +279,9 @@ func (c *child) stop(grace time.Duration) {
 	c.signal(group.terminate)
 	if !c.endsWithin(grace) {
 		c.signal(group.kill)
+	}
+	if c.overdue != nil && !c.endsWithin(drainMost) {
+		c.overdue()
 	}
 	<-c.ended
 }
@@ -281,7 +332,7 @@ func (c *child) drain(users *sync.WaitGroup) {
 }
 
 // exit says in words how the child ended.
-func (c *child) exit() string { return exitText(c.cmd.ProcessState) }
+func (c *child) exit() string { return c.last.text }
 
 // code is the exit code, -1 when a signal ended it.
-func (c *child) code() int { return c.cmd.ProcessState.ExitCode() }
+func (c *child) code() int { return c.last.code }

@@ -33,7 +33,11 @@ func inherit(cmd *exec.Cmd, f *os.File) (int, error) {
 func exitText(state *os.ProcessState) string {
 	status, ok := state.Sys().(syscall.WaitStatus)
 	if ok && status.Signaled() {
-		return fmt.Sprintf("killed by signal %d (%s)", int(status.Signal()), unix.SignalName(status.Signal()))
+		return killedText(status.Signal())
 	}
 	return fmt.Sprintf("exited with status %d", state.ExitCode())
+}
+
+func killedText(by syscall.Signal) string {
+	return fmt.Sprintf("killed by signal %d (%s)", int(by), unix.SignalName(by))
 }

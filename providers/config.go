@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"path"
 	"reflect"
 	"regexp"
 	"slices"
@@ -44,10 +45,18 @@ func DefaultConfig() Config {
 	}}
 }
 
-// Complete returns c with the default providers that it doesn't override.
+// Complete returns c with the default providers that it doesn't override, and
+// with each key by one name.
 func (c Config) Complete() Config {
 	all := DefaultConfig().Providers
 	maps.Copy(all, c.Providers)
+	for name, p := range all {
+		if p.Model == "" {
+			p.Model = p.DefaultModel
+		}
+		p.DefaultModel = ""
+		all[name] = p
+	}
 	c.Providers = all
 	return c
 }
@@ -154,6 +163,8 @@ func (c Config) Variables() []string {
 			names = append(append(names, "OLLAMA_HOST"), proxyVariables...)
 		case "openai":
 			names = append(append(names, "OPENAI_API_KEY"), proxyVariables...)
+		case "anthropic":
+			names = append(append(names, "ANTHROPIC_API_KEY"), proxyVariables...)
 		case "python":
 			names = append(names, pyenvVariables...)
 		}
@@ -174,24 +185,27 @@ func (c Config) Validate() error {
 	var problems []error
 	report := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 	for _, name := range slices.Sorted(maps.Keys(c.Providers)) {
-		path := "providers." + name
+		at := "providers." + name
 		if !configName.MatchString(name) {
-			report("%s: a name has letters, digits, '_', '-' and '.' only", path)
+			report("%s: a name has letters, digits, '_', '-' and '.' only", at)
 		}
 		for _, text := range c.Providers[name].problems() {
-			report("%s.%s", path, text)
+			report("%s.%s", at, text)
 		}
 	}
+	for _, text := range priceProblems(c.Prices) {
+		report("%s", text)
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.MCPServers)) {
-		path := "mcpServers." + name
+		at := "mcpServers." + name
 		if !configName.MatchString(name) {
-			report("%s: a name has letters, digits, '_', '-' and '.' only", path)
+			report("%s: a name has letters, digits, '_', '-' and '.' only", at)
 		}
 		if c.MCPServers[name].Command == "" {
-			report("%s.command: missing: the program that is the server", path)
+			report("%s.command: missing: the program that is the server", at)
 		}
 		if p, taken := c.Complete().Providers[name]; taken {
-			report("%s: the name is taken by the provider of kind %s; rename the server", path, p.Kind)
+			report("%s: the name is taken by the provider of kind %s; rename the server", at, p.Kind)
 		}
 	}
 	return errors.Join(problems...)
@@ -218,9 +232,25 @@ func (p ProviderConfig) problems() []string {
 	if err := checkURL(p.Kind, p.URL); err != nil {
 		problems = append(problems, fmt.Sprintf("url: %v", err)) // not the URL: it may hold a password
 	}
-	if p.Timeout != "" {
-		if d, err := time.ParseDuration(p.Timeout); err != nil || d <= 0 {
-			problems = append(problems, fmt.Sprintf("timeout: %q: must be a duration such as 90s or 2m", p.Timeout))
+	for _, one := range [][2]string{{"timeout", p.Timeout}, {"first_token_timeout", p.FirstTokenTimeout}, {"idle_timeout", p.IdleTimeout}} {
+		if d, err := time.ParseDuration(one[1]); one[1] != "" && (err != nil || d <= 0) {
+			problems = append(problems, fmt.Sprintf("%s: %q: must be a duration such as 90s or 2m", one[0], one[1]))
+		}
+	}
+	if p.Model != "" && p.DefaultModel != "" && p.Model != p.DefaultModel {
+		problems = append(problems, fmt.Sprintf("default_model: %q, but model is %q; one of them is enough", p.DefaultModel, p.Model))
+	}
+	return append(problems, priceProblems(p.Prices)...)
+}
+
+// priceProblems: a pattern that is none, a price below nothing.
+func priceProblems(prices map[string]Price) (problems []string) {
+	for _, pattern := range slices.Sorted(maps.Keys(prices)) {
+		if _, err := path.Match(pattern, ""); err != nil {
+			problems = append(problems, fmt.Sprintf("prices.%s: not a pattern; * and ? stand for any letters", pattern))
+		}
+		if p := prices[pattern]; p.Input < 0 || p.Output < 0 {
+			problems = append(problems, fmt.Sprintf("prices.%s: a price can't be below 0", pattern))
 		}
 	}
 	return problems

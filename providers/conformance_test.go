@@ -38,6 +38,15 @@ func conformers(t *testing.T) map[string]conformer {
 			methods: []string{"llm/chat", "llm/complete", "llm/generate", "llm/vision", "llm/embed"},
 		}
 	}
+	python := func(warm bool) conformer {
+		return conformer{
+			config:  Config{Providers: map[string]ProviderConfig{"python": {Kind: "python", Command: realPython(), Warm: &warm}}},
+			name:    "python",
+			slow:    Call{Method: "python/execute", Parameters: parameters(t, "code", "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('on')\ntime.sleep(60)")},
+			fails:   Call{Method: "python/execute", Parameters: parameters(t, "code", "1/0")},
+			methods: []string{"python/execute"},
+		}
+	}
 	return map[string]conformer{
 		"echo": {
 			name:    "echo",
@@ -45,13 +54,8 @@ func conformers(t *testing.T) map[string]conformer {
 			fails:   Call{Method: "echo/fail", Parameters: json.RawMessage(`{}`)},
 			methods: []string{"echo/echo", "echo/ping", "echo/delay", "echo/timestamp", "echo/fail"},
 		},
-		"python": {
-			config:  Config{Providers: map[string]ProviderConfig{"python": {Kind: "python", Command: realPython()}}},
-			name:    "python",
-			slow:    Call{Method: "python/execute", Parameters: parameters(t, "code", "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('on')\ntime.sleep(60)")},
-			fails:   Call{Method: "python/execute", Parameters: parameters(t, "code", "1/0")},
-			methods: []string{"python/execute"},
-		},
+		"python":      python(true),
+		"python cold": python(false),
 		"mcp": {
 			config:  Config{MCPServers: map[string]MCPServer{"good": serverRole("good")}},
 			name:    "mcp",
@@ -59,8 +63,9 @@ func conformers(t *testing.T) map[string]conformer {
 			fails:   Call{Method: "mcp/tool.die", Parameters: json.RawMessage(`{}`)},
 			methods: []string{"mcp/tool.say", "mcp/tool.add", "mcp/tool.", "mcp/call_tool", "mcp/tools/list", "mcp/server_info", "mcp/ping"},
 		},
-		"ollama": llm("ollama"),
-		"openai": llm("openai"),
+		"ollama":    llm("ollama"),
+		"openai":    llm("openai"),
+		"anthropic": llm("anthropic"),
 	}
 }
 

@@ -9,12 +9,15 @@
 // opening anything (List, Route, Validate, Variables); a Set opens a provider
 // when it is first called, and Close ends everything that was started.
 //
-//	kind     protocol    what it does                             file
-//	echo     echo/v1     says what it is told, waits, fails       echo.go
-//	python   python/v1   runs code on CPython, one process each   python.go, python_driver.py
-//	ollama   llm/v1      Ollama's own API                         ollama.go
-//	openai   llm/v1      OpenAI's API, whoever serves it          openai.go
-//	mcp      mcp/v1      tools of MCP servers, and built-in ones  mcp.go, mcp_server.go, mcp_link.go
+//	kind       protocol    what it does                             file
+//	echo       echo/v1     says what it is told, waits, fails       echo.go
+//	python     python/v1   runs code on CPython, one process each   python.go, python_driver.py
+//	ollama     llm/v1      Ollama's own API                         ollama.go
+//	openai     llm/v1      OpenAI's API, whoever serves it          openai.go
+//	anthropic  llm/v1      Anthropic's messages API                 anthropic.go
+//	mcp        mcp/v1      tools of MCP servers, and built-in ones  mcp.go, mcp_server.go, mcp_link.go
+//
+// What the kinds of llm/v1 share is in llm_provider.go.
 //
 // Promises, each with a test in conformance_test.go: a Call ends within a
 // second of its context, whatever the other side does; its errors are

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"gleitzeit/protocols"
 )
@@ -27,21 +28,36 @@ type llmRequest struct {
 	// list, so that the result is one.
 	Inputs []string
 	Many   bool
+	// Schema is what the answer must fit, {} for any JSON, nil for any text.
+	Schema json.RawMessage
+	// Idle bounds the server's silence, zero for the provider's own bound.
+	Idle time.Duration
 	llmSampling
 }
 
-// llmSampling holds what goes to the model as it was written.
+// llmSampling holds what goes to the model as it was written. How each kind of
+// server is told it is in llm_sampling.go.
 type llmSampling struct {
-	Temperature *float64                   `json:"temperature"`
-	MaxTokens   *int                       `json:"max_tokens"`
-	TopP        *float64                   `json:"top_p"`
-	Seed        *int64                     `json:"seed"`
-	Stop        llmTexts                   `json:"stop"`
-	Tools       json.RawMessage            `json:"tools"`
-	ToolChoice  json.RawMessage            `json:"tool_choice"`
-	Format      json.RawMessage            `json:"format"`  // "json" or a JSON Schema
-	Options     map[string]json.RawMessage `json:"options"` // of the server's own
-	KeepAlive   json.RawMessage            `json:"keep_alive"`
+	Temperature      *float64 `json:"temperature"`
+	MaxTokens        *int     `json:"max_tokens"`
+	TopP             *float64 `json:"top_p"`
+	TopK             *int     `json:"top_k"`
+	MinP             *float64 `json:"min_p"`
+	Seed             *int64   `json:"seed"`
+	Stop             llmTexts `json:"stop"`
+	PresencePenalty  *float64 `json:"presence_penalty"`
+	FrequencyPenalty *float64 `json:"frequency_penalty"`
+	RepeatPenalty    *float64 `json:"repeat_penalty"`
+	Mirostat         *int     `json:"mirostat"`
+	MirostatTau      *float64 `json:"mirostat_tau"`
+	MirostatEta      *float64 `json:"mirostat_eta"`
+	NumCtx           *int     `json:"num_ctx"`
+
+	Tools      json.RawMessage            `json:"tools"`
+	ToolChoice json.RawMessage            `json:"tool_choice"`
+	Format     json.RawMessage            `json:"format"`  // "json" or a JSON Schema
+	Options    map[string]json.RawMessage `json:"options"` // of the server's own
+	KeepAlive  json.RawMessage            `json:"keep_alive"`
 }
 
 // llmMessage is one turn of a conversation.
@@ -106,7 +122,11 @@ func readLLM(call Call, fallback string) (*llmRequest, error) {
 	if err := r.addFiles(call, &p); err != nil {
 		return nil, err
 	}
-	return r, r.settle()
+	if err := r.settle(); err != nil {
+		return nil, err
+	}
+	r.Idle = call.IdleTimeout
+	return r, r.promise(call.OutputSchema)
 }
 
 // settle gives the images to the message they belong to, turns a chat's bare

@@ -126,6 +126,11 @@ func reason(text string) string {
 			text = errorText(d.Detail)
 		}
 	}
+	return clipped(text)
+}
+
+// clipped is a server's text on one line that is not too long.
+func clipped(text string) string {
 	text = strings.Join(strings.Fields(text), " ")
 	if len(text) > maxQuote {
 		text = strings.ToValidUTF8(text[:maxQuote], "") + "…"
@@ -146,6 +151,42 @@ func errorText(raw json.RawMessage) string {
 		return d.Message
 	}
 	return string(raw)
+}
+
+// complaints are the words by which an error within a stream, whose status was
+// a good one, says what kind of error it is: Anthropic's types, and OpenAI's.
+var complaints = map[string]protocols.Code{
+	"overloaded_error":      protocols.ProviderOverloaded,
+	"server_overloaded":     protocols.ProviderOverloaded,
+	"rate_limit_error":      protocols.RateLimitExceeded,
+	"rate_limit_exceeded":   protocols.RateLimitExceeded,
+	"timeout_error":         protocols.ProviderTimeout,
+	"authentication_error":  protocols.AuthenticationFailed,
+	"permission_error":      protocols.AuthorizationFailed,
+	"not_found_error":       protocols.ProviderNotFound,
+	"invalid_request_error": protocols.TaskParameterError,
+	"request_too_large":     protocols.TaskParameterError,
+}
+
+// complaint is an error that came within a stream, as a text or an object.
+func (a *llmStream) complaint(raw json.RawMessage) *protocols.Error {
+	var d struct {
+		Type string          `json:"type"`
+		Code json.RawMessage `json:"code"` // a text, or the status that it would have had
+	}
+	code := protocols.ProviderUnhealthy
+	if json.Unmarshal(raw, &d) == nil {
+		var word string
+		var status int
+		if known, is := complaints[d.Type]; is {
+			code = known
+		} else if json.Unmarshal(d.Code, &word) == nil && complaints[word] != 0 {
+			code = complaints[word]
+		} else if json.Unmarshal(d.Code, &status) == nil && status >= 400 {
+			code = statusCode(status)
+		}
+	}
+	return protocols.Errorf(code, "%s at %s: %s", a.server.kind, a.server.address(), clipped(a.scrub(errorText(raw))))
 }
 
 // failed tells why no answer came, or not all of it.
@@ -185,6 +226,14 @@ func (a *llmStream) failed(err error) error {
 	return protocols.Errorf(protocols.ConnectionLost, "%s: %s", at, a.scrub(err.Error()))
 }
 
+// getHint is the command that gets a model, "" where there is none.
+func (s *llmServer) getHint(model string) string {
+	if s.kind == "Ollama" {
+		return "ollama pull " + model
+	}
+	return ""
+}
+
 // hint says how to get the server running, for the kinds where that is known.
 func (s *llmServer) hint() string {
 	if s.kind == "Ollama" {
@@ -202,8 +251,10 @@ func (s *llmServer) endedError(caller, ctx context.Context) error {
 		return nil
 	case context.Cause(ctx) == errTimeout:
 		return protocols.Errorf(protocols.ProviderTimeout, "%s did not finish in time", at)
-	case context.Cause(ctx) == errSilence:
-		return protocols.Errorf(protocols.ProviderTimeout, "%s sent nothing for %v", at, s.silence)
+	}
+	var silent *silenceError
+	if errors.As(context.Cause(ctx), &silent) {
+		return protocols.Errorf(silent.code, "%s %v", at, silent)
 	}
 	return endedError(caller)
 }
@@ -232,18 +283,21 @@ func (a *llmStream) document(v any) error {
 	return nil
 }
 
+// scrub takes secrets out of a text that the server sent.
+func (a *llmStream) scrub(text string) string { return a.server.scrub(text, a.key) }
+
 // scrub takes the key, the headers' values and the address's password out of
 // a text: servers like to quote them.
-func (a *llmStream) scrub(text string) string {
-	secrets := []string{a.key}
-	for _, value := range a.server.headers {
+func (s *llmServer) scrub(text, key string) string {
+	secrets := []string{key}
+	for _, value := range s.headers {
 		secrets = append(secrets, value)
 		if _, token, found := strings.Cut(value, " "); found {
 			secrets = append(secrets, token) // "Bearer …"
 		}
 	}
-	if a.server.base.User != nil {
-		password, _ := a.server.base.User.Password()
+	if s.base.User != nil {
+		password, _ := s.base.User.Password()
 		secrets = append(secrets, password)
 	}
 	for _, secret := range secrets {

@@ -16,14 +16,16 @@ import (
 	"gleitzeit/protocols"
 )
 
-// kinds are the two providers with which every fault is tried.
+// kinds are the providers with which every fault is tried.
 var kinds = map[string]struct {
-	make   func(string, ProviderConfig, func(string) string) (Provider, error)
+	make   func(string, ProviderConfig, deps) (Provider, error)
 	stream string // the beginning of a good answer
 	media  string
 }{
 	"ollama": {newOllama, `{"message":{"role":"assistant","content":"one "},"done":false}` + "\n", "application/x-ndjson"},
 	"openai": {newOpenAI, `data: {"choices":[{"delta":{"content":"one "}}]}` + "\n\n", "text/event-stream"},
+	"anthropic": {newAnthropic, "event: content_block_delta\n" +
+		`data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"one "}}` + "\n\n", "text/event-stream"},
 }
 
 // answerer begins a good answer in the form of a kind.
@@ -189,12 +191,7 @@ func TestLLMSlowServers(t *testing.T) {
 	}
 }
 
-func serverOf(p Provider) *llmServer {
-	if o, is := p.(*ollama); is {
-		return o.server
-	}
-	return p.(*openAI).server
-}
+func serverOf(p Provider) *llmServer { return p.(*llmProvider).server }
 
 // A cancelled call returns at once and the server sees it go.
 func TestLLMCancel(t *testing.T) {
@@ -297,7 +294,7 @@ func TestLLMSecrets(t *testing.T) {
 				defer h.Close()
 				c := ProviderConfig{URL: strings.Replace(h.URL, "://", "://user:"+password+"@", 1), KeyEnv: "KEY",
 					Headers: map[string]string{"X-Other": header}}
-				p, err := kind.make("test", c, func(name string) string { return map[string]string{"KEY": key + "\n"}[name] })
+				p, err := kind.make("test", c, deps{env: func(name string) string { return map[string]string{"KEY": key + "\n"}[name] }})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -312,7 +309,11 @@ func TestLLMSecrets(t *testing.T) {
 						t.Errorf("%s in %s %s", secret, err, data)
 					}
 				}
-				if got.Get("Authorization") != "Bearer "+key || got.Get("X-Other") != header {
+				sent := got.Get("Authorization")
+				if name == "anthropic" {
+					sent = "Bearer " + got.Get("X-Api-Key")
+				}
+				if sent != "Bearer "+key || got.Get("X-Other") != header {
 					t.Errorf("%v", got)
 				}
 			})
@@ -334,7 +335,7 @@ func TestLLMClose(t *testing.T) {
 				}
 			}
 			h.Start()
-			p, err := kind.make("test", ProviderConfig{URL: h.URL}, noEnv)
+			p, err := kind.make("test", ProviderConfig{URL: h.URL}, deps{env: noEnv})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -351,7 +352,7 @@ func TestLLMConfiguration(t *testing.T) {
 		for _, c := range []ProviderConfig{
 			{URL: "ftp://secret@host"}, {URL: "http://ho st"}, {URL: "http://h", Timeout: "soon"}, {URL: "http://h", Timeout: "-1s"},
 		} {
-			_, err := kind.make("test", c, noEnv)
+			_, err := kind.make("test", c, deps{env: noEnv})
 			if e := wantCode(t, err, protocols.ConfigurationError); strings.Contains(e.Message, "secret") {
 				t.Errorf("%s: %v", name, e)
 			}

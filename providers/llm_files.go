@@ -50,11 +50,15 @@ func (i llmImage) MarshalJSON() ([]byte, error) {
 
 // dataURL is the form that OpenAI's image_url takes.
 func (i llmImage) dataURL() string {
-	kind := http.DetectContentType(i)
-	if !strings.HasPrefix(kind, "image/") {
-		kind = "image/png"
+	return "data:" + i.mediaType() + ";base64," + base64.StdEncoding.EncodeToString(i)
+}
+
+// mediaType is the type of an image by its first bytes.
+func (i llmImage) mediaType() string {
+	if kind := http.DetectContentType(i); strings.HasPrefix(kind, "image/") {
+		return kind
 	}
-	return "data:" + kind + ";base64," + base64.StdEncoding.EncodeToString(i)
+	return "image/png"
 }
 
 // addFiles reads every file that the parameters name, in this order:

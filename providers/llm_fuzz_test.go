@@ -3,6 +3,7 @@ package providers
 import (
 	"bytes"
 	"io"
+	"strings"
 	"testing"
 
 	"gleitzeit/protocols"
@@ -15,16 +16,19 @@ func FuzzLLMAnswer(f *testing.F) {
 	f.Add([]byte(`data: {"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"name":"f","arguments":"{"}}]}}]}`+"\n\ndata: [DONE]\n\n"), "text/event-stream")
 	f.Add([]byte(`{"choices":[{"message":{"content":"x","tool_calls":[{"function":{"name":"f","arguments":{}}}]},"finish_reason":"stop"}]}`), "")
 	f.Add([]byte(`{"error":{"message":"x"}}`), "")
-	base := &llmServer{kind: "S", base: mustParse(f, "http://s"), silence: maxSilence}
+	f.Add([]byte(`data: {"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"1","name":"give_answer"}}`+"\n\n"+
+		`data: {"type":"content_block_delta","index":1,"delta":{"partial_json":"{}"}}`+"\n\ndata: {\"type\":\"message_stop\"}\n\n"), "text/event-stream")
+	f.Add([]byte(`{"content":[{"type":"text","text":"x"},{"type":"tool_use","name":"f","input":{"a":1}}],"stop_reason":"tool_use"}`), "")
+	base := &llmServer{kind: "S", base: mustParse(f, "http://s"), silence: maxSilence, limit: maxAnswer}
 	f.Fuzz(func(t *testing.T, body []byte, media string) {
-		for _, read := range []func(*llmStream, *llmAnswer) error{ollamaRead, openAIRead} {
-			_, stream := base.stream(t.Context(), "")
+		for _, read := range []func(*llmStream, *llmAnswer) error{ollamaRead, openAIRead, anthropicPlain, anthropicAnswer} {
+			_, stream := base.stream(t.Context(), "", llmPost{streams: true})
 			stream.body, stream.kind = io.NopCloser(bytes.NewReader(body)), media
 			answer := newAnswer(&llmRequest{Model: "m"}, &tokens{})
 			err := read(stream, answer)
 			var result []byte
 			if err == nil {
-				result, err = answer.result("p")
+				result, err = answer.result("p", &llmSpent{server: base})
 			}
 			stream.Close()
 			if err == nil {
@@ -34,11 +38,16 @@ func FuzzLLMAnswer(f *testing.F) {
 			switch e, _ := err.(*protocols.Error); {
 			case e == nil:
 				t.Errorf("%T %v", err, err)
-			case e.Code != protocols.ConnectionLost && e.Code != protocols.TaskResultInvalid && e.Code != protocols.ProviderUnhealthy:
+			case e.Code != protocols.ConnectionLost && e.Code != protocols.TaskResultInvalid && e.Code != protocols.ProviderUnhealthy && !strings.Contains(string(body), "error"):
 				t.Errorf("%d %v", e.Code, e)
 			}
 		}
 	})
+}
+
+func anthropicPlain(s *llmStream, a *llmAnswer) error { return anthropicRead(s, a, nil) }
+func anthropicAnswer(s *llmStream, a *llmAnswer) error {
+	return anthropicRead(s, a, []byte(`{"type":"array"}`))
 }
 
 // FuzzLLMParameters makes a request of any parameters, and of the request a
@@ -55,7 +64,7 @@ func FuzzLLMParameters(f *testing.F) {
 			}
 			return
 		}
-		for _, body := range []any{ollamaBody(r), openAIBody(r)} {
+		for _, body := range []any{ollamaBody(r), openAIBody(r), anthropicBody(r)} {
 			if _, err := encode(body); err != nil {
 				t.Error(err)
 			}

@@ -21,8 +21,10 @@ type llmAnswer struct {
 	Completion int // tokens
 	// Total is the time that the server says it took, zero if it doesn't.
 	Total time.Duration
+	// Parsed is the JSON that the answer is, if it has to be some.
+	Parsed json.RawMessage
 
-	started time.Time
+	thought bool // the model has begun to think, of which nothing is kept
 	content strings.Builder
 	host    Host
 	pending strings.Builder // not shown yet
@@ -34,7 +36,7 @@ type llmAnswer struct {
 const showEvery = 100 * time.Millisecond
 
 func newAnswer(r *llmRequest, host Host) *llmAnswer {
-	return &llmAnswer{Model: r.Model, started: time.Now(), host: host}
+	return &llmAnswer{Model: r.Model, host: host}
 }
 
 // add takes the next piece of text, and shows it unless something was shown
@@ -51,6 +53,9 @@ func (a *llmAnswer) add(text string) {
 	}
 }
 
+// begun tells whether the model has begun to answer.
+func (a *llmAnswer) begun() bool { return a.pieces > 0 || a.thought || len(a.ToolCalls) > 0 }
+
 func (a *llmAnswer) show() {
 	if a.pending.Len() == 0 {
 		return
@@ -60,18 +65,10 @@ func (a *llmAnswer) show() {
 	a.shown = time.Now()
 }
 
-// llmUsage counts tokens.
-type llmUsage struct {
-	Prompt     int  `json:"prompt_tokens"`
-	Completion *int `json:"completion_tokens,omitempty"` // nil for embed
-	Total      int  `json:"total_tokens"`
-}
-
 // result is what llm/chat, llm/complete and llm/vision return. tokens_used
 // (the answer's) and total_duration (nanoseconds) are for old files.
-func (a *llmAnswer) result(provider string) (json.RawMessage, error) {
-	a.show()
-	took := time.Since(a.started)
+func (a *llmAnswer) result(provider string, spent *llmSpent) (json.RawMessage, error) {
+	took := time.Since(spent.started)
 	if a.Total == 0 {
 		a.Total = took
 	}
@@ -89,20 +86,20 @@ func (a *llmAnswer) result(provider string) (json.RawMessage, error) {
 	}
 	content := a.content.String()
 	return encode(struct {
-		Response      string        `json:"response"`
-		Content       string        `json:"content"`
-		Role          string        `json:"role"`
-		Model         string        `json:"model"`
-		Provider      string        `json:"provider"`
-		Usage         llmUsage      `json:"usage"`
-		FinishReason  string        `json:"finish_reason"`
-		DurationMS    int64         `json:"duration_ms"`
-		ToolCalls     []llmToolCall `json:"tool_calls,omitempty"`
-		TokensUsed    int           `json:"tokens_used"`
-		TotalDuration int64         `json:"total_duration"`
-	}{content, content, "assistant", a.Model, provider,
-		llmUsage{a.Prompt, &a.Completion, a.Prompt + a.Completion},
-		a.Finish, took.Milliseconds(), a.ToolCalls, a.Completion, a.Total.Nanoseconds()})
+		Response      string          `json:"response"`
+		Content       string          `json:"content"`
+		Role          string          `json:"role"`
+		Model         string          `json:"model"`
+		Provider      string          `json:"provider"`
+		Usage         llmUsage        `json:"usage"`
+		FinishReason  string          `json:"finish_reason"`
+		DurationMS    int64           `json:"duration_ms"`
+		ToolCalls     []llmToolCall   `json:"tool_calls,omitempty"`
+		Parsed        json.RawMessage `json:"parsed,omitempty"`
+		TokensUsed    int             `json:"tokens_used"`
+		TotalDuration int64           `json:"total_duration"`
+	}{content, content, "assistant", a.Model, provider, spent.usage(),
+		a.Finish, took.Milliseconds(), a.ToolCalls, a.Parsed, spent.completion, a.Total.Nanoseconds()})
 }
 
 // settle gives a tool call what not every server gives: an id, a type, and
@@ -142,9 +139,17 @@ func (f llmToolFunction) text() json.RawMessage {
 	return quoted
 }
 
+// llmVectors are the embeddings that a server made.
+type llmVectors struct {
+	model  string
+	list   []json.RawMessage
+	prompt int // tokens
+}
+
 // embedded is what llm/embed returns: one embedding, or as many as were asked
 // for as a list.
-func embedded(r *llmRequest, model string, vectors []json.RawMessage, prompt int) (json.RawMessage, error) {
+func embedded(r *llmRequest, v *llmVectors, usage llmUsage) (json.RawMessage, error) {
+	vectors := v.list
 	if len(vectors) != len(r.Inputs) {
 		return nil, protocols.Errorf(protocols.TaskResultInvalid,
 			"%d embeddings came for %d texts", len(vectors), len(r.Inputs))
@@ -158,7 +163,7 @@ func embedded(r *llmRequest, model string, vectors []json.RawMessage, prompt int
 		dimensions = len(numbers)
 	}
 	result := map[string]any{
-		"model": model, "dimensions": dimensions, "usage": llmUsage{Prompt: prompt, Total: prompt},
+		"model": v.model, "dimensions": dimensions, "usage": usage,
 	}
 	if r.Many {
 		result["embeddings"] = vectors

@@ -64,9 +64,9 @@ func (h *tokens) text() string {
 func noEnv(string) string { return "" }
 
 // open makes a provider that the test closes.
-func open(t *testing.T, make func(string, ProviderConfig, func(string) string) (Provider, error), c ProviderConfig) Provider {
+func open(t *testing.T, make func(string, ProviderConfig, deps) (Provider, error), c ProviderConfig) Provider {
 	t.Helper()
-	p, err := make("test", c, noEnv)
+	p, err := make("test", c, deps{env: noEnv})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,7 +315,8 @@ func TestAnswerIsShownInPieces(t *testing.T) {
 	for range 1000 {
 		a.add("x ")
 	}
-	if _, err := a.result("p"); err != nil {
+	a.show()
+	if _, err := a.result("p", &llmSpent{server: &llmServer{}}); err != nil {
 		t.Fatal(err)
 	}
 	last := host.shown[len(host.shown)-1]

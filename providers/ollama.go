@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,69 +12,54 @@ import (
 	"gleitzeit/protocols"
 )
 
-// ollama speaks llm/v1 with an Ollama server through Ollama's own API, whose
-// answers are streams of JSON objects, one a line.
-type ollama struct {
-	server *llmServer
-	config ProviderConfig
-}
+// ollama is the form of an Ollama server's own API, whose answers are streams
+// of JSON objects, one a line.
+type ollama struct{ server *llmServer }
 
 // newOllama makes the provider for the server at c.URL, or else at
 // OLLAMA_HOST, or else at Ollama's usual address. It doesn't connect.
-func newOllama(name string, c ProviderConfig, env func(string) string) (Provider, error) {
+func newOllama(name string, c ProviderConfig, d deps) (Provider, error) {
 	address := c.URL
 	if address == "" {
-		address = env("OLLAMA_HOST")
+		address = d.env("OLLAMA_HOST")
 	}
 	address, err := OllamaURL(address)
 	if err != nil {
 		return nil, protocols.Errorf(protocols.ConfigurationError, "provider %s: %v", name, err)
 	}
-	server, err := newLLMServer(name, "Ollama", address, c, env)
+	server, err := newLLMServer(name, "Ollama", address, c, d)
 	if err != nil {
 		return nil, err
 	}
-	return &ollama{server: server, config: c}, nil
+	return &llmProvider{server, c, &ollama{server}}, nil
 }
 
 // ollamaModels are what the Python original asked for when nobody said.
 var ollamaModels = map[string]string{"llm/vision": "llava", "llm/embed": "nomic-embed-text"}
 
 func (o *ollama) fallback(method string) string {
-	if o.config.Model != "" {
-		return o.config.Model
-	}
 	if model, special := ollamaModels[method]; special {
 		return model
 	}
 	return "llama3.2"
 }
 
-// Call carries out one llm/v1 method.
-func (o *ollama) Call(ctx context.Context, call Call, host Host) (json.RawMessage, error) {
-	r, err := readLLM(call, o.fallback(call.Method))
-	if err != nil {
-		return nil, err
+// refuse: the server has no say in which tool is called, except none.
+func (o *ollama) refuse(r *llmRequest) error {
+	switch string(r.ToolChoice) {
+	case "", "null", `"auto"`, `"none"`:
+		return r.llmSampling.refuse("Ollama server", ollamaSampling)
 	}
-	var result json.RawMessage
-	if r.Method == "llm/embed" {
-		result, err = o.embed(ctx, r)
-	} else {
-		result, err = o.generate(ctx, r, host)
-	}
-	return result, o.explain(r, err)
+	return protocols.Errorf(protocols.TaskParameterError,
+		"an Ollama server can't be told which tool to call: tool_choice is \"auto\" or \"none\"")
 }
 
-// Close drops the idle connections.
-func (o *ollama) Close() error { return o.server.Close() }
+// showsSchema: the server makes the model keep to the schema, but doesn't show
+// it.
+func (o *ollama) showsSchema(*llmRequest) bool { return false }
 
-// explain says how to get a model that the server doesn't have, and leaves
-// of every error what may cross the border.
-func (o *ollama) explain(r *llmRequest, err error) error {
-	var refusal *llmRefusal
-	if !errors.As(err, &refusal) {
-		return err
-	}
+// explain says how to get a model that the server doesn't have.
+func (o *ollama) explain(r *llmRequest, refusal *llmRefusal) *protocols.Error {
 	if refusal.status == http.StatusNotFound && strings.Contains(refusal.text, "model") {
 		return protocols.Errorf(protocols.ProviderNotFound,
 			"model %q is not on the Ollama server at %s; get it with: ollama pull %s",
@@ -101,6 +85,7 @@ type ollamaChat struct {
 type ollamaMessage struct {
 	Role      string           `json:"role"`
 	Content   string           `json:"content"`
+	Thinking  string           `json:"thinking,omitempty"`
 	Images    []llmImage       `json:"images,omitempty"`
 	ToolCalls []ollamaToolCall `json:"tool_calls,omitempty"`
 	ToolName  string           `json:"tool_name,omitempty"`
@@ -114,37 +99,36 @@ type ollamaToolCall struct {
 
 // ollamaLine is one line of a streamed answer.
 type ollamaLine struct {
-	Model      string         `json:"model"`
-	Message    *ollamaMessage `json:"message"`  // of /api/chat
-	Response   string         `json:"response"` // of /api/generate
-	Done       bool           `json:"done"`
-	DoneReason string         `json:"done_reason"`
-	Total      int64          `json:"total_duration"` // ns
-	Prompt     int            `json:"prompt_eval_count"`
-	Completion int            `json:"eval_count"`
-	Error      string         `json:"error"` // instead of all else
+	Model      string          `json:"model"`
+	Message    *ollamaMessage  `json:"message"`  // of /api/chat
+	Response   string          `json:"response"` // of /api/generate
+	Done       bool            `json:"done"`
+	DoneReason string          `json:"done_reason"`
+	Total      int64           `json:"total_duration"` // ns
+	Prompt     int             `json:"prompt_eval_count"`
+	Completion int             `json:"eval_count"`
+	Error      json.RawMessage `json:"error"` // instead of all else
 }
 
-func (o *ollama) generate(ctx context.Context, r *llmRequest, host Host) (json.RawMessage, error) {
+func (o *ollama) ask(ctx context.Context, r *llmRequest, _ http.Header, answer *llmAnswer) error {
 	path := "/api/generate"
 	if len(r.Messages) > 0 {
 		path = "/api/chat"
 	}
-	answer := newAnswer(r, host)
-	stream, err := o.server.post(ctx, path, ollamaBody(r), nil)
+	stream, err := o.server.post(ctx, llmPost{path: path, body: ollamaBody(r), idle: r.Idle, streams: true})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer stream.Close()
-	if err := ollamaRead(stream, answer); err != nil {
-		return nil, err
-	}
-	return answer.result(o.server.provider)
+	return ollamaRead(stream, answer)
 }
 
 func ollamaBody(r *llmRequest) ollamaChat {
 	body := ollamaChat{Model: r.Model, Prompt: r.Prompt, System: r.System, Images: r.Images, Tools: r.Tools,
 		Format: r.Format, Options: ollamaOptions(r), KeepAlive: r.KeepAlive, Stream: true}
+	if string(r.ToolChoice) == `"none"` {
+		body.Tools = nil
+	}
 	for _, m := range r.Messages {
 		turn := ollamaMessage{Role: m.Role, Content: string(m.Content), Images: m.Images, ToolName: m.ToolName}
 		for _, c := range m.ToolCalls {
@@ -162,20 +146,8 @@ func ollamaOptions(r *llmRequest) map[string]any {
 	for k, v := range r.Options {
 		options[k] = v
 	}
-	set(options, "temperature", r.Temperature)
-	set(options, "num_predict", r.MaxTokens)
-	set(options, "top_p", r.TopP)
-	set(options, "seed", r.Seed)
-	if len(r.Stop.List) > 0 {
-		options["stop"] = r.Stop.List
-	}
+	r.put(options, ollamaSampling)
 	return options
-}
-
-func set[T any](options map[string]any, name string, value *T) {
-	if value != nil {
-		options[name] = *value
-	}
 }
 
 // ollamaRead takes in the stream up to the line that says done. An answer
@@ -187,16 +159,19 @@ func ollamaRead(stream *llmStream, answer *llmAnswer) error {
 		if err := lines.Decode(&line); err != nil {
 			return stream.decoded(err)
 		}
-		if line.Error != "" {
-			return protocols.Errorf(protocols.ProviderUnhealthy, "Ollama at %s: %s",
-				stream.server.address(), stream.scrub(line.Error))
+		if len(line.Error) > 0 {
+			return stream.complaint(line.Error)
 		}
 		answer.add(line.Response)
 		if line.Message != nil {
 			answer.add(line.Message.Content)
+			answer.thought = answer.thought || line.Message.Thinking != ""
 			for _, c := range line.Message.ToolCalls {
 				answer.ToolCalls = append(answer.ToolCalls, llmToolCall{ID: c.ID, Function: c.Function})
 			}
+		}
+		if answer.begun() {
+			stream.begin()
 		}
 		if line.Done {
 			answer.Model, answer.Finish = line.Model, line.DoneReason
@@ -217,10 +192,10 @@ type ollamaEmbed struct {
 }
 
 // embed asks /api/embed, and a server too old for it one text at a time.
-func (o *ollama) embed(ctx context.Context, r *llmRequest) (json.RawMessage, error) {
-	stream, err := o.server.post(ctx, "/api/embed", ollamaEmbed{
+func (o *ollama) embed(ctx context.Context, r *llmRequest, _ http.Header) (*llmVectors, error) {
+	stream, err := o.server.post(ctx, llmPost{path: "/api/embed", idle: r.Idle, body: ollamaEmbed{
 		Model: r.Model, Input: r.Inputs, Options: ollamaOptions(r), KeepAlive: r.KeepAlive,
-	}, nil)
+	}})
 	var refusal *llmRefusal
 	if errors.As(err, &refusal) && refusal.status == http.StatusNotFound && strings.Contains(refusal.text, "page not found") {
 		return o.embedOld(ctx, r)
@@ -237,25 +212,25 @@ func (o *ollama) embed(ctx context.Context, r *llmRequest) (json.RawMessage, err
 	if err := stream.document(&d); err != nil {
 		return nil, err
 	}
-	return embedded(r, d.Model, d.Embeddings, d.Prompt)
+	return &llmVectors{d.Model, d.Embeddings, d.Prompt}, nil
 }
 
-func (o *ollama) embedOld(ctx context.Context, r *llmRequest) (json.RawMessage, error) {
-	var vectors []json.RawMessage
+func (o *ollama) embedOld(ctx context.Context, r *llmRequest) (*llmVectors, error) {
+	v := &llmVectors{model: r.Model}
 	for _, text := range r.Inputs {
 		vector, err := o.embedOne(ctx, r, text)
 		if err != nil {
 			return nil, err
 		}
-		vectors = append(vectors, vector)
+		v.list = append(v.list, vector)
 	}
-	return embedded(r, r.Model, vectors, 0)
+	return v, nil
 }
 
 func (o *ollama) embedOne(ctx context.Context, r *llmRequest, text string) (json.RawMessage, error) {
-	stream, err := o.server.post(ctx, "/api/embeddings", ollamaEmbed{
+	stream, err := o.server.post(ctx, llmPost{path: "/api/embeddings", idle: r.Idle, body: ollamaEmbed{
 		Model: r.Model, Prompt: text, Options: ollamaOptions(r), KeepAlive: r.KeepAlive,
-	}, nil)
+	}})
 	if err != nil {
 		return nil, err
 	}
@@ -267,41 +242,34 @@ func (o *ollama) embedOne(ctx context.Context, r *llmRequest, text string) (json
 	return d.Embedding, err
 }
 
-// Check asks for the version and the models. A server without the configured
-// model, or without any, is degraded.
-func (o *ollama) Check(ctx context.Context) Health {
-	started := time.Now()
+// look asks for the version and the models.
+func (o *ollama) look(ctx context.Context) (*llmLook, error) {
 	var version struct {
 		Version string `json:"version"`
 	}
 	var tags struct {
 		Models []struct {
-			Name string `json:"name"`
+			Name    string `json:"name"`
+			Size    int64  `json:"size"`
+			Details struct {
+				Family string `json:"family"`
+				Size   string `json:"parameter_size"`
+				Form   string `json:"quantization_level"`
+			} `json:"details"`
 		} `json:"models"`
 	}
-	err := o.server.get(ctx, "/api/version", &version)
+	err := o.server.get(ctx, "/api/version", nil, &version)
 	if err == nil {
-		err = o.server.get(ctx, "/api/tags", &tags)
+		err = o.server.get(ctx, "/api/tags", nil, &tags)
 	}
 	if err != nil {
-		return unhealthy(err, started)
+		return nil, err
 	}
-	models := []string{}
+	l := &llmLook{version: version.Version}
 	for _, m := range tags.Models {
-		models = append(models, strings.TrimSuffix(m.Name, ":latest"))
+		d := m.Details
+		l.models = append(l.models, Model{untagged(m.Name), m.Size, strings.Join(strings.Fields(d.Family+" "+d.Size+" "+d.Form), " ")})
 	}
-	slices.Sort(models)
-	h := Health{Status: "healthy", Latency: time.Since(started),
-		Message: fmt.Sprintf("Ollama %s at %s, %d models", version.Version, o.server.address(), len(models)),
-		Details: map[string]any{"version": version.Version, "url": o.server.address(), "models": models}}
-	want := strings.TrimSuffix(o.fallback("llm/chat"), ":latest")
-	if len(models) == 0 || o.config.Model != "" && !slices.Contains(models, want) {
-		h.Status = "degraded"
-		h.Message += fmt.Sprintf("; %s is not among them, get it with: ollama pull %s", want, want)
-	}
-	return h
-}
-
-func unhealthy(err error, started time.Time) Health {
-	return Health{Status: "unhealthy", Message: err.Error(), Latency: time.Since(started)}
+	slices.SortFunc(l.models, func(a, b Model) int { return strings.Compare(a.Name, b.Name) })
+	return l, nil
 }

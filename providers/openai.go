@@ -9,18 +9,14 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 
 	"gleitzeit/protocols"
 )
 
-// openAI speaks llm/v1 with any server that has OpenAI's chat completions:
-// OpenAI, vLLM, llama.cpp, LM Studio, Ollama's /v1. A completion is asked for
-// as a chat of one message, since not every server has the older form.
-type openAI struct {
-	server *llmServer
-	config ProviderConfig
-}
+// openAI is the form of any server that has OpenAI's chat completions: OpenAI,
+// Azure, vLLM, llama.cpp, LM Studio, Ollama's /v1. A completion is asked for as
+// a chat of one message, since not every server has the older form.
+type openAI struct{ server *llmServer }
 
 // openAIURL is where requests go when the configuration says nothing; only
 // then is the key looked for in OPENAI_API_KEY.
@@ -28,7 +24,7 @@ const openAIURL = "https://api.openai.com/v1"
 
 // newOpenAI makes the provider for the server at c.URL; a URL without a path
 // gets /v1. It doesn't connect.
-func newOpenAI(name string, c ProviderConfig, env func(string) string) (Provider, error) {
+func newOpenAI(name string, c ProviderConfig, d deps) (Provider, error) {
 	address := c.URL
 	if address == "" {
 		address = openAIURL
@@ -36,50 +32,28 @@ func newOpenAI(name string, c ProviderConfig, env func(string) string) (Provider
 			c.KeyEnv = "OPENAI_API_KEY"
 		}
 	}
-	server, err := newLLMServer(name, "OpenAI-compatible server", address, c, env)
+	server, err := newLLMServer(name, "OpenAI-compatible server", address, c, d)
 	if err != nil {
 		return nil, err
 	}
 	if server.base.Path == "" {
 		server.base.Path = "/v1"
 	}
-	return &openAI{server: server, config: c}, nil
+	return &llmProvider{server, c, &openAI{server}}, nil
 }
 
-// Call carries out one llm/v1 method. keep_alive is Ollama's and means
-// nothing here.
-func (o *openAI) Call(ctx context.Context, call Call, host Host) (json.RawMessage, error) {
-	r, err := readLLM(call, o.config.Model)
-	if err != nil {
-		return nil, err
-	}
-	if r.Model == "" {
-		return nil, protocols.Errorf(protocols.TaskParameterError,
-			"%s names no model, and the configuration of provider %s doesn't either", r.Method, o.server.provider)
-	}
-	header := http.Header{}
-	if call.Key != "" {
-		header.Set("Idempotency-Key", headerKey(call.Key))
-	}
-	var result json.RawMessage
-	if r.Method == "llm/embed" {
-		result, err = o.embed(ctx, r, header)
-	} else {
-		result, err = o.generate(ctx, r, header, host)
-	}
-	return result, o.explain(r, err)
+func (o *openAI) fallback(string) string { return "" }
+
+// refuse: keep_alive, which is Ollama's, means nothing here and does no harm.
+func (o *openAI) refuse(r *llmRequest) error {
+	return r.llmSampling.refuse(o.server.kind, openAISampling)
 }
 
-// Close drops the idle connections.
-func (o *openAI) Close() error { return o.server.Close() }
+// showsSchema: OpenAI itself shows the model the schema, most others don't.
+func (o *openAI) showsSchema(*llmRequest) bool { return false }
 
-// explain names the model in a 404, and leaves of every error what may cross
-// the border.
-func (o *openAI) explain(r *llmRequest, err error) error {
-	var refusal *llmRefusal
-	if !errors.As(err, &refusal) {
-		return err
-	}
+// explain names the model in a 404.
+func (o *openAI) explain(r *llmRequest, refusal *llmRefusal) *protocols.Error {
 	if refusal.status != http.StatusNotFound {
 		return refusal.err
 	}
@@ -124,38 +98,33 @@ type openAIToolCall struct {
 	} `json:"function"`
 }
 
-func (o *openAI) generate(ctx context.Context, r *llmRequest, header http.Header, host Host) (json.RawMessage, error) {
+// ask sends a chat, and again with less when the server says that it can't do
+// all of what was asked.
+func (o *openAI) ask(ctx context.Context, r *llmRequest, header http.Header, answer *llmAnswer) error {
 	if len(r.Messages) == 0 {
 		r.converse()
 	}
-	answer := newAnswer(r, host)
-	stream, err := o.ask(ctx, openAIBody(r), header)
-	if err != nil {
-		return nil, err
-	}
-	defer stream.Close()
-	if err := openAIRead(stream, answer); err != nil {
-		return nil, err
-	}
-	return answer.result(o.server.provider)
-}
-
-// ask sends a chat, and again with less when the server says that it can't do
-// all of what was asked.
-func (o *openAI) ask(ctx context.Context, body map[string]any, header http.Header) (*llmStream, error) {
+	body := openAIBody(r)
 	for {
-		stream, err := o.server.post(ctx, "/chat/completions", body, header)
+		_, streams := body["stream"]
+		stream, err := o.server.post(ctx, llmPost{"/chat/completions", body, header, r.Model, r.Idle, streams})
 		var refusal *llmRefusal
-		if !errors.As(err, &refusal) || !simplify(body, refusal) {
-			return stream, err
+		if errors.As(err, &refusal) && simplify(body, refusal, r.Schema != nil) {
+			continue
 		}
+		if err != nil {
+			return err
+		}
+		defer stream.Close()
+		return openAIRead(stream, answer)
 	}
 }
 
 // simplify gives up what a server refused by name and tells whether there was
-// anything to give up: the usage in a stream, the stream, or the old name of
-// max_tokens, which newer models don't take.
-func simplify(body map[string]any, refusal *llmRefusal) bool {
+// anything to give up: the usage in a stream, the stream, the old name of
+// max_tokens, which newer models don't take, one of two names of the same
+// thing, or the server's help with a form that is checked here anyway.
+func simplify(body map[string]any, refusal *llmRefusal, checked bool) bool {
 	if refusal.status != http.StatusBadRequest && refusal.status != http.StatusUnprocessableEntity {
 		return false
 	}
@@ -172,6 +141,12 @@ func simplify(body map[string]any, refusal *llmRefusal) bool {
 	case has("max_tokens") && strings.Contains(refusal.text, "max_completion_tokens"):
 		body["max_completion_tokens"] = body["max_tokens"]
 		delete(body, "max_tokens")
+	case has("repetition_penalty") && body["repeat_penalty"] != nil:
+		delete(body, "repetition_penalty")
+	case has("repeat_penalty") && body["repetition_penalty"] != nil:
+		delete(body, "repeat_penalty")
+	case checked && (has("response_format") || body["response_format"] != nil && strings.Contains(refusal.text, "json_schema")):
+		delete(body, "response_format")
 	default:
 		return false
 	}
@@ -188,13 +163,7 @@ func openAIBody(r *llmRequest) map[string]any {
 	body["messages"] = openAIMessages(r.Messages)
 	body["stream"] = true
 	body["stream_options"] = map[string]bool{"include_usage": true}
-	set(body, "temperature", r.Temperature)
-	set(body, "max_tokens", r.MaxTokens)
-	set(body, "top_p", r.TopP)
-	set(body, "seed", r.Seed)
-	if len(r.Stop.List) > 0 {
-		body["stop"] = r.Stop.List
-	}
+	r.put(body, openAISampling)
 	if len(r.Tools) > 0 {
 		body["tools"] = r.Tools
 	}
@@ -250,13 +219,13 @@ func openAIParts(m llmMessage) []any {
 	return parts
 }
 
-func (o *openAI) embed(ctx context.Context, r *llmRequest, header http.Header) (json.RawMessage, error) {
+func (o *openAI) embed(ctx context.Context, r *llmRequest, header http.Header) (*llmVectors, error) {
 	body := map[string]any{}
 	for k, v := range r.Options {
 		body[k] = v
 	}
 	body["model"], body["input"] = r.Model, r.Inputs
-	stream, err := o.server.post(ctx, "/embeddings", body, header)
+	stream, err := o.server.post(ctx, llmPost{path: "/embeddings", body: body, header: header, model: r.Model, idle: r.Idle})
 	if err != nil {
 		return nil, err
 	}
@@ -284,38 +253,29 @@ func (o *openAI) embed(ctx context.Context, r *llmRequest, header http.Header) (
 	if d.Model == "" {
 		d.Model = r.Model
 	}
-	return embedded(r, d.Model, vectors, d.Usage.Prompt)
+	return &llmVectors{d.Model, vectors, d.Usage.Prompt}, nil
 }
 
-// Check asks for the list of models. A server that has none to show is
-// healthy, one without the configured model is degraded.
-func (o *openAI) Check(ctx context.Context) Health {
-	started := time.Now()
+// look asks for the list of models, which not every server has.
+func (o *openAI) look(ctx context.Context) (*llmLook, error) {
+	return modelList(ctx, o.server, "/models", nil)
+}
+
+// modelList reads a list of models as OpenAI and Anthropic have it.
+func modelList(ctx context.Context, s *llmServer, path string, header http.Header) (*llmLook, error) {
 	var d struct {
 		Data []struct {
 			ID string `json:"id"`
 		} `json:"data"`
 	}
-	err := o.server.get(ctx, "/models", &d)
+	err := s.get(ctx, path, header, &d)
 	var refusal *llmRefusal
 	if errors.As(err, &refusal) && (refusal.status == http.StatusNotFound || refusal.status == http.StatusMethodNotAllowed) {
-		return Health{Status: "healthy", Latency: time.Since(started),
-			Message: o.server.address() + " answers, but lists no models"}
+		return &llmLook{unlisted: true}, nil
 	}
-	if err != nil {
-		return unhealthy(err, started)
-	}
-	models, found := []string{}, o.config.Model == ""
+	l := &llmLook{}
 	for _, m := range d.Data {
-		models = append(models, m.ID)
-		found = found || m.ID == o.config.Model
+		l.models = append(l.models, Model{Name: m.ID})
 	}
-	h := Health{Status: "healthy", Latency: time.Since(started),
-		Message: fmt.Sprintf("%s, %d models", o.server.address(), len(models)),
-		Details: map[string]any{"url": o.server.address(), "models": models}}
-	if !found {
-		h.Status = "degraded"
-		h.Message += fmt.Sprintf("; %s is not among them", o.config.Model)
-	}
-	return h
+	return l, err
 }

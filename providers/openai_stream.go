@@ -6,8 +6,6 @@ import (
 	"errors"
 	"io"
 	"strings"
-
-	"gleitzeit/protocols"
 )
 
 // This file reads what /chat/completions answers: server-sent events, or one
@@ -36,6 +34,7 @@ type openAIChunk struct {
 type openAIDelta struct {
 	Content   string           `json:"content"`
 	ToolCalls []openAIToolCall `json:"tool_calls"`
+	Reasoning string           `json:"reasoning_content"`
 }
 
 // openAIRead takes in the answer in whichever form it comes.
@@ -69,14 +68,16 @@ func openAIRead(stream *llmStream, answer *llmAnswer) error {
 		if err := answer.take(stream, &chunk); err != nil {
 			return err
 		}
+		if answer.begun() {
+			stream.begin()
+		}
 	}
 }
 
 // take adds a chunk to the answer.
 func (a *llmAnswer) take(stream *llmStream, chunk *openAIChunk) error {
 	if len(chunk.Error) > 0 && string(chunk.Error) != "null" {
-		return protocols.Errorf(protocols.ProviderUnhealthy, "%s at %s: %s", stream.server.kind,
-			stream.server.address(), stream.scrub(errorText(chunk.Error)))
+		return stream.complaint(chunk.Error)
 	}
 	if chunk.Model != "" {
 		a.Model = chunk.Model
@@ -93,6 +94,7 @@ func (a *llmAnswer) take(stream *llmStream, chunk *openAIChunk) error {
 	}
 	for _, d := range []openAIDelta{choice.Delta, choice.Message} {
 		a.add(d.Content)
+		a.thought = a.thought || d.Reasoning != ""
 		for _, piece := range d.ToolCalls {
 			if err := a.addToolCall(piece); err != nil {
 				return stream.garbage(err)

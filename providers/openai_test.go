@@ -120,7 +120,7 @@ func TestOpenAIFaults(t *testing.T) {
 	leakless(t)
 	h := httptest.NewServer(s)
 	defer h.Close()
-	p, err := newOpenAI("test", ProviderConfig{URL: h.URL, KeyEnv: "K"}, func(string) string { return "sk-12345" })
+	p, err := newOpenAI("test", ProviderConfig{URL: h.URL, KeyEnv: "K"}, deps{env: func(string) string { return "sk-12345" }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,10 +46,18 @@ type Call struct {
 	Roots []string
 	// Key is the idempotency key: the same for a retry of an attempt whose
 	// outcome is unknown, another after a known outcome.
-	Key     string
-	Run     string // the run's id, for messages and traces
-	Task    string // the task's id
-	Attempt int    // from 1
+	Key string
+	// OutputSchema is the JSON Schema that the result must fit, {} for any
+	// JSON, nil for none (protocols.Task). Set.Call holds every result to it;
+	// a model is told it, too.
+	OutputSchema json.RawMessage
+	// IdleTimeout bounds how long the call may show no sign of life, zero for
+	// no bound. Set.Call takes each Progress for one; a model's provider
+	// whatever its server sends.
+	IdleTimeout time.Duration
+	Run         string // the run's id, for messages and traces
+	Task        string // the task's id
+	Attempt     int    // from 1
 }
 
 // Host is what a provider may ask of its caller while a call lasts.
@@ -83,12 +91,15 @@ type Config struct {
 	MCPServers map[string]MCPServer `json:"mcpServers,omitempty" yaml:"mcpServers"`
 	// Roots are further folders below which computed paths may be read.
 	Roots []string `json:"roots,omitempty" yaml:"roots"`
+	// Prices of models by name or pattern ("gpt-5*"), for providers that have
+	// none of their own for a model.
+	Prices map[string]Price `json:"prices,omitempty" yaml:"prices"`
 }
 
 // ProviderConfig describes one named provider.
 type ProviderConfig struct {
-	Kind    string            `json:"kind" yaml:"kind"`                   // echo, python, ollama, openai, mcp
-	URL     string            `json:"url,omitempty" yaml:"url"`           // ollama, openai
+	Kind    string            `json:"kind" yaml:"kind"`                   // echo, python, ollama, openai, anthropic, mcp
+	URL     string            `json:"url,omitempty" yaml:"url"`           // of an LLM server
 	KeyEnv  string            `json:"key_env,omitempty" yaml:"key_env"`   // name of the variable that holds the API key
 	Headers map[string]string `json:"headers,omitempty" yaml:"headers"`   // openai
 	Model   string            `json:"model,omitempty" yaml:"model"`       // used when a task names none
@@ -96,6 +107,7 @@ type ProviderConfig struct {
 	Slots   int               `json:"slots,omitempty" yaml:"slots"`       // calls at once; 0: the kind's default
 	Command string            `json:"command,omitempty" yaml:"command"`   // python: the interpreter
 	PassEnv []string          `json:"pass_env,omitempty" yaml:"pass_env"` // python: variables handed to children
+	Warm    *bool             `json:"warm,omitempty" yaml:"warm"`         // python: whether an interpreter is kept that forks; nil: yes
 	Timeout string            `json:"timeout,omitempty" yaml:"timeout"`   // of one request
 
 	Rate       string         `json:"rate,omitempty" yaml:"rate"`               // calls that may begin, e.g. 60/m
@@ -103,6 +115,17 @@ type ProviderConfig struct {
 	TokenRate  string         `json:"token_rate,omitempty" yaml:"token_rate"`   // ollama, openai: tokens in a time
 	ModelSlots map[string]int `json:"model_slots,omitempty" yaml:"model_slots"` // ollama, openai: calls at once of a model
 	Breaker    *BreakerConfig `json:"breaker,omitempty" yaml:"breaker"`
+
+	// The rest is for LLM servers.
+
+	DefaultModel string           `json:"default_model,omitempty" yaml:"default_model"` // Model by its other name
+	KeyHeader    string           `json:"key_header,omitempty" yaml:"key_header"`       // that the key stands in; "": the kind's own
+	APIVersion   string           `json:"api_version,omitempty" yaml:"api_version"`     // the query's api-version, as Azure wants it
+	Prices       map[string]Price `json:"prices,omitempty" yaml:"prices"`               // before Config.Prices
+	// FirstTokenTimeout bounds the time until the answer begins, "" for
+	// IdleTimeout, and that a silence, "" for ten minutes.
+	FirstTokenTimeout string `json:"first_token_timeout,omitempty" yaml:"first_token_timeout"`
+	IdleTimeout       string `json:"idle_timeout,omitempty" yaml:"idle_timeout"`
 }
 
 // MCPServer describes one MCP server started over stdio.

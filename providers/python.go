@@ -6,7 +6,7 @@ import (
 	_ "embed"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -16,13 +16,16 @@ import (
 	"gleitzeit/protocols"
 )
 
-// python speaks python/v1: it runs code on a real CPython, a new interpreter
-// for each call, in a group of its own and with a clean environment.
+// python speaks python/v1: it runs code on a real CPython, in a new process for
+// each call, in a group of its own and with a clean environment. A warm
+// interpreter forks it (python_warm_unix.go); where that can't be, it is a new
+// interpreter, which first gets the driver's source.
 //
-// The interpreter gets the driver's source and then a request on its standard
-// input, and hands back one outcome on a pipe of its own:
+// The process gets a request on its standard input, and hands back one outcome
+// on a pipe of its own:
 //
-//	us → driver   length of the driver, line feed, driver, request (to the end)
+//	us → driver   prelude: length of the driver, line feed, driver
+//	              request (to the end)
 //	driver → us   nonce of the request, 16 hex digits of length, outcome
 //
 // What the code prints is output and never a result.
@@ -31,6 +34,7 @@ type python struct {
 	env      func(string) string
 	children *children
 	timeout  time.Duration // of a call that names none; 0 is none
+	warm     *nursery      // nil: every call gets a new interpreter
 
 	mu           sync.Mutex
 	interpreters map[string]string // by working folder, for those that a shim chose
@@ -38,6 +42,15 @@ type python struct {
 
 //go:embed python_driver.py
 var pythonDriver string
+
+//go:embed python_zygote.py
+var pythonZygote string
+
+// pythonPrelude is all of the driver, as pythonBoot reads it.
+var pythonPrelude = func() string {
+	source := pythonDriver + pythonZygote + "\n\nmain()\n"
+	return strconv.Itoa(len(source)) + "\n" + source
+}()
 
 // pythonBoot reads the driver and becomes it.
 const pythonBoot = `import sys;i=sys.stdin.buffer;exec(compile(i.read(int(i.readline())),"<gleitzeit>","exec"))`
@@ -58,11 +71,19 @@ func newPython(name string, c ProviderConfig, d deps) (Provider, error) {
 			return nil, protocols.Errorf(protocols.ConfigurationError, "provider %s: timeout: %v", name, err)
 		}
 	}
+	if c.Warm == nil || *c.Warm {
+		p.warm = newNursery(d.children)
+	}
 	return p, nil
 }
 
-// Close has nothing to do: no process outlives its call.
-func (p *python) Close() error { return nil }
+// Close ends the warm interpreters; no other process outlives its call.
+func (p *python) Close() error {
+	if p.warm != nil {
+		p.warm.close()
+	}
+	return nil
+}
 
 // pythonParameters are those of python/execute. Just one of Code and File is
 // given.
@@ -85,6 +106,8 @@ type pythonRequest struct {
 	Args     json.RawMessage   `json:"args,omitempty"`
 	Bindings map[string]string `json:"bindings,omitempty"` // placeholder to JSON text
 	Limit    int               `json:"limit"`              // bytes of the result
+	Env      []string          `json:"env,omitempty"`      // of a forked process
+	Dir      string            `json:"dir,omitempty"`      // likewise
 }
 
 // pythonOutcome is what it answers: a result, why a result could not be
@@ -213,23 +236,13 @@ func (p *python) execute(ctx context.Context, call Call, request *pythonRequest,
 	if err != nil {
 		return nil, err
 	}
-	asked, err := json.Marshal(request)
-	if err != nil {
-		return nil, protocols.Errorf(protocols.TaskParameterError, "parameters of python/execute: %v", err)
-	}
 	within := ctx
 	if limit > 0 {
 		var cancel context.CancelFunc
 		within, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	run, err := p.run(within, command{
-		Path: interpreter,
-		Args: []string{"-X", "utf8", "-c", pythonBoot, backArg},
-		Env:  environment(p.env, p.config.PassEnv, call.Env),
-		Dir:  call.Dir,
-		Back: true,
-	}, request.Nonce, asked, host)
+	run, err := p.run(within, interpreter, call, request, host)
 	if err != nil {
 		return nil, err
 	}
@@ -252,8 +265,8 @@ type pythonRun struct {
 }
 
 // run feeds the interpreter and listens to it until it has ended.
-func (p *python) run(ctx context.Context, c command, nonce string, request []byte, host Host) (*pythonRun, error) {
-	kid, err := p.children.start(c)
+func (p *python) run(ctx context.Context, interpreter string, call Call, request *pythonRequest, host Host) (*pythonRun, error) {
+	kid, prelude, err := p.launch(interpreter, call, request)
 	if err != nil {
 		return nil, protocols.Errorf(protocols.ProviderNotAvailable, "%v", err)
 	}
@@ -263,13 +276,13 @@ func (p *python) run(ctx context.Context, c command, nonce string, request []byt
 	}
 	var users sync.WaitGroup
 	users.Go(func() {
-		fmt.Fprintf(kid.In, "%d\n%s", len(pythonDriver), pythonDriver)
-		_, _ = kid.In.Write(request) // a failure shows in the missing outcome
+		_, _ = io.WriteString(kid.In, prelude) // a failure shows in the missing outcome
+		_ = json.NewEncoder(kid.In).Encode(request)
 		kid.In.Close()
 	})
 	users.Go(func() { copyLines(&r.stdout, kid.Out, host, "stdout") })
 	users.Go(func() { copyLines(&r.stderr, kid.Err, host, "stderr") })
-	users.Go(func() { r.outcome, r.back = readOutcome(kid.Back, nonce) })
+	users.Go(func() { r.outcome, r.back = readOutcome(kid.Back, request.Nonce) })
 	kid.await(ctx, pythonGrace)
 	kid.drain(&users)
 	r.exit, r.code = kid.exit(), kid.code()

@@ -1,8 +1,8 @@
 """Runs one piece of Python for gleitzeit; see python.go for the two sides' agreement.
 
 This text and then a request, one JSON object, come in on standard input. The
-outcome, one JSON object, goes out on a pipe of its own, whose number is the
-only argument: what the code prints can't be taken for its result.
+outcome, one JSON object, goes out on a pipe of its own, whose number is an
+argument: what the code prints can't be taken for its result.
 """
 
 import sys
@@ -448,18 +448,44 @@ def clip(text, most):
     return "%s\n… %d characters left out …\n%s" % (text[:most // 2], len(text) - most, text[-most // 2:])
 
 
-def main():
-    if sys.version_info < (3, 8):
-        sys.exit("gleitzeit needs Python 3.8 or newer; this is %s at %s" % (sys.version.split()[0], sys.executable))
+def settle(request):
+    """Makes a forked process what a new interpreter would have been."""
+    if request.get("env") is not None:
+        os.environ.clear()
+        os.environ.update(entry.split("=", 1) for entry in request["env"])
+        if hasattr(time, "tzset"):
+            time.tzset()
+    if request.get("dir"):
+        os.chdir(request["dir"])
+
+
+def drop_descriptors(keep):
+    """Closes what somebody let us inherit without wanting to."""
+    try:
+        numbers = [int(n) for n in os.listdir("/dev/fd")]
+    except (OSError, ValueError):
+        return
+    for fd in numbers:
+        if fd > 2 and fd not in keep:
+            try:
+                os.close(fd)
+            except OSError:
+                pass  # that of the listing
+
+
+def perform(back):
+    """Reads one request, does it, and ends."""
+    drop_descriptors((back,))
     before = unlimited_digits(0)
     request = json.loads(sys.stdin.buffer.read())
     unlimited_digits(before)
-    channel = Channel(int(sys.argv[1]), request["nonce"])
+    channel = Channel(back, request["nonce"])
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
+    settle(request)
     driver = sys.modules["__main__"]  # kept: its names are those of the functions above
     outcome, code = run(request)
     for stream in (sys.stdout, sys.stderr):
@@ -468,8 +494,45 @@ def main():
         except (AttributeError, OSError, ValueError):
             pass  # the code closed it
     channel.send(outcome)
+    if request.get("env") is not None and os.getpid() == channel.owner:
+        leave(code)
     del driver
     sys.exit(code)
 
 
-main()
+def leave(code):
+    """Ends a forked process as an interpreter ends, without taking apart what it inherited."""
+    import atexit
+    import gc
+    import io
+
+    for finish in (getattr(sys.modules.get("threading"), "_shutdown", None), atexit._run_exitfuncs):
+        try:
+            if finish:
+                finish()
+        except BaseException:
+            pass  # it has been told on stderr
+    names = sys.modules["__main__"].__dict__
+    for name in [n for n in names if n != "__builtins__"]:
+        names[name] = None
+    gc.collect()
+    for thing in gc.get_objects() + [sys.stdout, sys.stderr]:
+        try:
+            if isinstance(thing, io.IOBase):
+                thing.flush()
+        except Exception:
+            pass  # it is closed, or leads nowhere
+    os._exit(code)
+
+
+def main():
+    if sys.version_info < (3, 8):
+        sys.exit("gleitzeit needs Python 3.8 or newer; this is %s at %s" % (sys.version.split()[0], sys.executable))
+    how, numbers = sys.argv[1], [int(a) for a in sys.argv[2:]]
+    if how == "serve":
+        numbers = serve(*numbers)
+        for target, fd in enumerate(numbers[:3]):
+            os.dup2(fd, target)
+            os.close(fd)
+        numbers = numbers[3:]
+    perform(*numbers)

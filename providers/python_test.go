@@ -543,12 +543,17 @@ func TestPythonHundredAtOnce(t *testing.T) {
 }
 
 func BenchmarkPythonCall(b *testing.B) {
-	s := pythonSet(b)
-	call := Call{Method: "python/execute", Parameters: parameters(b, "code", "1 + 1")}
-	for b.Loop() {
-		if _, err := s.Call(context.Background(), "python", call, nil); err != nil {
-			b.Fatal(err)
-		}
+	needPython(b)
+	for name, warm := range map[string]bool{"warm": true, "cold": false} {
+		b.Run(name, func(b *testing.B) {
+			s := openSet(b, Config{Providers: map[string]ProviderConfig{"python": {Kind: "python", Command: realPython(), Warm: &warm}}})
+			call := Call{Method: "python/execute", Parameters: parameters(b, "code", "1 + 1")}
+			for b.Loop() {
+				if _, err := s.Call(context.Background(), "python", call, nil); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

@@ -35,6 +35,7 @@ type deps struct {
 	env      func(string) string
 	children *children
 	servers  *mcpServers
+	prices   map[string]Price // of everybody
 }
 
 // kind is a row of the table of kinds.
@@ -49,15 +50,18 @@ type kind struct {
 func kindTable() map[string]kind {
 	return map[string]kind{
 		"echo": {"echo/v1", 1024, nil, plain(newEcho)},
-		"python": {"python/v1", 4, []string{"command", "pass_env", "timeout"},
+		"python": {"python/v1", 4, []string{"command", "pass_env", "timeout", "warm"},
 			newPython},
-		"ollama": {"llm/v1", 2, []string{"url", "key_env", "headers", "model", "models", "timeout", "token_rate", "model_slots"},
-			plain(newOllama)},
-		"openai": {"llm/v1", 8, []string{"url", "key_env", "headers", "model", "models", "timeout", "token_rate", "model_slots"},
-			plain(newOpenAI)},
-		"mcp": {"mcp/v1", 8, []string{"timeout"}, newMCP},
+		"ollama":    {"llm/v1", 2, llmKeys, newOllama},
+		"openai":    {"llm/v1", 8, append([]string{"api_version"}, llmKeys...), newOpenAI},
+		"anthropic": {"llm/v1", 8, llmKeys, newAnthropic},
+		"mcp":       {"mcp/v1", 8, []string{"timeout"}, newMCP},
 	}
 }
+
+// llmKeys mean something to every kind of LLM server.
+var llmKeys = []string{"url", "key_env", "key_header", "headers", "model", "default_model", "models", "prices",
+	"timeout", "first_token_timeout", "idle_timeout", "token_rate", "model_slots"}
 
 func plain(open func(string, ProviderConfig, func(string) string) (Provider, error)) func(string, ProviderConfig, deps) (Provider, error) {
 	return func(name string, c ProviderConfig, d deps) (Provider, error) { return open(name, c, d.env) }
@@ -78,7 +82,7 @@ func Open(c Config, o Options) (*Set, error) {
 	return &Set{
 		config: c,
 		list:   c.List(),
-		deps:   deps{env: o.Env, children: kids, servers: newMCPServers(c.MCPServers, o.Env, kids)},
+		deps:   deps{env: o.Env, children: kids, servers: newMCPServers(c.MCPServers, o.Env, kids), prices: c.Prices},
 		open:   map[string]Provider{},
 	}, nil
 }
@@ -99,11 +103,27 @@ func (s *Set) Call(ctx context.Context, name string, call Call, host Host) (json
 	if len(s.config.Roots) > 0 {
 		call.Roots = append(slices.Clone(call.Roots), s.config.Roots...)
 	}
-	result, err := p.Call(ctx, call, host)
+	result, err := kept(ctx, p, call, host)
 	if err != nil {
 		return nil, asError(err)
 	}
 	return result, nil
+}
+
+// Models lists the models that the provider of that name has now. The error
+// is METHOD_NOT_SUPPORTED if it is of a kind that has none.
+func (s *Set) Models(ctx context.Context, name string) ([]Model, error) {
+	p, err := s.provider(name)
+	if err != nil {
+		return nil, err
+	}
+	lister, is := p.(interface {
+		Models(ctx context.Context) ([]Model, error)
+	})
+	if !is {
+		return nil, protocols.Errorf(protocols.MethodNotSupported, "provider %q has no models", name)
+	}
+	return lister.Models(ctx)
 }
 
 // Check asks the provider of that name whether it could work now; an MCP

@@ -30,10 +30,18 @@ func (s *State) Apply(f Fact) {
 	case *RateTaken:
 		s.rates(f, e)
 		return
+	case ScheduleEvent:
+		s.applySchedule(f, e.Of())
+		return
 	case *WorkflowSubmitted:
 		s.NextRun = max(s.NextRun, e.Number+1)
 		if s.runs[e.Number] == nil {
 			s.submitted(f, e)
+		}
+		return
+	case *WorkflowRetried:
+		if s.runs[f.Run] == nil {
+			s.retried(f, e)
 		}
 		return
 	}
@@ -89,6 +97,9 @@ func (s *State) apply(r *Run, f Fact) {
 			s.ended(r, i, TaskIsSkipped, f.At, 0)
 		}
 	case *TaskCancelled:
+		if r.Tasks[e.Task].Status == TaskRunning { // its outcome isn't known: should it be tried again, then with the same key
+			r.Tasks[e.Task].Uncounted++
+		}
 		s.leave(r, e.Task).Error = e.Error
 		r.spend(e.Task, e.Usage)
 		s.ended(r, e.Task, TaskIsCancelled, f.At, e.Duration)
@@ -108,9 +119,16 @@ func (s *State) apply(r *Run, f Fact) {
 	case *TaskWaiting:
 		t := s.reported(r, e.Task)
 		t.Wait, t.Due = &e.Wait, e.Wait.Until
+		if e.Wait.Kind == WaitSecret {
+			t.Uncounted++
+		}
 		r.set(e.Task, TaskWaits)
 		s.alarm(r, e.Task)
 		r.inVain(e.Task)
+	case *SecretOffered:
+		for _, i := range e.Tasks {
+			s.ready(r, i)
+		}
 	case *SignalReceived:
 		r.Signals = append(r.Signals, Signal{e.Name, e.Data.kept()})
 	case *ApprovalDecided: // what follows from it is said by events of their own
@@ -209,6 +227,7 @@ func (s *State) submitted(f Fact, e *WorkflowSubmitted) {
 	}
 	s.note(r)
 	s.line(r)
+	s.alertOf(r)
 }
 
 // hooks lets the tasks of a hook take part.
@@ -381,8 +400,8 @@ func (s *State) ended(r *Run, task int, status TaskStatus, at time.Time, d proto
 		s.itemEnded(r, t.Of-1, task)
 		return
 	}
-	if t.Each != nil {
-		r.forgetItems(t.Each)
+	if t.Each != nil && status == TaskIsCompleted {
+		r.forgetItems(t.Each) // else a retry of the run may need them
 	}
 	if !r.Good(task) {
 		if status == TaskIsFailed && r.FailedTask < 0 {
@@ -491,6 +510,7 @@ func (s *State) forget(r *Run) {
 		s.unsettled.Delete(r.Number)
 	}
 	delete(s.runs, r.Number)
+	s.alertOf(r)
 	for _, key := range r.Submitted.keys() {
 		if s.keys[key] == r.Number {
 			delete(s.keys, key)

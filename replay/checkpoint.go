@@ -3,6 +3,8 @@ package replay
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"gleitzeit/eventlog"
@@ -44,6 +46,7 @@ type savedRun struct {
 	Granted     Usage              `json:"granted,omitzero"`
 	Overspent   bool               `json:"overspent,omitempty"`
 	Calls       time.Time          `json:"calls,omitzero"`
+	Retries     int                `json:"retries,omitempty"`
 	Tasks       []savedTask        `json:"tasks"`
 }
 
@@ -82,19 +85,21 @@ type savedEach struct {
 }
 
 // encodeRun writes a live run for its stream's checkpoint.
-func encodeRun(r *Run) ([]byte, error) {
-	s := savedRun{
+func encodeRun(r *Run) ([]byte, error) { return marshal(saveRun(r)) }
+
+func saveRun(r *Run) *savedRun {
+	s := &savedRun{
 		Submitted: r.Submitted, At: r.At, Last: r.Last, Deadline: r.Deadline,
 		Held: r.Held, HeldAt: r.heldAt, Doubt: r.Doubt, Cancel: r.Cancel, CancelBy: r.CancelBy,
 		Parked: r.Parked, Interrupted: r.Interrupted, Paused: r.Paused, PausedAt: r.PausedAt, Signals: r.Signals,
 		CancelHook: r.cancelHook, Hook: r.Hook, Undecided: r.undecided, Outputs: r.Outputs, FailedTask: r.FailedTask,
 		Spent: r.Spent, Granted: r.Granted, Overspent: r.Overspent, Calls: r.calls,
-		Tasks: make([]savedTask, len(r.Tasks)),
+		Retries: r.Retries, Tasks: make([]savedTask, len(r.Tasks)),
 	}
 	for i, t := range r.Tasks {
 		s.Tasks[i] = saveTask(&t)
 	}
-	return marshal(s)
+	return s
 }
 
 func saveTask(t *Task) savedTask {
@@ -136,18 +141,26 @@ func (s *State) restoreRun(c *Codec, cp eventlog.Checkpoint) error {
 	if len(v.Tasks) < len(plan.Workflow.Tasks) {
 		return fmt.Errorf("checkpoint of %s: %d tasks, its document has %d", cp.Stream, len(v.Tasks), len(plan.Workflow.Tasks))
 	}
+	r := v.run(number, s.use(plan))
+	r.Seq = cp.At
+	s.adopt(r)
+	return nil
+}
+
+// run makes the run of what was saved; it shares nothing with that.
+func (v *savedRun) run(number uint64, plan *Plan) *Run {
 	r := &Run{
-		Number: number, Plan: s.use(plan), Submitted: v.Submitted, At: v.At, Seq: cp.At, Last: v.Last,
+		Number: number, Plan: plan, Submitted: v.Submitted, At: v.At, Last: v.Last,
 		Deadline: v.Deadline, Held: v.Held, heldAt: v.HeldAt, Doubt: v.Doubt, Cancel: v.Cancel,
-		CancelBy: v.CancelBy, Parked: v.Parked, Interrupted: v.Interrupted, Paused: v.Paused, PausedAt: v.PausedAt, Signals: v.Signals,
-		cancelHook: v.CancelHook, Hook: v.Hook, undecided: v.Undecided, Outputs: v.Outputs,
-		FailedTask: v.FailedTask, Spent: v.Spent, Granted: v.Granted, Overspent: v.Overspent, calls: v.Calls, Tasks: make([]Task, len(v.Tasks)),
+		CancelBy: v.CancelBy, Parked: v.Parked, Interrupted: v.Interrupted, Paused: v.Paused, PausedAt: v.PausedAt,
+		Signals: slices.Clone(v.Signals), cancelHook: v.CancelHook, Hook: v.Hook, undecided: maps.Clone(v.Undecided),
+		Outputs: v.Outputs, FailedTask: v.FailedTask, Retries: v.Retries, Spent: v.Spent, Granted: v.Granted,
+		Overspent: v.Overspent, calls: v.Calls, Tasks: make([]Task, len(v.Tasks)),
 	}
 	for i, t := range v.Tasks {
 		r.Tasks[i] = t.restore()
 	}
-	s.adopt(r)
-	return nil
+	return r
 }
 
 // adopt counts a restored run and enters it into every index.
@@ -166,6 +179,7 @@ func (s *State) adopt(r *Run) {
 	s.index(r)
 	s.note(r)
 	s.line(r)
+	s.alertOf(r)
 }
 
 // restoreSystem puts what concerns the whole store into the state.

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -42,19 +43,23 @@ func (c *Checkpointer) Behind() int { return int(c.log.Last() - c.at) }
 // wrote, which is what it costs.
 func (c *Checkpointer) Save() (tasks int, err error) {
 	last := c.log.Last()
-	changed, ended, err := c.scan(last)
+	found, err := c.scan(last)
 	if err != nil {
 		return 0, err
 	}
-	return c.write(last, changed, ended)
+	return c.write(last, found)
 }
 
-// write covers the log up to last: with checkpoints of the runs that changed,
-// which may be newer than last, and without those of the runs that ended.
-func (c *Checkpointer) write(last eventlog.Seq, changed []uint64, ended []string) (tasks int, err error) {
+// write covers the log up to last: with checkpoints of what has changed, which
+// may be newer than last, and without those of what is no more.
+func (c *Checkpointer) write(last eventlog.Seq, found changes) (tasks int, err error) {
 	codec := NewCodec(c.log.Value)
-	var save []eventlog.Checkpoint
-	for _, number := range changed {
+	save, ended, err := saveSchedules(c.log, codec, found.schedules)
+	if err != nil {
+		return 0, err
+	}
+	ended = append(ended, found.ended...)
+	for _, number := range found.runs {
 		r, err := LoadRun(c.log, codec, number)
 		if err != nil {
 			return tasks, err
@@ -90,13 +95,19 @@ func (c *Checkpointer) write(last eventlog.Seq, changed []uint64, ended []string
 	return tasks, nil
 }
 
-// scan reads the records that the checkpoints don't cover, and finds which
-// runs changed and which ended in them.
-func (c *Checkpointer) scan(last eventlog.Seq) (changed []uint64, ended []string, err error) {
-	live := map[uint64]bool{}
+// changes are what the records hold that the checkpoints don't cover.
+type changes struct {
+	runs      []uint64 // that live
+	ended     []string // the streams of those that don't
+	schedules []string // there or not
+}
+
+// scan reads those records.
+func (c *Checkpointer) scan(last eventlog.Seq) (found changes, err error) {
+	live, schedules := map[uint64]bool{}, map[string]bool{}
 	for rec, err := range c.log.Read(c.at + 1) {
 		if err != nil {
-			return nil, nil, err
+			return changes{}, err
 		}
 		if rec.Seq > last {
 			break
@@ -107,6 +118,9 @@ func (c *Checkpointer) scan(last eventlog.Seq) (changed []uint64, ended []string
 		if rec.Stream == SystemStream && rec.Type == (*SystemStarted)(nil).Type() {
 			c.life = rec.Seq
 		}
+		if name, ok := scheduleOf(rec.Stream); ok {
+			schedules[name] = true
+		}
 		number, ok := RunOf(rec.Stream)
 		if !ok {
 			continue
@@ -116,14 +130,15 @@ func (c *Checkpointer) scan(last eventlog.Seq) (changed []uint64, ended []string
 	}
 	for number, lives := range live {
 		if lives {
-			changed = append(changed, number)
+			found.runs = append(found.runs, number)
 		} else {
-			ended = append(ended, Stream(number))
+			found.ended = append(found.ended, Stream(number))
 		}
 	}
-	slices.Sort(changed)
-	slices.Sort(ended)
-	return changed, ended, nil
+	slices.Sort(found.runs)
+	slices.Sort(found.ended)
+	found.schedules = slices.Sorted(maps.Keys(schedules))
+	return found, nil
 }
 
 // IsEnd tells whether an event of that name ends its run (or removes it).

@@ -34,6 +34,7 @@ var table = map[string]func() Event{
 	"breaker.half_opened":       func() Event { return new(BreakerChanged) },
 	"provider.rate_taken":       func() Event { return new(RateTaken) },
 	"task.waiting":              func() Event { return new(TaskWaiting) },
+	"secret.offered":            func() Event { return new(SecretOffered) },
 	"signal.received":           func() Event { return new(SignalReceived) },
 	"approval.decided":          func() Event { return new(ApprovalDecided) },
 	"workflow.paused":           func() Event { return new(WorkflowPaused) },
@@ -48,10 +49,16 @@ var table = map[string]func() Event{
 	"workflow.interrupted":      func() Event { return new(WorkflowInterrupted) },
 	"workflow.resumed":          func() Event { return new(WorkflowResumed) },
 	"workflow.parked":           func() Event { return new(WorkflowParked) },
+	"workflow.retried":          func() Event { return new(WorkflowRetried) },
 	"workflow.completed":        func() Event { return new(WorkflowEnded) },
 	"workflow.failed":           func() Event { return new(WorkflowEnded) },
 	"workflow.cancelled":        func() Event { return new(WorkflowEnded) },
 	"workflow.timed_out":        func() Event { return new(WorkflowEnded) },
+	"schedule.added":            func() Event { return new(ScheduleAdded) },
+	"schedule.paused":           func() Event { return new(SchedulePaused) },
+	"schedule.unpaused":         func() Event { return new(ScheduleUnpaused) },
+	"schedule.removed":          func() Event { return new(ScheduleRemoved) },
+	"schedule.fired":            func() Event { return new(ScheduleFired) },
 }
 
 // Types returns the names of all events, sorted.
@@ -63,8 +70,13 @@ func Encode(f Fact, b *eventlog.Batch) error {
 	if f.Run != 0 {
 		r.Stream = Stream(f.Run)
 	}
+	if e, ok := f.Event.(ScheduleEvent); ok {
+		r.Stream = ScheduleStream(e.Of())
+	}
 	switch e := f.Event.(type) {
 	case *WorkflowSubmitted:
+		e.put(b, &r)
+	case *ScheduleAdded:
 		e.put(b, &r)
 	case *TaskCompleted:
 		e.Result.put(b, &r)
@@ -80,6 +92,8 @@ func Encode(f Fact, b *eventlog.Batch) error {
 		e.Data.put(b, &r)
 	case *WorkflowEnded:
 		e.Outputs.put(b, &r)
+	case *WorkflowRetried:
+		e.Run.put(b, &r)
 	}
 	data, err := marshal(f.Event)
 	if err != nil {
@@ -159,7 +173,7 @@ func NewCodec(values func(eventlog.Hash) ([]byte, error)) *Codec {
 // than this program.
 func (c *Codec) Decode(r eventlog.Record) (f Fact, found bool, err error) {
 	f = Fact{Seq: r.Seq, At: r.Time}
-	if r.Stream != SystemStream && !isProvider(r.Stream) {
+	if _, ofSchedule := scheduleOf(r.Stream); r.Stream != SystemStream && !ofSchedule && !isProvider(r.Stream) {
 		if f.Run, found = RunOf(r.Stream); !found {
 			return f, false, nil
 		}
@@ -175,12 +189,31 @@ func (c *Codec) Decode(r eventlog.Record) (f Fact, found bool, err error) {
 	if err := json.Unmarshal(r.Data, f.Event); err != nil {
 		return f, false, fmt.Errorf("record %d (%s): %w", r.Seq, r.Type, err)
 	}
-	if e, ok := f.Event.(*WorkflowSubmitted); ok {
-		if e.plan, err = c.Plan(e.Document, e.Setup); err != nil {
-			return f, false, fmt.Errorf("record %d (%s): %w", r.Seq, r.Type, err)
-		}
+	if err := c.complete(f.Event, r); err != nil {
+		return f, false, fmt.Errorf("record %d (%s): %w", r.Seq, r.Type, err)
 	}
 	return f, true, nil
+}
+
+// complete finds what an event needs that lies in the log elsewhere.
+func (c *Codec) complete(event Event, r eventlog.Record) (err error) {
+	switch e := event.(type) {
+	case *WorkflowSubmitted:
+		e.plan, err = c.Plan(e.Document, e.Setup)
+	case *ScheduleAdded:
+		err = e.read(c, r)
+	case *WorkflowRetried:
+		raw, err := e.Run.Load(c.values)
+		if err != nil {
+			return fmt.Errorf("the run: %w", err)
+		}
+		if err := json.Unmarshal(raw, &e.saved); err != nil {
+			return fmt.Errorf("the run: %w", err)
+		}
+		e.plan, err = c.Plan(e.saved.Submitted.Document, e.saved.Submitted.Setup)
+		return err
+	}
+	return err
 }
 
 // Plan returns the plan of a document and setup that the log has.

@@ -38,8 +38,9 @@ type WorkflowSubmitted struct {
 	Inputs   eventlog.Hash      `json:"inputs,omitzero"` // of the inputs: with the document, what a key stands for
 	Named    bool               `json:"named,omitempty"` // the id was chosen by whoever submitted
 	Parent   *Parent            `json:"parent,omitempty"`
-	Queue    string             `json:"queue,omitempty"`  // "" is the default one
-	Budget   *protocols.Budget  `json:"budget,omitempty"` // what the parent's leaves, beside the document's
+	Queue    string             `json:"queue,omitempty"`    // "" is the default one
+	Budget   *protocols.Budget  `json:"budget,omitempty"`   // what the parent's leaves, beside the document's
+	Schedule string             `json:"schedule,omitempty"` // the schedule that started it
 
 	plan   *Plan    // found by the codec, or by whoever made the event
 	values [][]byte // documents and files that the log may not have yet
@@ -156,6 +157,10 @@ type TaskSkipped struct {
 	Reason string `json:"reason"`
 }
 
+// SkippedInDoubt is the reason of a task that was skipped because nobody knows
+// how far its attempt got: a retry of the run doesn't try it again unasked.
+const SkippedInDoubt = "its attempt was in doubt after a crash"
+
 // TaskCancelled: a cancelled attempt has reported and holds its slot no more.
 type TaskCancelled struct {
 	Task     int                `json:"task"`
@@ -196,7 +201,7 @@ type TaskWaiting struct {
 	Wait    Wait `json:"wait"`
 }
 
-// Wait is what a task of wait/v1 waits for.
+// Wait is what a task waits for that has started.
 type Wait struct {
 	Kind WaitKind `json:"kind"`
 	// Until is when a timer fires, or when waiting for a signal or an approval
@@ -209,6 +214,9 @@ type Wait struct {
 	// Default is what becomes of an approval that nobody gave in time:
 	// approve, reject, or "" for a timeout.
 	Default string `json:"default,omitempty"`
+	// Secrets are the references of secrets that nobody had at hand, such as
+	// env:TOKEN.
+	Secrets []string `json:"secrets,omitempty"`
 	// Child is the number of a child run, and ChildID its id.
 	Child   uint64 `json:"child,omitempty"`
 	ChildID string `json:"child_id,omitempty"`
@@ -225,7 +233,16 @@ const (
 	WaitSignal   WaitKind = "signal"
 	WaitApproval WaitKind = "approval"
 	WaitChild    WaitKind = "child"
+	// WaitSecret is not the task's own: its attempt could not begin, and
+	// doesn't count.
+	WaitSecret WaitKind = "secret"
 )
+
+// SecretOffered: somebody has offered the secrets that tasks waited for. The
+// tasks will be started again.
+type SecretOffered struct {
+	Tasks []int `json:"tasks"`
+}
 
 // SignalReceived: somebody sent the run a signal. A task that waits for it
 // takes it at once; else it is kept for the first that will.
@@ -381,6 +398,28 @@ type WorkflowEnded struct {
 	Usage     Usage     `json:"usage,omitzero"`
 }
 
+// WorkflowRetried: a run that had ended goes on: some of its tasks are tried
+// again, the others stay as they ended. A process has taken it on itself.
+type WorkflowRetried struct {
+	By string `json:"by,omitempty"`
+	// Tasks are those that are tried again, hooks included, but no more than
+	// MaxNamed of them; Count says how many there are. Of a foreach those
+	// instances are that didn't complete, of one in Anew all, and its items are
+	// looked for again.
+	Tasks    []int     `json:"tasks,omitempty"`
+	Anew     []int     `json:"anew,omitempty"`
+	Count    int       `json:"count"`
+	Deadline time.Time `json:"deadline,omitzero"`
+	// Run is the run as it goes on: savedRun. State has no more of it.
+	Run Value `json:"run"`
+
+	saved *savedRun // what Run says, and its plan: found by the codec, or by whoever made the event
+	plan  *Plan
+}
+
+// MaxNamed is how many tasks one event names.
+const MaxNamed = 4 << 10
+
 // The names on disk.
 func (*SystemStarted) Type() string       { return "system.started" }
 func (*WorkflowSubmitted) Type() string   { return "workflow.submitted" }
@@ -397,6 +436,7 @@ func (*TaskAnswered) Type() string        { return "task.answered" }
 func (*CacheStored) Type() string         { return "cache.stored" }
 func (*KeyTaken) Type() string            { return "key.taken" }
 func (*TaskWaiting) Type() string         { return "task.waiting" }
+func (*SecretOffered) Type() string       { return "secret.offered" }
 func (*SignalReceived) Type() string      { return "signal.received" }
 func (*ApprovalDecided) Type() string     { return "approval.decided" }
 func (*WorkflowPaused) Type() string      { return "workflow.paused" }
@@ -411,4 +451,5 @@ func (*CancelRequested) Type() string     { return "workflow.cancel_requested" }
 func (*WorkflowInterrupted) Type() string { return "workflow.interrupted" }
 func (*WorkflowResumed) Type() string     { return "workflow.resumed" }
 func (*WorkflowParked) Type() string      { return "workflow.parked" }
+func (*WorkflowRetried) Type() string     { return "workflow.retried" }
 func (e *WorkflowEnded) Type() string     { return "workflow." + string(e.Status) }

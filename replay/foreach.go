@@ -26,8 +26,10 @@ func (s *State) letItems(r *Run, parent int) {
 	for e.next < e.Count && (most == 0 || e.live < most) {
 		task := e.First + e.next
 		e.next++
-		e.live++
-		s.ready(r, task)
+		if !r.Tasks[task].Status.Ended() { // it may have, before a retry of the run
+			e.live++
+			s.ready(r, task)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package replay
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"gleitzeit/eventlog"
@@ -16,6 +17,14 @@ type KeyHolder struct {
 
 // idPrefix begins the keys that are chosen ids; no idempotency key may begin so.
 const idPrefix = "id:"
+
+// schedulePrefixOfKeys begins the keys of the runs that schedules start.
+const schedulePrefixOfKeys = "schedule:"
+
+// ScheduleKey is the idempotency key of the run of one time of a schedule.
+func ScheduleKey(name string, at time.Time) string {
+	return schedulePrefixOfKeys + name + ":" + at.UTC().Format(time.RFC3339)
+}
 
 // IDKey is the key under which the log finds a run by an id that its submitter
 // chose.
@@ -67,8 +76,10 @@ func submittedIn(log *eventlog.Log, stream string) (*KeyHolder, error) {
 
 // CheckKey refuses what can't be an idempotency key.
 func CheckKey(key string) error {
-	if len(key) >= len(idPrefix) && key[:len(idPrefix)] == idPrefix {
-		return fmt.Errorf("an idempotency key may not begin with %q", idPrefix)
+	for _, ours := range []string{idPrefix, schedulePrefixOfKeys} {
+		if strings.HasPrefix(key, ours) {
+			return fmt.Errorf("an idempotency key may not begin with %q", ours)
+		}
 	}
 	if len(key) > eventlog.MaxName {
 		return fmt.Errorf("the idempotency key has %d bytes, the limit is %d", len(key), eventlog.MaxName)

@@ -65,6 +65,14 @@ func (s *State) restore(log *eventlog.Log, codec *Codec) (from eventlog.Seq, err
 	for _, r := range s.runs {
 		s.orphan(r)
 	}
+	for cp, err := range log.Checkpoints(schedulePrefix) {
+		if err != nil {
+			return 0, err
+		}
+		if err := s.restoreSchedule(codec, cp); err != nil {
+			return 0, err
+		}
+	}
 	if err := s.restoreHealth(log, codec); err != nil {
 		return 0, err
 	}

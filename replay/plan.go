@@ -180,6 +180,12 @@ func (p *Plan) Task(i int) *protocols.Task { return p.Workflow.Tasks[i] }
 // shared and must not be changed.
 func (p *Plan) Dependents(task int) []int32 { return p.dependents[task] }
 
+// MayNeedSecrets tells whether runs of the plan, or of those that they start,
+// may need secrets.
+func (p *Plan) MayNeedSecrets() bool {
+	return len(p.Workflow.SecretRefs)+len(p.Workflow.Children)+len(p.Setup.Secrets) > 0
+}
+
 // HasOutputs tells whether the run's result has to be made from references.
 func (p *Plan) HasOutputs() bool { return p.outputs }
 
@@ -222,6 +228,19 @@ func (p *Plan) Serves(task int) string {
 		}
 	}
 	return strings.Join(names, "\n")
+}
+
+// Secrets returns the names of the secrets that the configuration of the
+// provider names, or of all that would do for the task when provider is "".
+func (p *Plan) Secrets(task int, provider string) (names []string) {
+	for _, tier := range p.paths[task].tiers {
+		for _, n := range tier {
+			if one := &p.Setup.Providers[n]; provider == "" || provider == one.Name {
+				names = append(names, one.Secrets...)
+			}
+		}
+	}
+	return names
 }
 
 // Metered tells whether the calls of a task use tokens.

@@ -14,6 +14,9 @@ import (
 type Setup struct {
 	Providers []ProviderSlots `json:"providers"`
 	Config    json.RawMessage `json:"config,omitempty"`
+	// Secrets says where the configuration's secrets are, by the names that
+	// Config and documents have for them: env:NAME, file:PATH or age:PATH.
+	Secrets map[string]string `json:"secrets,omitempty"`
 }
 
 // ProviderSlots is a provider as the core knows it: what it may be asked, and
@@ -40,6 +43,7 @@ type ProviderSlots struct {
 	Rate       *Rate          `json:"rate,omitempty"`       // of calls begun
 	TokenRate  *Rate          `json:"token_rate,omitempty"` // of tokens used
 	Breaker    *Breaker       `json:"breaker,omitempty"`    // nil: none
+	Secrets    []string       `json:"secrets,omitempty"`    // that its configuration names, see Setup.Secrets
 }
 
 // Breaker says when a provider that fails is left alone.

@@ -172,6 +172,9 @@ func (c *recount) compare(s *State) error {
 	if err := c.comparePlans(s); err != nil {
 		return err
 	}
+	if err := s.checkAlarms(); err != nil {
+		return err
+	}
 	if err := c.compareGroups(s); err != nil {
 		return err
 	}

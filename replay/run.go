@@ -37,6 +37,7 @@ type Run struct {
 	Spent       Usage          // by its attempts and its children
 	Granted     Usage          // by a person, beyond its budgets
 	Overspent   bool           // it is paused because a budget is used up
+	Retries     int            // how often it has gone on after an end
 	FailedTask  int            // the first task whose failure is the run's, or -1
 
 	// Tasks are the document's, and after them the instances of its foreaches.

@@ -71,6 +71,8 @@ type State struct {
 	queues    map[string]*QueueUse
 	timers    *btree.BTreeG[Timer]
 	unsettled *btree.BTreeG[uint64]
+	schedules map[string]*Schedule
+	alarms    *btree.BTreeG[Alarm] // of the schedules
 }
 
 type planKey struct{ document, setup eventlog.Hash }
@@ -115,6 +117,8 @@ func NewState() *State {
 		queues:    map[string]*QueueUse{},
 		timers:    btree.NewG(btreeDegree, Timer.before),
 		unsettled: btree.NewG(btreeDegree, func(a, b uint64) bool { return a < b }),
+		schedules: map[string]*Schedule{},
+		alarms:    btree.NewG(btreeDegree, Alarm.before),
 	}
 }
 

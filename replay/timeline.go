@@ -68,6 +68,9 @@ func (n *Narrator) Describe(f Fact) Entry {
 		if v.Source != "" {
 			e.Text += " from " + v.Source
 		}
+		if v.Schedule != "" {
+			e.Text += " by the schedule " + v.Schedule
+		}
 	case *TaskStarted:
 		of(v.Task, v.Attempt)
 		e.Text = fmt.Sprintf("attempt %d started on %s", v.Attempt, v.Provider)
@@ -111,6 +114,8 @@ func (n *Narrator) Describe(f Fact) Entry {
 	case *TaskWaiting:
 		of(v.Task, v.Attempt)
 		e.Text = "waits for " + v.Wait.describe()
+	case *SecretOffered:
+		e.Task, e.Text = names(v.Tasks), "what it waited for was offered"
 	case *SignalReceived:
 		e.Text = fmt.Sprintf("signal %q received%s", v.Name, by(v.By))
 	case *ApprovalDecided:
@@ -164,6 +169,15 @@ func (n *Narrator) Describe(f Fact) Entry {
 		}
 	case *WorkflowParked:
 		e.Task, e.Text = name(v.Task), "parked: "+v.Reason
+	case *WorkflowRetried:
+		n.each = v.expansions()
+		e.Text = "retried" + by(v.By)
+		if some := v.Tasks[:min(len(v.Tasks), mostRetried)]; len(some) > 0 {
+			e.Text += "; again: " + names(some)
+			if more := v.Count - len(some); more > 0 {
+				e.Text += fmt.Sprintf(" and %d more", more)
+			}
+		}
 	case *WorkflowEnded:
 		e.Text = string(v.Status)
 		if v.Error != nil && v.Status == Failed {
@@ -205,6 +219,9 @@ func (u Usage) describe() string {
 	return " with " + strings.Join(parts, " and ") + " more"
 }
 
+// mostRetried is how many tasks a retried run's line names.
+const mostRetried = 20
+
 // by names who did something, if that is known.
 func by(who string) string {
 	if who == "" {
@@ -236,6 +253,8 @@ func (w *Wait) describe() string {
 		return "the time " + w.Until.Format(time.RFC3339)
 	case WaitChild:
 		return "the run " + w.ChildID
+	case WaitSecret:
+		text = secrets(w.Secrets)
 	case WaitSignal:
 		text = fmt.Sprintf("the signal %q", w.Signal)
 	case WaitApproval:

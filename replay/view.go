@@ -3,6 +3,7 @@ package replay
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"gleitzeit/eventlog"
@@ -16,7 +17,7 @@ type RunView struct {
 	Number      uint64           `json:"number"`
 	Name        string           `json:"name"`
 	Status      Status           `json:"status"`
-	WaitsFor    string           `json:"waits_for,omitempty"` // timer, signal, approval, answer, process, retry, run, breaker, limit: the kind of Reason
+	WaitsFor    string           `json:"waits_for,omitempty"` // timer, signal, approval, answer, secret, process, retry, run, breaker, limit: the kind of Reason
 	Reason      string           `json:"reason,omitempty"`    // what it waits for, or why it was parked or cancelled
 	Source      string           `json:"source,omitempty"`
 	Description string           `json:"description,omitempty"`
@@ -40,7 +41,7 @@ type TaskView struct {
 	Name         string           `json:"name,omitempty"` // when it isn't the id
 	Method       string           `json:"method"`
 	Status       TaskStatus       `json:"status"`
-	WaitsFor     string           `json:"waits_for,omitempty"` // timer, signal, approval, answer, retry, run: what for, if it waits
+	WaitsFor     string           `json:"waits_for,omitempty"` // timer, signal, approval, answer, secret, retry, run: what for, if it waits
 	Reason       string           `json:"reason,omitempty"`
 	Hook         protocols.Hook   `json:"hook,omitempty"`  // the end of the run at which it runs
 	Of           string           `json:"of,omitempty"`    // of an instance of a foreach: the task that it is one of
@@ -63,8 +64,7 @@ type History struct {
 	Facts   []Fact // of the run
 	trouble []Fact // of its providers, meanwhile
 	run     *Run
-	end     *WorkflowEnded
-	endAt   time.Time
+	end     *Fact // its last, if that ended it
 }
 
 // LoadHistory reads a run's facts. It returns nil when there is no such run.
@@ -80,11 +80,15 @@ func LoadHistory(log *eventlog.Log, run uint64) (*History, error) {
 		return nil, err
 	}
 	for _, f := range facts {
-		if e, ok := f.Event.(*WorkflowEnded); ok {
-			h.end, h.endAt = e, f.At
-			break
+		if h.end != nil { // it went on
+			s.Apply(*h.end)
+			h.end = nil
 		}
-		s.Apply(f)
+		if _, ok := f.Event.(*WorkflowEnded); ok {
+			h.end = &f // not applied: the run is wanted as it was then
+		} else {
+			s.Apply(f)
+		}
 	}
 	h.run = s.Run(run)
 	if h.end == nil && found {
@@ -106,15 +110,31 @@ func (h *History) Run() *Run { return h.run }
 // Ended tells whether the run is over.
 func (h *History) Ended() bool { return h.end != nil }
 
+// End returns how the run ended and where the log says so, if it has.
+func (h *History) End() (*WorkflowEnded, eventlog.Seq) {
+	if h.end == nil {
+		return nil, 0
+	}
+	return h.end.Event.(*WorkflowEnded), h.end.Seq
+}
+
+// RetriedAfter tells whether the run has gone on after the end at that place.
+func (h *History) RetriedAfter(end eventlog.Seq) bool {
+	return slices.ContainsFunc(h.Facts, func(f Fact) bool {
+		_, retried := f.Event.(*WorkflowRetried)
+		return retried && f.Seq > end
+	})
+}
+
 // View returns the run for people. get loads big values; nil leaves them out.
 func (h *History) View(get func(eventlog.Hash) ([]byte, error)) (*RunView, error) {
 	v := viewRun(h.run)
-	if h.end != nil {
-		v.Status, v.Error, v.Ended, v.Reason = h.end.Status, h.end.Error, h.endAt, ""
+	if end, _ := h.End(); end != nil {
+		v.Status, v.Error, v.Ended, v.Reason = end.Status, end.Error, h.end.At, ""
 		v.WaitsFor = ""
-		v.DurationMS = h.endAt.Sub(h.run.At).Milliseconds()
+		v.DurationMS = h.end.At.Sub(h.run.At).Milliseconds()
 		var err error
-		if v.Outputs, _, err = show(h.end.Outputs, get); err != nil {
+		if v.Outputs, _, err = show(end.Outputs, get); err != nil {
 			return nil, err
 		}
 	}
@@ -260,6 +280,8 @@ func (r *Run) waitOf(task int) (kind, reason string) {
 			id, r.ID(), id)
 	case t.Wait.Kind == WaitChild:
 		return "run", t.Wait.describe()
+	case t.Wait.Kind == WaitSecret:
+		return "secret", r.missingSecrets()
 	case t.Wait.Kind == WaitSignal:
 		return "signal", fmt.Sprintf("%s: gleitzeit signal %s %q --data JSON", t.Wait.describe(), r.ID(), t.Wait.Signal)
 	case t.Wait.Kind == WaitApproval:

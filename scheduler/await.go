@@ -41,7 +41,11 @@ func (s *Scheduler) readParameters(j job, to any) (replay.Context, error) {
 	if err != nil {
 		return c, err
 	}
-	filled, err := s.parameters(j, c)
+	references, err := secretsOf(j.plan, j.plan.Workflow.SecretRefs, c.Inputs, c.Dir)
+	if err != nil {
+		return c, err
+	}
+	filled, err := s.parameters(j, c, opened{values: references}) // secrets are handed on as what they are known by
 	if err != nil {
 		return c, err
 	}

@@ -61,14 +61,14 @@ func breaker(g *replay.Group, r *replay.Run, now time.Time, c Finish) *replay.Br
 	switch {
 	case e.State == replay.BreakerClosed && failed:
 		if e.Failures++; e.Failures >= policy.Failures {
-			opened(e, policy, now, c.Error)
+			opens(e, policy, now, c.Error)
 		}
 	case e.State == replay.BreakerClosed && e.Failures > 0:
 		e.Failures = 0
 	case e.State != replay.BreakerHalfOpen || !g.Probe(&r.Tasks[c.Task]):
 		return nil // a call from before it opened
 	case failed:
-		opened(e, policy, now, c.Error)
+		opens(e, policy, now, c.Error)
 	default:
 		if e.Successes++; e.Successes >= policy.Successes {
 			*e = replay.BreakerChanged{Provider: e.Provider, Name: e.Name, Until: now, Run: e.Run}
@@ -77,8 +77,8 @@ func breaker(g *replay.Group, r *replay.Run, now time.Time, c Finish) *replay.Br
 	return e
 }
 
-// opened leaves the provider alone from now on.
-func opened(e *replay.BreakerChanged, policy *replay.Breaker, now time.Time, why *protocols.Error) {
+// opens leaves the provider alone from now on.
+func opens(e *replay.BreakerChanged, policy *replay.Breaker, now time.Time, why *protocols.Error) {
 	e.State, e.Failures, e.Successes = replay.BreakerOpen, 0, 0
 	e.Since, e.Until = now, now.Add(time.Duration(policy.Open))
 	e.Error = &protocols.Error{Code: why.Code, Message: shorten(why.Message, maxMessage)}

@@ -12,7 +12,12 @@ import (
 // cached looks for an earlier result of the same call: the same method,
 // provider and parameters, or the key that the task gives instead of the
 // parameters. It notes under which name a new result is to be kept.
-func (s *Scheduler) cached(j job, c replay.Context, filled *protocols.Substituted) (came cameTo, err error) {
+func (s *Scheduler) cached(j job, c replay.Context, filled *protocols.Substituted, secrets opened) (came cameTo, err error) {
+	if len(secrets.values) > 0 { // the name of a call must not depend on what they are
+		if filled, err = s.fill(j, c, secrets.references); err != nil {
+			return came, err
+		}
+	}
 	call, err := s.callHash(j, c, filled)
 	if err != nil {
 		return came, err
@@ -30,10 +35,11 @@ func (s *Scheduler) callHash(j job, c replay.Context, filled *protocols.Substitu
 	task := j.plan.Task(j.def)
 	of := struct {
 		Method, Provider, Key string
+		Schema                json.RawMessage            `json:",omitempty"`
 		Parameters            json.RawMessage            `json:",omitempty"`
 		Bindings              map[string]json.RawMessage `json:",omitempty"`
 		Files                 map[string]eventlog.Hash   `json:",omitempty"`
-	}{Method: task.Method, Provider: j.plan.Serves(j.def), Key: task.Cache.Key}
+	}{Method: task.Method, Provider: j.plan.Serves(j.def), Key: task.Cache.Key, Schema: task.OutputSchema}
 	if task.Cache.Key == "" {
 		of.Parameters, of.Bindings, of.Files = filled.Parameters, filled.Bindings, c.Files
 	} else {

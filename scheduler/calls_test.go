@@ -20,6 +20,7 @@ type calls struct {
 	workflow *protocols.Workflow
 	mu       sync.Mutex
 	tasks    map[string]int // by id
+	made     map[string]int // by the run's id and the task's
 }
 
 func (c *calls) open([]byte) (Providers, error) { return c, nil }
@@ -31,6 +32,13 @@ func (c *calls) seen() map[string]int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.tasks
+}
+
+// runs returns how often each task of each run was called.
+func (c *calls) runs() map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.made
 }
 
 func (c *calls) Call(ctx context.Context, name string, call providers.Call, _ providers.Host) (json.RawMessage, error) {
@@ -67,7 +75,8 @@ func (c *calls) note(call providers.Call) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.tasks == nil {
-		c.tasks = map[string]int{}
+		c.tasks, c.made = map[string]int{}, map[string]int{}
 	}
 	c.tasks[call.Task]++
+	c.made[call.Run+" "+call.Task]++
 }

@@ -53,6 +53,9 @@ func (s *Scheduler) child(j job, c replay.Context, p childParams) (*Submit, erro
 	if err != nil {
 		return nil, protocols.Errorf(protocols.WorkflowValidationFailed, "%s: %v", p.File, err)
 	}
+	if err := handOn(j, c, w, p.Inputs); err != nil {
+		return nil, err
+	}
 	inputs, refused := w.CheckInputs(p.Inputs)
 	if refused != nil {
 		return nil, refused

@@ -29,6 +29,7 @@ type Submit struct {
 	ID       string         // chosen by the submitter; "" for one of ours
 	Inputs   eventlog.Hash  // of the inputs, which the key stands for with the document
 	Parent   *replay.Parent // of a child run
+	Schedule string         // that starts it, "" for none
 
 	// What the log knows of runs that State doesn't hold any more.
 	Earlier *replay.KeyHolder // who was last submitted under Key
@@ -123,6 +124,38 @@ type Unpause struct {
 	Granted replay.Usage // beyond the run's budgets
 }
 
+// Serve begins to carry out what Policy allows, with no wish about any run.
+type Serve struct{}
+
+// AddSchedule asks for runs that begin by themselves.
+type AddSchedule struct {
+	Name     string
+	Schedule protocols.Schedule
+	Each     Submit // what each run is submitted with
+	Key      string // the same key, sent again, gives the same schedule
+	By       string
+}
+
+// PauseSchedule lets no time of a schedule count until it is unpaused.
+type PauseSchedule struct{ Name, By string }
+
+// UnpauseSchedule takes that back.
+type UnpauseSchedule struct{ Name, By string }
+
+// RemoveSchedule ends a schedule. Its runs go on.
+type RemoveSchedule struct{ Name, By string }
+
+// Retry lets a run go on that has ended. Tasks are tried again though others
+// that failed are not, From with all that comes after them; both are places in
+// the document.
+type Retry struct {
+	Run   *replay.Run // as it was when it ended
+	How   replay.Status
+	Tasks []int
+	From  []int
+	By    string
+}
+
 // Answer is what an evaluation found out.
 type Answer struct {
 	Run  uint64
@@ -131,6 +164,8 @@ type Answer struct {
 	// Attempt is the last one when it was asked: what an earlier iteration
 	// came to says nothing of this one.
 	Attempt int
+	// Retries is how often the run had gone on when it was asked.
+	Retries int
 	Yes     bool           // of a condition
 	Value   replay.Value   // the outputs, or what a foreach collected
 	Items   []replay.Value // chunks of a foreach's items
@@ -145,6 +180,7 @@ func (Resume) command()    {}
 func (Interrupt) command() {}
 func (Cancel) command()    {}
 func (Finish) command()    {}
+func (Retry) command()     {}
 func (Answer) command()    {}
 func (Await) command()     {}
 func (Spawn) command()     {}
@@ -152,3 +188,9 @@ func (Signal) command()    {}
 func (Approve) command()   {}
 func (Pause) command()     {}
 func (Unpause) command()   {}
+
+func (Serve) command()           {}
+func (AddSchedule) command()     {}
+func (PauseSchedule) command()   {}
+func (UnpauseSchedule) command() {}
+func (RemoveSchedule) command()  {}

@@ -85,6 +85,8 @@ func (c *core) run(t *testing.T, d *datadriven.TestData) string {
 		return c.resume(t, d)
 	case "await":
 		return c.await(t, d)
+	case "lacks", "offer":
+		return c.secrets(t, d)
 	case "answer":
 		return c.answer(t, d)
 	case "spawn":
@@ -105,6 +107,8 @@ func (c *core) run(t *testing.T, d *datadriven.TestData) string {
 		return c.queue(t, d)
 	case "stand":
 		return c.stand(t, d)
+	case "retry":
+		return c.retry(t, d)
 	case "crash":
 		return c.crash(t)
 	case "delete":
@@ -117,6 +121,9 @@ func (c *core) run(t *testing.T, d *datadriven.TestData) string {
 		return c.do()
 	case "status":
 		return c.status(t, d)
+	}
+	if out, known := c.runSchedule(t, d); known {
+		return out
 	}
 	t.Fatalf("unknown command %q", d.Cmd)
 	return ""
@@ -192,6 +199,8 @@ func (c *core) describe(f replay.Fact) string {
 		return fmt.Sprintf("%s %s\n", e.Type(), replay.NewNarrator("", nil).Describe(f).Text)
 	case *replay.RateTaken:
 		return fmt.Sprintf("%s %s %s\n", e.Type(), moment(e.Calls), moment(e.Tokens))
+	case replay.ScheduleEvent:
+		return fmt.Sprintf("%s %s %s\n", e.Of(), f.Event.Type(), replay.DescribeSchedule(f).Text)
 	}
 	if f.Run == 0 {
 		return fmt.Sprintf("%s\n", f.Event.Type())
@@ -242,6 +251,8 @@ func (c *core) setPolicy(t *testing.T, d *datadriven.TestData) {
 			c.policy.CrashLimit = n
 		case "queue_size":
 			c.policy.QueueSize = n
+		case "schedules":
+			c.policy.Schedules = n > 0
 		case "echo":
 			c.setup.Providers[0].Slots = n
 		case "slow": // a second provider
@@ -411,6 +422,10 @@ func (c *core) interrupted(t *testing.T, d *datadriven.TestData) string {
 
 func (c *core) outputs(t *testing.T, d *datadriven.TestData) string {
 	o := Answer{Run: c.number(t, d), What: replay.AskOutputs}
+	if r := c.state.Run(o.Run); r != nil {
+		o.Retries = r.Retries
+	}
+	d.MaybeScanArgs(t, "retries", &o.Retries)
 	if d.HasArg("error") {
 		o.Error = protocols.Errorf(protocols.TaskParameterError, "no such thing")
 	} else {
@@ -429,12 +444,42 @@ func (c *core) resume(t *testing.T, d *datadriven.TestData) string {
 	return c.do(r)
 }
 
+// retry lets a run go on that has ended.
+func (c *core) retry(t *testing.T, d *datadriven.TestData) string {
+	h, err := replay.LoadHistory(c.log, c.number(t, d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := Retry{Run: h.Run(), By: "anna"}
+	if end, _ := h.End(); end != nil {
+		cmd.How = end.Status
+	}
+	for _, a := range d.CmdArgs[1:] {
+		for _, name := range a.Vals {
+			at, err := placed(h.Run(), []string{name})
+			if err != nil {
+				return "error: " + err.Error() + "\n"
+			}
+			if a.Key == "from" {
+				cmd.From = append(cmd.From, at...)
+			} else {
+				cmd.Tasks = append(cmd.Tasks, at...)
+			}
+		}
+	}
+	return c.do(cmd)
+}
+
 // answer is what an evaluation found out.
 func (c *core) answer(t *testing.T, d *datadriven.TestData) string {
 	a := Answer{Run: c.number(t, d), What: replay.Question(d.CmdArgs[1].Key), Yes: d.HasArg("yes")}
 	a.Task = c.task(t, a.Run, d.CmdArgs[2].Key)
 	d.MaybeScanArgs(t, "count", &a.Count)
 	a.Attempt = c.attempt(a.Run, a.Task)
+	if r := c.state.Run(a.Run); r != nil {
+		a.Retries = r.Retries
+	}
+	d.MaybeScanArgs(t, "retries", &a.Retries)
 	d.MaybeScanArgs(t, "attempt", &a.Attempt)
 	if d.HasArg("error") {
 		a.Error = protocols.Errorf(protocols.TaskParameterError, "no such thing")
@@ -486,6 +531,18 @@ func (c *core) await(t *testing.T, d *datadriven.TestData) string {
 		return "error: " + err.Error() + "\n"
 	}
 	return c.do(cmd)
+}
+
+// secrets has a worker find that it lacks secrets, or a client offer some.
+func (c *core) secrets(t *testing.T, d *datadriven.TestData) string {
+	run := c.number(t, d)
+	var references []string
+	d.MaybeScanArgs(t, "secrets", &references)
+	if d.Cmd == "offer" {
+		return c.do(Offer{Run: run, Secrets: references})
+	}
+	task := c.task(t, run, d.CmdArgs[1].Key)
+	return c.do(lacking(job{run: run, task: task, attempt: c.attempt(run, task)}, references))
 }
 
 func (c *core) approve(t *testing.T, d *datadriven.TestData) string {
@@ -559,9 +616,18 @@ func dump(t *testing.T, s *replay.State) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		runs = append(runs, text)
+		// Dump writes what a checkpoint has: what that forgets is seen here.
+		tasks, err := json.Marshal(r.Tasks)
+		if err != nil {
+			t.Fatal(err)
+		}
+		runs = append(runs, text, string(tasks))
 	})
 	sort.Strings(runs)
-	return fmt.Sprintf("seq %d time %s next %d running %d ready %d life %d\n%s", s.Seq, s.Time.Format(time.RFC3339Nano), s.NextRun,
-		s.Running, s.ReadyTasks(), s.Life, strings.Join(runs, "\n"))
+	schedules, err := s.DumpSchedules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("seq %d time %s next %d running %d ready %d life %d\n%s%s", s.Seq, s.Time.Format(time.RFC3339Nano), s.NextRun,
+		s.Running, s.ReadyTasks(), s.Life, schedules, strings.Join(runs, "\n"))
 }

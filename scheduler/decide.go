@@ -28,6 +28,12 @@ type Policy struct {
 	QueueSize int
 	// Closed lets nothing start: the process is about to leave.
 	Closed bool
+	// Schedules lets schedules fire: this process stays. One that holds the
+	// store for a moment leaves their times to a server.
+	Schedules bool
+	// ScheduleGrace is how late a time of a schedule may be looked at and still
+	// count as come in time; 0 means DefaultScheduleGrace.
+	ScheduleGrace time.Duration
 }
 
 // Decide says what becomes of a command. It only reads. The facts have no
@@ -42,6 +48,8 @@ func Decide(s *replay.State, p Policy, now time.Time, c Command) ([]replay.Fact,
 		return decideFinish(s, now, c), nil
 	case Await:
 		return decideAwait(s, now, c), nil
+	case Offer:
+		return decideOffer(s, now, c)
 	case Spawn:
 		return decideSpawn(s, now, c), nil
 	case Signal:
@@ -52,6 +60,8 @@ func Decide(s *replay.State, p Policy, now time.Time, c Command) ([]replay.Fact,
 		return decidePause(s, now, c)
 	case Unpause:
 		return decideUnpause(s, now, c)
+	case Retry:
+		return decideRetry(s, now, c)
 	case Answer:
 		return decideAnswer(s, now, c), nil
 	case Resume:
@@ -60,6 +70,16 @@ func Decide(s *replay.State, p Policy, now time.Time, c Command) ([]replay.Fact,
 		return decideInterrupt(s, now, c)
 	case Cancel:
 		return decideCancel(s, now, c)
+	case Serve:
+		return nil, nil
+	case AddSchedule:
+		return decideAddSchedule(s, now, c)
+	case PauseSchedule:
+		return decidePauseSchedule(s, now, c)
+	case UnpauseSchedule:
+		return decideUnpauseSchedule(s, now, c)
+	case RemoveSchedule:
+		return decideRemoveSchedule(s, now, c)
 	}
 	panic(fmt.Sprintf("scheduler: command %T has no meaning", c))
 }
@@ -130,6 +150,7 @@ func submission(s *replay.State, now time.Time, c Submit) (*replay.WorkflowSubmi
 		Number: s.NextRun, ID: runID(w, s.NextRun), Name: w.Name, Tags: w.Tags, Source: c.Source,
 		Document: c.Plan.Document, Setup: c.Plan.SetupHash, Context: c.Context, Files: c.Files,
 		Priority: c.Priority, Key: c.Key, Inputs: c.Inputs, Parent: c.Parent, Queue: c.Queue, Budget: c.Budget,
+		Schedule: c.Schedule,
 	}
 	if c.ID != "" {
 		e.ID, e.Named = c.ID, true
@@ -146,9 +167,14 @@ func submission(s *replay.State, now time.Time, c Submit) (*replay.WorkflowSubmi
 
 // runID makes the readable id: a slug of the name and the store-wide number.
 func runID(w *protocols.Workflow, number uint64) string {
+	return fmt.Sprintf("%s-%d", cmp.Or(slug(w.Name), "run"), number)
+}
+
+// slug is what of a name can be part of an id; it may be empty.
+func slug(name string) string {
 	const longest = 40
 	var slug strings.Builder
-	for _, c := range strings.ToLower(w.Name) {
+	for _, c := range strings.ToLower(name) {
 		switch {
 		case c >= 'a' && c <= 'z' || c >= '0' && c <= '9':
 			slug.WriteRune(c)
@@ -159,11 +185,7 @@ func runID(w *protocols.Workflow, number uint64) string {
 			break
 		}
 	}
-	name := strings.Trim(slug.String(), "-")
-	if name == "" {
-		name = "run"
-	}
-	return fmt.Sprintf("%s-%d", name, number)
+	return strings.Trim(slug.String(), "-")
 }
 
 // decideFinish says what an outcome leads to. One that comes late, of an
@@ -267,7 +289,7 @@ func cancel(s *replay.State, r *replay.Run, now time.Time, why replay.CancelReas
 	if r.Cancel == "" || !r.Stopping() {
 		events = append(events, &replay.CancelRequested{Reason: why, By: shorten(by, maxBy)})
 	}
-	events = append(append(events, cancelLost(r)...), cancelWaits(r)...)
+	events = append(append(events, cancelLost(r, nil)...), cancelWaits(r)...)
 	out := facts(r.Number, now, events...)
 	for _, n := range r.Children() {
 		if child := s.Run(n); child != nil && (child.Cancel == "" || child.Doubt) {
@@ -277,16 +299,26 @@ func cancel(s *replay.State, r *replay.Run, now time.Time, why replay.CancelReas
 	return out
 }
 
-// cancelLost ends the attempts in doubt of a run that is being cancelled:
-// there is nobody left who could report.
-func cancelLost(r *replay.Run) []replay.Event {
+// cancelLost ends the attempts in doubt of a run that is being cancelled, but
+// for those that are kept: there is nobody left who could report.
+func cancelLost(r *replay.Run, kept func(r *replay.Run, task int) bool) []replay.Event {
 	var events []replay.Event
 	for i := range r.Tasks {
-		if r.Doubt && r.Tasks[i].Status == replay.TaskRunning {
+		if r.Doubt && r.Tasks[i].Status == replay.TaskRunning && (kept == nil || !kept(r, i)) {
 			events = append(events, &replay.TaskCancelled{Task: i, Attempt: r.Tasks[i].Attempts, Error: inDoubt(r, i)})
 		}
 	}
 	return events
+}
+
+// goesOn tells whether an attempt in doubt becomes what on_crash says: in a
+// run that is being cancelled only that of a task which runs all the same, and
+// about which nobody has to be asked.
+func goesOn(r *replay.Run, task int) bool {
+	if r.Cancel == "" || !r.Stopping() {
+		return true
+	}
+	return r.Spared(task) && r.Task(task).OnCrash != protocols.CrashAsk
 }
 
 func inDoubt(r *replay.Run, task int) *protocols.Error {
@@ -319,10 +351,9 @@ func decideResume(s *replay.State, p Policy, now time.Time, c Resume) ([]replay.
 		events = append(events, &replay.WorkflowResumed{Deadline: extended(r, now), Unparked: r.Parked != nil})
 	}
 	if r.Cancel != "" && r.Stopping() {
-		events = append(events, cancelLost(r)...)
-	} else {
-		events = append(events, recoverAttempts(r, p, c.Answers)...)
+		events = append(events, cancelLost(r, goesOn)...)
 	}
+	events = append(events, recoverAttempts(r, p, c.Answers)...)
 	if !r.Held {
 		events = append(events, askAgain(r)...)
 	}
@@ -389,7 +420,7 @@ func recoverAttempts(r *replay.Run, p Policy, answers map[int]protocols.OnCrash)
 		switch {
 		case t.Status == replay.TaskDoubtful && answered:
 			events = append(events, resolve(r, i, answer, &replay.TaskAnswered{Task: i, Action: answer})...)
-		case r.Doubt && t.Status == replay.TaskRunning:
+		case r.Doubt && t.Status == replay.TaskRunning && goesOn(r, i):
 			action := cmp.Or(answer, r.Task(i).OnCrash, protocols.CrashRetry)
 			events = append(events, resolve(r, i, action, &replay.TaskInDoubt{Task: i, Attempt: t.Attempts, Action: action})...)
 			if tooMany(r, t, p) && action == protocols.CrashRetry && parked == nil {
@@ -415,7 +446,7 @@ func resolve(r *replay.Run, task int, action protocols.OnCrash, first replay.Eve
 	case protocols.CrashFail:
 		return []replay.Event{first, &replay.TaskFailed{Task: task, Attempt: r.Tasks[task].Attempts, Error: inDoubt(r, task)}}
 	case protocols.CrashSkip:
-		return []replay.Event{first, &replay.TaskSkipped{Tasks: []int{task}, Reason: "its attempt was in doubt after a crash"}}
+		return []replay.Event{first, &replay.TaskSkipped{Tasks: []int{task}, Reason: replay.SkippedInDoubt}}
 	}
 	return []replay.Event{first}
 }

@@ -102,7 +102,7 @@ func itemResults(r *replay.Run, task int) []replay.Value {
 func (s *Scheduler) evaluate(j job, q replay.Question, status protocols.StatusValue, results []replay.Value) {
 	s.evaluating++
 	s.working.Go(func() {
-		answer := Answer{Run: j.run, What: q, Task: j.task, Attempt: j.attempt}
+		answer := Answer{Run: j.run, What: q, Task: j.task, Attempt: j.attempt, Retries: j.retries}
 		err := safely("an evaluation", func() error { return s.answerTo(&answer, j, q, status, results) })
 		if err != nil {
 			answer.Error = clip(asError(err))
@@ -187,7 +187,7 @@ func (s *Scheduler) collect(w *protocols.Workflow, task int, results []replay.Va
 // late changes nothing.
 func decideAnswer(s *replay.State, now time.Time, c Answer) []replay.Fact {
 	r := s.Run(c.Run)
-	if r == nil {
+	if r == nil || r.Retries != c.Retries {
 		return nil
 	}
 	if c.What == replay.AskOutputs {

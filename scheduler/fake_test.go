@@ -53,8 +53,10 @@ func (u *unruly) call(ctx context.Context, c providers.Call) (json.RawMessage, e
 		n = n * 65 / 100
 	}
 	switch {
-	case n < 50:
+	case n < 35:
 		return json.RawMessage(`{"ok":true}`), u.pass(ctx)
+	case n < 50:
+		return json.RawMessage(`{"ok":false,"n":4,"items":[1,2,"three"]}`), u.pass(ctx)
 	case n < 65:
 		if err := u.pass(ctx); err != nil {
 			return nil, err

@@ -3,12 +3,12 @@ package scheduler
 import (
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"testing"
 	"time"
 
+	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
 	"gleitzeit/replay"
 )
@@ -18,34 +18,42 @@ import (
 // are those that events have asked for, and a crash loses them, so that
 // whatever nobody asks for again leaves a run that never ends.
 func TestRandomLanguage(t *testing.T) {
-	commands := 0
-	for _, seed := range seeds(t, 25) {
-		p := &game{play: newPlay(t, seed), works: map[attempt]int{}}
-		u := newUmpire(p.log.Value)
-		u.seq, u.at = uint64(p.state.Seq), p.state.Time
-		p.referee = u
-		for range 20 + p.rng.IntN(150) {
+	seeds(t, 60, func(t *testing.T, seed uint64) int {
+		p := newGame(t, seed)
+		for range 20 + p.play.rng.IntN(150) {
 			p.move()
 		}
 		p.finishAll()
-		commands += p.moves
-		p.log.Close()
-	}
-	t.Logf("%d commands", commands)
+		p.over()
+		return p.moves
+	})
 }
 
 // game is a random game with the whole language.
 type game struct {
 	*play
+	generator
 	works   map[attempt]int // attempts whose worker lives
 	asked   []Answer        // evaluations that go on
 	answers []Answer        // those that were answered
+	kept    []replay.Value  // results that the cache has
+}
+
+func newGame(t *testing.T, seed uint64) *game {
+	p := &game{play: newPlay(t, seed), works: map[attempt]int{}}
+	p.generator = generator{rng: p.play.rng, tick: time.Second}
+	u := newUmpire(p.log.Value)
+	u.seq, u.at = uint64(p.state.Seq), p.state.Time
+	p.referee = u
+	return p
 }
 
 func (p *game) move() {
-	switch n := p.rng.IntN(100); {
-	case n < 10:
+	switch n := p.play.rng.IntN(100); {
+	case n < 8:
 		p.submitNew()
+	case n < 11:
+		p.goOn()
 	case n < 40:
 		p.work()
 	case n < 60:
@@ -57,8 +65,8 @@ func (p *game) move() {
 	case n < 76:
 		p.do(Interrupt{Run: p.anyRun()})
 	case n < 80:
-		c := Resume{Run: p.anyRun(), Explicit: p.rng.IntN(2) == 0}
-		if r := p.state.Run(c.Run); r != nil && p.rng.IntN(2) == 0 {
+		c := Resume{Run: p.anyRun(), Explicit: p.play.rng.IntN(2) == 0}
+		if r := p.state.Run(c.Run); r != nil && p.play.rng.IntN(2) == 0 {
 			c.Answers = p.play.answers(r)
 		}
 		p.do(c)
@@ -71,12 +79,14 @@ func (p *game) move() {
 	case n < 92:
 		p.do(Unpause{Run: p.anyRun()})
 	case n < 95:
-		p.do(Signal{Run: p.anyRun(), Name: []string{"x", "y", "z"}[p.rng.IntN(3)], Data: replay.NewValue(p.result())})
+		p.do(Signal{Run: p.anyRun(), Name: []string{"x", "y", "z"}[p.play.rng.IntN(3)], Data: replay.NewValue(p.result())})
 	case n < 98:
-		p.do(Approve{Run: p.anyRun(), Task: p.rng.IntN(8) - 1, Approved: p.rng.IntN(3) > 0})
-	case n < 99:
+		p.do(Approve{Run: p.anyRun(), Task: p.play.rng.IntN(8) - 1, Approved: p.play.rng.IntN(3) > 0})
+	case n < 99 && p.play.rng.IntN(3) == 0:
 		p.policy.Closed = !p.policy.Closed
 		p.do()
+	case n < 99:
+		p.goOn()
 	default:
 		p.stale()
 	}
@@ -91,10 +101,10 @@ func (p *game) do(cmds ...Command) []replay.Fact {
 			p.works[attempt{f.Run, e.Task}] = e.Attempt
 		case *replay.EvaluationRequested:
 			if e.What == replay.AskOutputs {
-				p.asked = append(p.asked, Answer{Run: f.Run, What: e.What})
+				p.asked = append(p.asked, Answer{Run: f.Run, What: e.What, Retries: p.retries(f.Run)})
 			}
 			for _, i := range e.Tasks {
-				a := Answer{Run: f.Run, What: e.What, Task: i}
+				a := Answer{Run: f.Run, What: e.What, Task: i, Retries: p.retries(f.Run)}
 				if r := p.state.Run(f.Run); r != nil {
 					a.Attempt = r.Tasks[i].Attempts
 				}
@@ -103,6 +113,14 @@ func (p *game) do(cmds ...Command) []replay.Fact {
 		}
 	}
 	return fresh
+}
+
+// retries is how often the run has gone on after an end.
+func (p *game) retries(run uint64) int {
+	if r := p.state.Run(run); r != nil {
+		return r.Retries
+	}
+	return 0
 }
 
 // work lets a worker report.
@@ -120,7 +138,7 @@ func (p *game) work() bool {
 		}
 		return a.task - b.task
 	})
-	a := all[p.rng.IntN(len(all))]
+	a := all[p.play.rng.IntN(len(all))]
 	n := p.works[a]
 	delete(p.works, a)
 	p.report(a.run, a.task, n)
@@ -129,29 +147,29 @@ func (p *game) work() bool {
 
 // report says what became of an attempt.
 func (p *game) report(run uint64, task, attempt int) {
-	f := Finish{Run: run, Task: task, Attempt: attempt, Duration: protocols.Duration(p.rng.IntN(1e9)), Jitter: p.rng.Float64()}
+	f := Finish{Run: run, Task: task, Attempt: attempt, Duration: protocols.Duration(p.play.rng.IntN(1e9)), Jitter: p.play.rng.Float64()}
 	r := p.state.Run(run)
 	if r == nil {
 		p.fatal("run %d ended before its worker reported", run)
 	}
 	def := r.Task(task)
-	switch n := p.rng.IntN(10); {
+	switch n := p.play.rng.IntN(10); {
 	case n == 0:
 		f.Interrupted = true
 	case n < 3:
 		f.Error = p.failure()
 	case def.Protocol == replay.WaitProtocol:
 		c := Await{Run: run, Task: task, Attempt: attempt}
-		if p.rng.IntN(2) == 0 {
-			c.For = time.Duration(1+p.rng.IntN(20)) * time.Second
+		if p.play.rng.IntN(2) == 0 {
+			c.For = time.Duration(1+p.play.rng.IntN(20)) * time.Second
 		}
 		switch def.Method {
 		case "wait/timer":
 			c.Wait.Kind, c.For = replay.WaitTimer, max(c.For, time.Second)
 		case "wait/signal":
-			c.Wait.Kind, c.Wait.Signal = replay.WaitSignal, []string{"x", "y"}[p.rng.IntN(2)]
+			c.Wait.Kind, c.Wait.Signal = replay.WaitSignal, []string{"x", "y"}[p.play.rng.IntN(2)]
 		default:
-			c.Wait.Kind, c.Wait.Default = replay.WaitApproval, []string{"", "approve", "reject"}[p.rng.IntN(3)]
+			c.Wait.Kind, c.Wait.Default = replay.WaitApproval, []string{"", "approve", "reject"}[p.play.rng.IntN(3)]
 		}
 		p.do(c)
 		return
@@ -164,8 +182,14 @@ func (p *game) report(run uint64, task, attempt int) {
 		c.Parent = &replay.Parent{Run: run, Task: task, Depth: depth}
 		p.do(Spawn{Run: run, Task: task, Attempt: attempt, Child: *c})
 		return
+	case def.Cache != nil && len(p.kept) > 0 && p.chance(2):
+		f.Result, f.Cached = p.kept[p.play.rng.IntN(len(p.kept))], true
 	default:
 		f.Result = replay.NewValue(p.result())
+		if def.Cache != nil {
+			f.Call = eventlog.Sum(f.Result.Inline)
+			p.kept = append(p.kept, f.Result)
+		}
 	}
 	p.past = append(p.past, f)
 	p.do(f)
@@ -176,15 +200,15 @@ func (p *game) answerOne() bool {
 	if len(p.asked) == 0 {
 		return false
 	}
-	i := p.rng.IntN(len(p.asked))
+	i := p.play.rng.IntN(len(p.asked))
 	a := p.asked[i]
 	p.asked = slices.Delete(p.asked, i, i+1)
-	a.Yes = p.rng.IntN(3) > 0
+	a.Yes = p.play.rng.IntN(3) > 0
 	switch {
-	case p.rng.IntN(12) == 0:
+	case p.play.rng.IntN(12) == 0:
 		a.Error = protocols.Errorf(protocols.TaskParameterError, "no such thing")
 	case a.What == replay.AskItems:
-		p.items(&a, p.rng.IntN(7))
+		p.items(&a, p.play.rng.IntN(7))
 	case a.What != replay.AskCondition && a.What != replay.AskUntil:
 		a.Value = replay.NewValue(p.result())
 	}
@@ -211,7 +235,7 @@ func (p *game) items(a *Answer, n int) {
 // it was asked a second time.
 func (p *game) stale() {
 	if len(p.past) > 0 {
-		f := p.past[p.rng.IntN(len(p.past))]
+		f := p.past[p.play.rng.IntN(len(p.past))]
 		if p.works[attempt{f.Run, f.Task}] != f.Attempt {
 			if fresh := p.do(f); len(fresh) > 0 {
 				p.fatal("a late outcome changed something")
@@ -221,9 +245,9 @@ func (p *game) stale() {
 	if len(p.answers) == 0 {
 		return
 	}
-	a := p.answers[p.rng.IntN(len(p.answers))]
+	a := p.answers[p.play.rng.IntN(len(p.answers))]
 	again := slices.ContainsFunc(p.asked, func(b Answer) bool {
-		return a.Run == b.Run && a.What == b.What && a.Task == b.Task && a.Attempt == b.Attempt
+		return a.Run == b.Run && a.What == b.What && a.Task == b.Task && a.Attempt == b.Attempt && a.Retries == b.Retries
 	})
 	if r := p.state.Run(a.Run); r != nil && !r.Held {
 		return // what the dead process asked may be answered once more
@@ -233,11 +257,35 @@ func (p *game) stale() {
 	}
 }
 
+// goOn lets a run go on that has ended, or not.
+func (p *game) goOn() {
+	h, err := replay.LoadHistory(p.log, 1+p.play.rng.Uint64N(p.state.NextRun))
+	if err != nil {
+		p.fatal("%v", err)
+	}
+	if h == nil {
+		return
+	}
+	c := Retry{Run: h.Run(), By: "anna"}
+	if end, _ := h.End(); end != nil {
+		c.How = end.Status
+	}
+	own := len(h.Run().Plan.Workflow.Tasks)
+	for p.play.rng.IntN(3) == 0 {
+		c.Tasks = append(c.Tasks, p.play.rng.IntN(own))
+	}
+	for p.play.rng.IntN(4) == 0 {
+		c.From = append(c.From, p.play.rng.IntN(own))
+	}
+	p.referee.(*umpire).picked = len(c.Tasks)+len(c.From) > 0
+	p.do(c)
+}
+
 func (p *game) advanceTime() {
-	if at, ok := Wake(p.state, p.policy, p.now); ok && p.rng.IntN(3) > 0 {
-		p.now = at
+	if at, ok := Wake(p.state, p.policy, p.play.now); ok && p.play.rng.IntN(3) > 0 {
+		p.play.now = at
 	} else {
-		p.now = p.now.Add(time.Duration(p.rng.Int64N(int64(5 * time.Second))))
+		p.play.now = p.play.now.Add(time.Duration(p.play.rng.Int64N(int64(5 * time.Second))))
 	}
 	p.do()
 }
@@ -245,14 +293,14 @@ func (p *game) advanceTime() {
 // crashAll loses all that isn't in the log.
 func (p *game) crashAll() {
 	p.works, p.asked = map[attempt]int{}, nil
-	if p.rng.IntN(2) == 0 {
+	if p.play.rng.IntN(2) == 0 {
 		p.halfSaved()
 	}
 	loaded, err := replay.Load(p.log)
 	if err != nil {
 		p.fatal("load: %v", err)
 	}
-	p.trace = append(p.trace, "crash")
+	p.note("crash")
 	p.same(loaded, "the state after a crash")
 	p.state, p.policy.Closed = loaded, false
 	p.newSaver()
@@ -261,13 +309,31 @@ func (p *game) crashAll() {
 
 func (p *game) submitNew() {
 	c := p.submission(0)
-	c.Priority = protocols.Priority(p.rng.IntN(4) - 1)
+	c.Priority = protocols.Priority(p.play.rng.IntN(4) - 1)
+	if p.chance(4) {
+		c.Key = fmt.Sprintf("key%d", p.play.rng.IntN(9))
+	}
+	if p.chance(6) {
+		c.ID = fmt.Sprintf("mine.%d", p.play.rng.IntN(20))
+	}
+	if err := lookBack(p.log, c); err != nil {
+		p.fatal("%v", err)
+	}
 	p.do(*c)
 }
 
+// submission is that of a run, depth runs deep.
 func (p *game) submission(depth int) *Submit {
-	s := &Scheduler{}
-	c, err := s.submit(Submission{Workflow: randomDocument(p.rng, len(p.plans), depth), Setup: p.setups[p.rng.IntN(len(p.setups))]})
+	p.generator.now = p.play.now
+	var files []string
+	if depth < 2 {
+		files = []string{"child.yaml"} // what that is decides the worker
+	}
+	w, err := p.compiled(fmt.Sprintf("w%d", len(p.plans)), files)
+	if err != nil {
+		p.fatal("%v", err)
+	}
+	c, err := (&Scheduler{}).submit(Submission{Workflow: w, Setup: p.setups[p.play.rng.IntN(len(p.setups))]})
 	if err != nil {
 		p.fatal("submit: %v", err)
 	}
@@ -296,7 +362,7 @@ func (p *game) finishAll() {
 	}
 	for _, n := range p.live() {
 		status, kind, why := p.state.Run(n).Stand()
-		p.trace = append(p.trace, fmt.Sprintf("run %d: %s %s %s", n, status, kind, why))
+		p.note(fmt.Sprintf("run %d: %s %s %s", n, status, kind, why))
 	}
 	p.fatal("runs %v don't end", p.live())
 }
@@ -317,16 +383,16 @@ func (p *game) unblock(n uint64) {
 		answers := map[int]protocols.OnCrash{}
 		for i, t := range r.Tasks {
 			if t.Status == replay.TaskDoubtful {
-				answers[i] = []protocols.OnCrash{protocols.CrashRetry, protocols.CrashFail, protocols.CrashSkip}[p.rng.IntN(3)]
+				answers[i] = []protocols.OnCrash{protocols.CrashRetry, protocols.CrashFail, protocols.CrashSkip}[p.play.rng.IntN(3)]
 			}
 		}
 		p.do(Resume{Run: n, Explicit: true, Answers: answers})
 	case kind == "signal":
-		p.do(Signal{Run: n, Name: []string{"x", "y"}[p.rng.IntN(2)]})
+		p.do(Signal{Run: n, Name: []string{"x", "y"}[p.play.rng.IntN(2)]})
 	case kind == "approval":
 		for i, t := range r.Tasks {
 			if t.Status == replay.TaskWaits && t.Wait.Kind == replay.WaitApproval {
-				p.do(Approve{Run: n, Task: i, Approved: p.rng.IntN(2) == 0})
+				p.do(Approve{Run: n, Task: i, Approved: p.play.rng.IntN(2) == 0})
 				return
 			}
 		}
@@ -348,45 +414,15 @@ func (p *game) named(n uint64) {
 // toRest lets everything report until nothing runs and no clock goes.
 func (p *game) toRest() {
 	for range 20_000 {
-		if p.rng.IntN(2) == 0 && p.answerOne() || p.work() || p.answerOne() {
+		if p.play.rng.IntN(2) == 0 && p.answerOne() || p.work() || p.answerOne() {
 			continue
 		}
-		at, ok := Wake(p.state, p.policy, p.now)
+		at, ok := Wake(p.state, p.policy, p.play.now)
 		if !ok {
 			return
 		}
-		p.now = at
+		p.play.now = at
 		p.do()
 	}
 	p.fatal("it doesn't come to rest")
-}
-
-// randomDocument makes a document with all that the language has.
-func randomDocument(rng *rand.Rand, n, depth int) *protocols.Workflow {
-	w := randomWorkflow(rng, n)
-	for i, t := range w.Tasks {
-		if rng.IntN(3) == 0 {
-			t.If = &protocols.Expression{Text: "true", Status: rng.IntN(2) == 0}
-		}
-		if rng.IntN(4) == 0 {
-			t.Foreach = &protocols.Foreach{Items: json.RawMessage("[]"), As: "item", MaxParallel: rng.IntN(3), FailFast: rng.IntN(2) == 0}
-		}
-		if rng.IntN(5) == 0 {
-			t.Repeat = &protocols.Repeat{Until: protocols.Expression{Text: "true"}, MaxIterations: 1 + rng.IntN(3),
-				Interval: protocols.Duration(rng.IntN(2)) * protocols.Duration(time.Second)}
-		}
-		switch k := rng.IntN(8); {
-		case k == 0:
-			t.Protocol, t.Provider, t.Method = replay.WaitProtocol, "", []string{"wait/timer", "wait/signal", "wait/approval"}[rng.IntN(3)]
-		case k == 1 && depth < 2 && (t.Foreach == nil || depth == 0):
-			t.Protocol, t.Provider, t.Method = replay.WorkflowProtocol, "", "workflow/run"
-		}
-		if hooks := len(w.Tasks) - i; hooks <= 4 && rng.IntN(2) == 0 {
-			t.Hook = []protocols.Hook{protocols.OnSuccess, protocols.OnFailure, protocols.Finally}[rng.IntN(3)]
-		}
-	}
-	for _, t := range w.Tasks {
-		t.Dependencies = slices.DeleteFunc(t.Dependencies, func(d int) bool { return w.Tasks[d].Hook != t.Hook })
-	}
-	return w
 }

@@ -15,8 +15,6 @@ import (
 type law interface {
 	// allow tells what the policy is now.
 	allow(Policy)
-	// announce tells what a run does, after its first fact.
-	announce(run uint64, p *replay.Plan)
 	fact(replay.Fact) error
 	// settled checks what must hold when nothing more follows.
 	settled(now time.Time) error
@@ -33,7 +31,6 @@ type referee struct {
 
 // watched is a run as the referee knows it.
 type watched struct {
-	id          string // set by who needs it
 	plan        *replay.Plan
 	priority    protocols.Priority
 	held        bool
@@ -133,16 +130,11 @@ func (l *referee) submitted(number uint64, e *replay.WorkflowSubmitted) error {
 	if l.runs[number] != nil {
 		return errors.New("the number is taken")
 	}
-	// The plan comes with announce, before the first fact of a run.
-	l.runs[number] = &watched{held: true, priority: e.Priority, deadline: e.Deadline, at: l.at, last: l.at}
+	plan := e.Plan()
+	l.runs[number] = &watched{held: true, priority: e.Priority, deadline: e.Deadline, at: l.at, last: l.at,
+		plan: plan, tasks: make([]watchedTask, len(plan.Workflow.Tasks))}
+	l.runs[number].lineUp(l.at)
 	return nil
-}
-
-// announce tells the referee what the run will do.
-func (l *referee) announce(number uint64, p *replay.Plan) {
-	r := l.runs[number]
-	r.plan, r.tasks = p, make([]watchedTask, len(p.Workflow.Tasks))
-	r.lineUp(r.at)
 }
 
 // event is the table of what each event of a run may follow on.

@@ -58,6 +58,8 @@ func weight(c Command) (n int) {
 			n += len(v)
 		}
 		return n + c.Context.Size()
+	case AddSchedule:
+		return weight(c.Each)
 	case Finish:
 		return c.Result.Size()
 	case Answer:

@@ -27,7 +27,7 @@ import (
 // shouldn't. Time is that of a bubble, in which a deadlock or a goroutine left
 // behind is a failure by itself.
 func TestRandomLives(t *testing.T) {
-	for _, seed := range seeds(t, 30) {
+	seeds(t, 30, func(t *testing.T, seed uint64) (records int) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, seed, time.Second)
 			log := eventlog.OpenMemory(eventlog.Options{})
@@ -39,17 +39,19 @@ func TestRandomLives(t *testing.T) {
 				}
 			}
 			w.live(log, w.finish)
-			w.check(log)
+			records = w.check(log)
 			log.Close()
 		})
-	}
+		return records
+	})
 }
 
 // TestRandomCrashes does so on Pebble and in real time, and goes on from what a
 // crash at a random moment leaves of the disk.
 func TestRandomCrashes(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	for _, seed := range seeds(t, 6) {
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, before) })
+	seeds(t, 6, func(t *testing.T, seed uint64) int {
 		w := newWorld(t, seed, 50*time.Microsecond)
 		fs := vfs.NewCrashableMem()
 		for range 3 {
@@ -68,10 +70,10 @@ func TestRandomCrashes(t *testing.T) {
 		}
 		log := openOn(t, fs)
 		w.live(log, w.finish)
-		w.check(log)
 		close(w.provider.release)
-		log.Close()
-	}
+		defer log.Close()
+		return w.check(log)
+	})
 }
 
 // crash returns the disk as a crash at some moment of a life leaves it. What
@@ -112,17 +114,19 @@ type world struct {
 	lock     sync.Mutex // of all below
 	rng      *rand.Rand
 	tick     time.Duration
+	docs     generator
 	provider *unruly
 	accepted []string // ids of the runs that were acknowledged
+	made     int      // documents
 	safe     int      // how many of them a crash may not lose
 	policy   Policy
 	// In a bubble alone, where no crash lets anything happen a second time:
-	cancelled map[uint64]time.Time // when runs were cancelled in this life
-	keys      map[string]string    // the idempotency key of each attempt
+	keys map[string]string // the idempotency key of each attempt
 }
 
 func newWorld(t *testing.T, seed uint64, tick time.Duration) *world {
 	w := &world{t: t, seed: seed, tick: tick, rng: rand.New(rand.NewPCG(seed, 2)), keys: map[string]string{}}
+	w.docs = generator{rng: w.rng, tick: tick}
 	w.policy = Policy{Slots: 1 + w.rng.IntN(8), CrashLimit: w.rng.IntN(4)}
 	return w
 }
@@ -136,7 +140,6 @@ func (w *world) roll(n int) int {
 // live runs one scheduler on the log, from New to Close.
 func (w *world) live(log *eventlog.Log, what func(*Scheduler)) {
 	w.provider = &unruly{rng: rand.New(rand.NewPCG(w.seed, w.rng.Uint64())), tick: w.tick, release: make(chan struct{})}
-	w.cancelled = map[uint64]time.Time{}
 	s, err := New(log, Options{Policy: w.policy, Open: provide(w.noted(w.provider)), Grace: 10 * w.tick, CheckpointEvery: 1 + w.rng.IntN(20)})
 	if err != nil {
 		w.t.Fatalf("seed %d: %v", w.seed, err)
@@ -145,7 +148,7 @@ func (w *world) live(log *eventlog.Log, what func(*Scheduler)) {
 	if err := s.Close(); err != nil {
 		w.t.Errorf("seed %d: close: %v", w.seed, err)
 	}
-	if _, err := s.Submit(context.Background(), Submission{Workflow: w.workflow(), Setup: lifeSetup}); !errors.Is(err, ErrClosed) {
+	if _, err := s.Submit(context.Background(), w.workflow()); !errors.Is(err, ErrClosed) {
 		w.t.Errorf("seed %d: after Close: %v", w.seed, err)
 	}
 	if w.bubble() {
@@ -226,13 +229,13 @@ func (w *world) call(s *Scheduler) {
 	if w.roll(10) == 0 {
 		cancel()
 	}
-	run := uint64(1 + w.roll(20))
+	run := uint64(1 + w.roll(30))
 	var err error
-	switch w.roll(12) {
+	switch w.roll(18) {
 	case 0, 1, 2, 3:
 		err = w.submit(ctx, s)
 	case 4:
-		err = w.cancel(ctx, s, run)
+		err = s.Cancel(ctx, run, "anna")
 	case 5:
 		err = s.Interrupt(ctx, run, "anna", w.roll(2) == 0)
 	case 6:
@@ -245,37 +248,24 @@ func (w *world) call(s *Scheduler) {
 	case 8:
 		_, cancel := s.Watch("")
 		cancel()
+	case 9:
+		err = s.Pause(ctx, run, "anna")
+	case 10:
+		err = s.Unpause(ctx, run, "anna")
+	case 11, 12:
+		err = s.Signal(ctx, Signal{Run: run, Name: []string{"x", "y"}[w.roll(2)], Data: replay.NewValue(json.RawMessage(`{"ok":true}`)), By: "anna"})
+	case 13, 14:
+		err = s.Approve(ctx, Approve{Run: run, Task: w.roll(8) - 1, Approved: w.roll(3) > 0, By: "anna"})
+	case 15:
+		w.answer(ctx, s, run)
 	default:
 		err = s.Query(ctx, func(state *replay.State) {
 			if err := state.CheckIndexes(); err != nil {
 				w.t.Errorf("seed %d: %v", w.seed, err)
 			}
-			w.overdue(state)
 		})
 	}
 	w.expected(err)
-}
-
-// cancel cancels a run and notes when.
-func (w *world) cancel(ctx context.Context, s *Scheduler, run uint64) error {
-	err := s.Cancel(ctx, run, "anna")
-	w.lock.Lock()
-	defer w.lock.Unlock()
-	if _, before := w.cancelled[run]; err == nil && !before {
-		w.cancelled[run] = time.Now()
-	}
-	return err
-}
-
-// overdue fails when a cancelled run lives longer than the grace allows.
-func (w *world) overdue(state *replay.State) {
-	w.lock.Lock()
-	defer w.lock.Unlock()
-	for run, at := range w.cancelled {
-		if r := state.Run(run); w.bubble() && r != nil && time.Since(at) > 10*w.tick {
-			w.t.Errorf("seed %d: run %d was cancelled %s ago: %+v", w.seed, run, time.Since(at), r.Counts())
-		}
-	}
 }
 
 // expected fails on errors that are nobody's fault.
@@ -283,36 +273,29 @@ func (w *world) expected(err error) {
 	var e *protocols.Error
 	switch {
 	case err == nil, errors.Is(err, ErrClosed), errors.Is(err, context.Canceled):
-	case errors.As(err, &e) && (e.Code == protocols.WorkflowNotFound || e.Code == protocols.InvalidRequest):
+	case errors.As(err, &e) && (e.Code == protocols.WorkflowNotFound || e.Code == protocols.WorkflowInvalidState ||
+		e.Code == protocols.InvalidRequest || e.Code == protocols.InvalidParams):
 	default:
 		w.t.Errorf("seed %d: %v", w.seed, err)
 	}
 }
 
-func (w *world) workflow() *protocols.Workflow {
+// workflow makes a submission of any document.
+func (w *world) workflow() Submission {
 	w.lock.Lock()
 	defer w.lock.Unlock()
-	flow := randomWorkflow(w.rng, w.rng.IntN(100))
-	flow.Timeout = protocols.Duration(time.Duration(flow.Timeout/protocols.Duration(time.Second)) * w.tick * 20)
-	for i, task := range flow.Tasks {
-		if w.rng.IntN(3) == 0 {
-			task.Timeout = protocols.Duration(1+w.rng.IntN(30)) * protocols.Duration(w.tick)
-		}
-		if task.Retry != nil {
-			task.Retry.BaseDelay = protocols.Duration(w.rng.IntN(10)) * protocols.Duration(w.tick)
-		}
-		if len(task.Dependencies) > 0 && w.rng.IntN(2) == 0 {
-			d := task.Dependencies[0]
-			task.References, task.Literal = []int{d}, false
-			task.Parameters = json.RawMessage(fmt.Sprintf(`{"n":"${t%d.ok ?? 1}"}`, d))
-		}
-		flow.Tasks[i] = task
+	w.made++
+	w.docs.now = time.Now()
+	sub, err := w.docs.workflow(fmt.Sprintf("w%d", w.made), w.rng.IntN(3))
+	if err != nil {
+		w.t.Errorf("seed %d: %v", w.seed, err)
 	}
-	return flow
+	sub.Setup = lifeSetup
+	return sub
 }
 
 func (w *world) submit(ctx context.Context, s *Scheduler) error {
-	sub := Submission{Workflow: w.workflow(), Setup: lifeSetup}
+	sub := w.workflow()
 	if w.roll(4) == 0 {
 		sub.Key = fmt.Sprintf("key%d", w.roll(4))
 	}
@@ -349,20 +332,53 @@ func (w *world) finish(s *Scheduler) {
 			return
 		}
 		for _, n := range runs {
-			w.decideDoubts(ctx, s, n)
+			w.unblock(ctx, s, n)
 		}
 		time.Sleep(w.tick)
 	}
 }
 
-// decideDoubts answers what the run asks.
-func (w *world) decideDoubts(ctx context.Context, s *Scheduler, run uint64) {
+// unblock gives a run what it says it waits for.
+func (w *world) unblock(ctx context.Context, s *Scheduler, run uint64) {
+	var status replay.Status
+	var kind string
+	approvals := []int{}
+	w.expected(s.Query(ctx, func(state *replay.State) {
+		r := state.Run(run)
+		if r == nil {
+			return
+		}
+		status, kind, _ = r.Stand()
+		for i, t := range r.Tasks {
+			if t.Status == replay.TaskWaits && t.Wait.Kind == replay.WaitApproval {
+				approvals = append(approvals, i)
+			}
+		}
+	}))
+	switch {
+	case status == replay.Paused:
+		w.expected(s.Unpause(ctx, run, "anna"))
+	case kind == "signal":
+		for _, name := range []string{"x", "y"} {
+			w.expected(s.Signal(ctx, Signal{Run: run, Name: name}))
+		}
+	case kind == "approval":
+		for _, task := range approvals {
+			w.expected(s.Approve(ctx, Approve{Run: run, Task: task, Approved: w.roll(2) == 0}))
+		}
+	case kind == "answer":
+		w.answer(ctx, s, run)
+	}
+}
+
+// answer decides what is in doubt.
+func (w *world) answer(ctx context.Context, s *Scheduler, run uint64) {
 	answers := map[int]protocols.OnCrash{}
 	s.Query(ctx, func(state *replay.State) {
 		if r := state.Run(run); r != nil {
 			for i, t := range r.Tasks {
 				if t.Status == replay.TaskDoubtful {
-					answers[i] = protocols.CrashRetry
+					answers[i] = []protocols.OnCrash{protocols.CrashRetry, protocols.CrashFail, protocols.CrashSkip}[w.roll(3)]
 				}
 			}
 		}
@@ -372,51 +388,74 @@ func (w *world) decideDoubts(ctx context.Context, s *Scheduler, run uint64) {
 	}
 }
 
-// check holds all that has happened against the laws.
-func (w *world) check(log *eventlog.Log) {
-	referee := newReferee()
-	referee.policy = w.policy
+// check holds all that has happened against the laws, and returns how much
+// that was.
+func (w *world) check(log *eventlog.Log) (records int) {
+	u := newUmpire(log.Value)
+	u.allow(w.policy)
+	if w.bubble() {
+		u.grace = 10 * w.tick
+	}
 	codec := replay.NewCodec(log.Value)
+	state, then := replay.NewState(), map[eventlog.Seq]string{}
 	for rec, err := range log.Read(1) {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		f, _, err := codec.Decode(rec)
+		f, err := decode(codec, rec)
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		if err := referee.fact(f); err != nil {
+		if e, ok := f.Event.(*replay.TaskStarted); ok && u.runs[f.Run] != nil {
+			w.checkKey(u.runs[f.Run], f.Run, e)
+		}
+		if err := u.fact(f); err != nil {
 			w.t.Fatalf("seed %d: record %d: %v", w.seed, rec.Seq, err)
 		}
-		switch e := f.Event.(type) {
-		case *replay.WorkflowSubmitted:
-			plan, err := codec.Plan(e.Document, e.Setup)
-			if err != nil {
-				w.t.Fatal(err)
-			}
-			referee.announce(f.Run, plan)
-			referee.runs[f.Run].id = e.ID
-		case *replay.TaskStarted:
-			w.checkKey(referee.runs[f.Run], f.Run, e)
+		if state.Apply(f); w.rng.IntN(100) == 0 {
+			then[rec.Seq] = dump(w.t, state)
 		}
+		records++
 	}
 	for _, id := range w.accepted {
-		number, _ := replay.NumberOf(id)
-		if r := referee.runs[number]; r == nil || !r.ended {
-			w.t.Errorf("seed %d: run %s was accepted: %+v", w.seed, id, r)
+		if number, _ := replay.NumberOf(id); u.ended[number] == nil {
+			w.t.Errorf("seed %d: run %s was accepted: %+v", w.seed, id, u.runs[number])
 		}
 	}
-	if state, err := replay.Load(log); err != nil || state.Runs() > 0 {
-		w.t.Errorf("seed %d: %v, %d runs live", w.seed, err, state.Runs())
+	if loaded, err := replay.Load(log); err != nil || loaded.Runs() > 0 {
+		w.t.Errorf("seed %d: %v, %d runs live", w.seed, err, loaded.Runs())
 	}
+	for seq, want := range then {
+		past, err := replay.At(log, seq)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if got := dump(w.t, past); got != want {
+			w.t.Fatalf("seed %d: the state after record %d was\n%s\nthe log says\n%s", w.seed, seq, want, got)
+		}
+	}
+	return records
 }
 
-// checkKey holds the key that a provider got against what it should be: another
-// one after a known outcome alone.
-func (w *world) checkKey(r *watched, run uint64, e *replay.TaskStarted) {
-	t := r.tasks[e.Task]
-	want := fmt.Sprintf("-%d-%d-%d", run, e.Task, t.attempts-t.uncounted)
-	got, called := w.keys[fmt.Sprintf("%s %s %d", r.id, r.plan.Task(e.Task).ID, e.Attempt)]
+// decode reads a record, also one that is of no run.
+func decode(c *replay.Codec, rec eventlog.Record) (replay.Fact, error) {
+	f, found, err := c.Decode(rec)
+	if err != nil || found {
+		return f, err
+	}
+	f = replay.Fact{Seq: rec.Seq, At: rec.Time, Event: new(replay.CacheStored)}
+	if rec.Type == (*replay.KeyTaken)(nil).Type() {
+		f.Event = new(replay.KeyTaken)
+	}
+	return f, json.Unmarshal(rec.Data, f.Event)
+}
+
+// checkKey holds the key that a provider got for an attempt that is about to
+// start against what it should be: another one after a known outcome alone.
+func (w *world) checkKey(m *match, run uint64, e *replay.TaskStarted) {
+	t := m.tasks[e.Task]
+	want := fmt.Sprintf("-%d-%d-%d", run, e.Task, t.attempts+1-t.uncounted)
+	got, called := w.keys[fmt.Sprintf("%s %s %d", m.id, m.name(e.Task), e.Attempt)]
 	if w.bubble() && called && !strings.HasSuffix(got, want) {
 		w.t.Errorf("seed %d: run %d, task %d, attempt %d had the key %q, should end in %q", w.seed, run, e.Task, e.Attempt, got, want)
 	}

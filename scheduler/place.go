@@ -1,24 +1,25 @@
 package scheduler
 
 import (
-	"maps"
 	"os"
 
 	"gleitzeit/protocols"
 	"gleitzeit/replay"
 )
 
-// environment is the task's own environment: the workflow's, then the task's.
-func environment(w *protocols.Workflow, t *protocols.Task) map[string]string {
-	if len(w.Env) == 0 && len(t.Env) == 0 {
-		return nil
+// environment is the task's own environment: the workflow's, then the task's,
+// with secrets.
+func (s *Scheduler) environment(j job, c replay.Context, secrets opened) (map[string]string, error) {
+	w, t := j.plan.Workflow, j.plan.Task(j.def)
+	if len(w.Env)+len(t.Env)+len(w.SecretEnv)+len(t.SecretEnv) == 0 {
+		return nil, nil
 	}
-	env := maps.Clone(w.Env)
-	if env == nil {
-		env = map[string]string{}
+	scope := &protocols.Scope{Workflow: w, Inputs: c.Inputs, Env: c.Env, Secrets: secrets.values}
+	env, failed := protocols.Environment(w, j.def, scope)
+	if failed != nil {
+		return nil, failed
 	}
-	maps.Copy(env, t.Env)
-	return env
+	return env, nil
 }
 
 // existing returns the folder if it exists on this machine, else "".

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,31 +18,40 @@ import (
 	"gleitzeit/replay"
 )
 
-// seeds returns the seeds of a random test: the one of GLEITZEIT_SEED, or else
-// GLEITZEIT_SEEDS many (default few) from a number that is printed.
-func seeds(t *testing.T, few int) []uint64 {
+// seeds plays a game for each of the seeds of a random test, on all processors:
+// the one of GLEITZEIT_SEED, or else as many as GLEITZEIT_SEEDS says (default
+// few), from a number that is printed. What was played is printed at the end:
+// CI looks for that.
+func seeds(t *testing.T, few int, game func(t *testing.T, seed uint64) (moves int)) {
 	t.Helper()
-	if one := os.Getenv("GLEITZEIT_SEED"); one != "" {
-		n, err := strconv.ParseUint(one, 10, 64)
-		if err != nil {
-			t.Fatalf("GLEITZEIT_SEED: %v", err)
-		}
-		return []uint64{n}
-	}
-	if many := os.Getenv("GLEITZEIT_SEEDS"); many != "" {
-		n, err := strconv.Atoi(many)
-		if err != nil {
-			t.Fatalf("GLEITZEIT_SEEDS: %v", err)
-		}
-		few = n
-	}
 	first := uint64(time.Now().UnixNano() / 1000 % 1e9)
-	t.Logf("seeds %d to %d; again: GLEITZEIT_SEED=N", first, first+uint64(few)-1)
-	all := make([]uint64, few)
-	for i := range all {
-		all[i] = first + uint64(i)
+	switch one, many := os.Getenv("GLEITZEIT_SEED"), os.Getenv("GLEITZEIT_SEEDS"); {
+	case one != "":
+		first, few = number(t, "GLEITZEIT_SEED", one), 1
+	case many != "":
+		few = int(number(t, "GLEITZEIT_SEEDS", many))
 	}
-	return all
+	t.Logf("seeds %d to %d; one again: GLEITZEIT_SEED=N", first, first+uint64(few)-1)
+	var next, played, moves atomic.Int64
+	t.Cleanup(func() { t.Logf("%s: played %d seeds with %d moves", t.Name(), played.Load(), moves.Load()) })
+	for i := range runtime.GOMAXPROCS(0) {
+		t.Run(strconv.Itoa(i), func(t *testing.T) {
+			t.Parallel()
+			for n := next.Add(1) - 1; n < int64(few); n = next.Add(1) - 1 {
+				moves.Add(int64(game(t, first+uint64(n))))
+				played.Add(1)
+			}
+		})
+	}
+}
+
+func number(t *testing.T, name, text string) uint64 {
+	t.Helper()
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
 }
 
 // TestRandomCommands gives the pure core random workflows and commands, and
@@ -48,17 +59,15 @@ func seeds(t *testing.T, few int) []uint64 {
 // happen, that a replay gives the same state, also from checkpoints and after
 // a crash, and that all comes to rest in the end.
 func TestRandomCommands(t *testing.T) {
-	commands := 0
-	for _, seed := range seeds(t, 60) {
+	seeds(t, 60, func(t *testing.T, seed uint64) int {
 		p := newPlay(t, seed)
 		for range 20 + p.rng.IntN(100) {
 			p.move()
 		}
 		p.rest()
-		commands += p.moves
-		p.log.Close()
-	}
-	t.Logf("%d commands", commands)
+		p.over()
+		return p.moves
+	})
 }
 
 // play is one random game.
@@ -77,15 +86,46 @@ type play struct {
 	past    []Finish             // outcomes that were reported
 	wanted  map[uint64]bool      // outputs that were requested in this life
 	ids     map[uint64]bool
-	trace   []string
+	trace   []traced
 	moves   int
+	// checks draws when all is compared; the game must not depend on that.
+	checks *rand.Rand
+	strict bool              // all is compared after each command
+	then   map[uint64]string // the state as it was after some records
 }
+
+// traced is something that happened, to be told when the game is lost.
+type traced struct {
+	at   time.Time
+	what any // a Command, a replay.Fact or a text
+}
+
+func (e traced) String() string {
+	switch e := e.what.(type) {
+	case replay.Fact:
+		text, _ := json.Marshal(e.Event)
+		return fmt.Sprintf("    %d run %d %s %s", e.Seq, e.Run, e.Event.Type(), text)
+	case Submit:
+		return fmt.Sprintf("  submit %s %s", e.Plan.Workflow.Name, e.Key)
+	case Command:
+		return fmt.Sprintf("  %T%+v", e, e)
+	}
+	return e.at.Format("15:04:05.000 ") + fmt.Sprint(e.what)
+}
+
+func (p *play) note(what any) { p.trace = append(p.trace, traced{p.now, what}) }
+
+// strictly is the share of the games in which all is compared after each
+// command; in the others that happens at random moments, at each crash and at
+// the end. The laws see every fact of every game.
+const strictly = 32
 
 func newPlay(t *testing.T, seed uint64) *play {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	log := eventlog.OpenMemory(eventlog.Options{})
 	p := &play{core: &core{log: log, state: replay.NewState(), now: epoch}, t: t, seed: seed, rng: rng,
 		referee: newReferee(), replica: replay.NewState(), ids: map[uint64]bool{}, wanted: map[uint64]bool{},
+		checks: rand.New(rand.NewPCG(seed, 3)), strict: seed%strictly == 0 || os.Getenv("GLEITZEIT_SEED") != "", then: map[uint64]string{},
 		keys: map[string]time.Time{}}
 	p.policy = Policy{Slots: 1 + rng.IntN(8), CrashLimit: rng.IntN(4), KeyLife: time.Duration(rng.IntN(3)) * 10 * time.Second}
 	p.codec = replay.NewCodec(func(h eventlog.Hash) ([]byte, error) { return p.log.Value(h) })
@@ -107,8 +147,11 @@ func (p *play) newSaver() {
 
 func (p *play) fatal(format string, args ...any) {
 	p.t.Helper()
-	p.t.Fatalf("seed %d, move %d: %s\n%s", p.seed, p.moves, fmt.Sprintf(format, args...),
-		strings.Join(p.trace[max(0, len(p.trace)-60):], "\n"))
+	var last strings.Builder
+	for _, e := range p.trace[max(0, len(p.trace)-60):] {
+		fmt.Fprintln(&last, e)
+	}
+	p.t.Fatalf("seed %d, move %d: %s\n%s", p.seed, p.moves, fmt.Sprintf(format, args...), last.String())
 }
 
 // move makes one random move.
@@ -147,9 +190,9 @@ func (p *play) move() {
 func (p *play) command(cmds ...Command) []replay.Fact {
 	p.t.Helper()
 	p.moves += max(1, len(cmds))
-	p.trace = append(p.trace, p.now.Format("15:04:05.000"))
+	p.note("")
 	for _, c := range cmds {
-		p.trace = append(p.trace, fmt.Sprintf("  %T%+v", c, short(c)))
+		p.note(c)
 	}
 	before := p.state.Seq
 	fresh, err := p.step(cmds...)
@@ -161,28 +204,18 @@ func (p *play) command(cmds ...Command) []replay.Fact {
 	return fresh
 }
 
-// short is a command without what is long.
-func short(c Command) any {
-	if s, ok := c.(Submit); ok {
-		return s.Plan.Workflow.Name + " " + s.Key
-	}
-	return c
-}
-
 // judge lets the referee see the facts.
 func (p *play) judge(fresh []replay.Fact) {
 	p.t.Helper()
 	p.referee.allow(p.policy)
 	for _, f := range fresh {
-		text, _ := json.Marshal(f.Event)
-		p.trace = append(p.trace, fmt.Sprintf("    %d run %d %s %s", f.Seq, f.Run, f.Event.Type(), text))
+		p.note(f)
 		if err := p.referee.fact(f); err != nil {
 			p.fatal("%v", err)
 		}
 		switch f.Event.(type) {
 		case *replay.WorkflowSubmitted:
 			p.ids[f.Run] = true
-			p.announce(f.Run)
 		case *replay.EvaluationRequested:
 			p.wanted[f.Run] = true
 		}
@@ -192,27 +225,36 @@ func (p *play) judge(fresh []replay.Fact) {
 	}
 }
 
-// announce hands a new run's plan to the referee; a run without tasks may
-// have ended already.
-func (p *play) announce(run uint64) {
-	h, err := replay.LoadHistory(p.log, run)
-	if err != nil {
-		p.fatal("%v", err)
+// compare holds the live state against what the log replays to: after every
+// command of a strict game, else now and then.
+func (p *play) compare() {
+	p.t.Helper()
+	if !p.strict && p.checks.IntN(32) > 0 {
+		return
 	}
-	p.referee.announce(run, h.Run().Plan)
+	p.replayed()
+	if len(p.then) < 3 && p.checks.IntN(8) == 0 {
+		p.then[uint64(p.state.Seq)] = dump(p.t, p.state)
+	}
+	if p.checks.IntN(4) == 0 {
+		p.reloaded()
+	}
 }
 
-// compare holds the live state against what the log replays to.
-func (p *play) compare() {
+// replayed compares with a replay of all records.
+func (p *play) replayed() {
 	p.t.Helper()
 	p.fold()
 	p.same(p.replica, "a replay of the log")
 	if err := p.state.CheckIndexes(); err != nil {
 		p.fatal("indexes: %v", err)
 	}
-	if p.rng.IntN(4) > 0 {
-		return
-	}
+}
+
+// reloaded compares with what checkpoints and the tail give, and each run with
+// its own stream.
+func (p *play) reloaded() {
+	p.t.Helper()
 	loaded, err := replay.Load(p.log)
 	if err != nil {
 		p.fatal("load: %v", err)
@@ -221,13 +263,31 @@ func (p *play) compare() {
 	p.state.Each(p.history)
 }
 
+// over compares all once more, also with what the log says of earlier moments,
+// and ends the game.
+func (p *play) over() {
+	p.t.Helper()
+	p.replayed()
+	p.reloaded()
+	for seq, want := range p.then {
+		past, err := replay.At(p.log, eventlog.Seq(seq))
+		if err != nil {
+			p.fatal("at %d: %v", seq, err)
+		}
+		if got := dump(p.t, past); got != want {
+			p.fatal("the state after record %d was\n%s\nthe log says\n%s", seq, want, got)
+		}
+	}
+	p.log.Close()
+}
+
 // fold goes on with the replay of the records.
 func (p *play) fold() {
 	for rec, err := range p.log.Read(p.replica.Seq + 1) {
 		if err != nil {
 			p.fatal("%v", err)
 		}
-		f, _, err := p.codec.Decode(rec)
+		f, err := decode(p.codec, rec)
 		if err != nil {
 			p.fatal("%v", err)
 		}
@@ -467,7 +527,7 @@ func (p *play) answers(r *replay.Run) map[int]protocols.OnCrash {
 
 // save writes checkpoints.
 func (p *play) save() {
-	p.trace = append(p.trace, "save")
+	p.note("save")
 	if _, err := p.saver.Save(); err != nil {
 		p.fatal("save: %v", err)
 	}
@@ -483,7 +543,7 @@ func (p *play) crash() {
 	if err != nil {
 		p.fatal("load: %v", err)
 	}
-	p.trace = append(p.trace, "crash")
+	p.note("crash")
 	p.same(loaded, "the state after a crash")
 	p.state, p.policy.Closed = loaded, false
 	clear(p.wanted)

@@ -35,6 +35,9 @@ type Submission struct {
 	// Key makes submitting safe to repeat: the same key gives the same run,
 	// also after the run has ended.
 	Key string
+	// Secrets are those that the run needs, by their references (see
+	// References). They are kept in memory alone.
+	Secrets map[string]string
 }
 
 // Child is a workflow that tasks may run, with what it needs from outside.
@@ -63,15 +66,12 @@ func (s *Scheduler) Accept(ctx context.Context, sub Submission) (Accepted, error
 	if err != nil {
 		return Accepted{}, err
 	}
-	re, err := s.request(ctx, request{command: *cmd})
+	re, err := s.request(ctx, request{command: *cmd, secrets: sub.Secrets})
 	return re.Accepted, err
 }
 
 // submit makes the command, with the values that go into the log.
 func (s *Scheduler) submit(sub Submission) (*Submit, error) {
-	if err := supported(sub.Workflow); err != nil {
-		return nil, err
-	}
 	document := sub.Workflow.Encode()
 	setup, err := json.Marshal(sub.Setup)
 	if err != nil {
@@ -90,11 +90,11 @@ func (s *Scheduler) submit(sub Submission) (*Submit, error) {
 			c.Children = map[string]replay.Child{}
 		}
 		child := sub.Children[place]
-		if err := supported(child.Workflow); err != nil {
-			return nil, fmt.Errorf("%s: %w", place, err)
-		}
 		document := map[string][]byte{place: child.Workflow.Encode()}
 		c.Children[place] = replay.Child{Document: cmd.keep(document)[place], Files: cmd.keep(child.Files), Dir: child.Dir, Names: child.Names}
+	}
+	if err := checkSecrets(sub, plan, c); err != nil {
+		return nil, err
 	}
 	raw, err := json.Marshal(c)
 	if err != nil {
@@ -107,6 +107,65 @@ func (s *Scheduler) submit(sub Submission) (*Submit, error) {
 		return nil, fmt.Errorf("write the inputs: %w", err)
 	}
 	return cmd, nil
+}
+
+// checkSecrets refuses a submission whose secrets are declared nowhere, or
+// can't be secrets.
+func checkSecrets(sub Submission, plan *replay.Plan, c replay.Context) error {
+	documents := make(map[eventlog.Hash]*protocols.Workflow, len(sub.Children))
+	for place, child := range c.Children {
+		documents[child.Document] = sub.Children[place].Workflow
+	}
+	_, err := References(plan, c, func(child replay.Child) (*protocols.Workflow, error) { return documents[child.Document], nil })
+	if err != nil {
+		return asError(err)
+	}
+	return checkOffered(sub.Secrets)
+}
+
+func checkOffered(secrets map[string]string) error {
+	for ref, value := range secrets {
+		if err := CheckSecret(value); err != nil {
+			return protocols.Errorf(protocols.InvalidParams, "the secret %s: %v", ref, err)
+		}
+	}
+	return nil
+}
+
+// Offer gives a live run secrets, by their references. They are kept in memory
+// alone. Tasks of it, and of the runs that it has started, that wait for
+// nothing else go on, once somebody runs it.
+func (s *Scheduler) Offer(ctx context.Context, run uint64, secrets map[string]string) error {
+	if err := checkOffered(secrets); err != nil {
+		return err
+	}
+	err := s.ask(ctx, request{command: Offer{Run: run, Secrets: s.vault.offer(run, secrets)}})
+	if ended(err) {
+		s.vault.forget(run)
+	}
+	return err
+}
+
+// OfferAll gives secrets to all live runs that may need some; of them each
+// uses those that it names.
+func (s *Scheduler) OfferAll(ctx context.Context, secrets map[string]string) error {
+	var runs []uint64
+	err := s.Query(ctx, func(state *replay.State) {
+		state.Each(func(r *replay.Run) {
+			if r.Submitted.Parent == nil && r.Plan.MayNeedSecrets() {
+				runs = append(runs, r.Number)
+			}
+		})
+	})
+	for _, run := range runs {
+		if err == nil {
+			err = s.Offer(ctx, run, secrets)
+		}
+		if ended(err) {
+			err = nil
+		}
+	}
+	return err
 }
 
 // keep notes values that go into the log with the submission, and returns their
@@ -176,6 +235,66 @@ func (s *Scheduler) Interrupt(ctx context.Context, run uint64, by string, force 
 	}
 	err := s.ask(ctx, r)
 	return err
+}
+
+// Again says how a run that has ended is to go on.
+type Again struct {
+	Run uint64
+	// Tasks and From name tasks by id or name: see Retry.
+	Tasks, From []string
+	// End is the place in the log of the end that is taken back; 0: the last.
+	// When the run has gone on since, nothing happens, so that the call may be
+	// repeated.
+	End eventlog.Seq
+	By  string
+}
+
+// Retry lets a run go on that has ended; see the command Retry.
+func (s *Scheduler) Retry(ctx context.Context, a Again) error {
+	for {
+		h, err := replay.LoadHistory(s.log, a.Run)
+		switch {
+		case err != nil:
+			return err
+		case h == nil:
+			return protocols.Errorf(protocols.WorkflowNotFound, "run %d does not exist", a.Run)
+		case a.End > 0 && h.RetriedAfter(a.End):
+			return nil
+		case !h.Ended():
+			return unended(h.Run())
+		}
+		r := request{}
+		how, at := h.End()
+		cmd := Retry{Run: h.Run(), How: how.Status, By: a.By}
+		if cmd.Tasks, err = placed(h.Run(), a.Tasks); err == nil {
+			cmd.From, err = placed(h.Run(), a.From)
+		}
+		if err != nil {
+			return err
+		}
+		r.command, r.end = cmd, at
+		if err = s.ask(ctx, r); err != errGoneOn {
+			return err
+		}
+	}
+}
+
+// errGoneOn says that the log had more of a run than whoever asked knew.
+var errGoneOn = errors.New("the run has gone on meanwhile")
+
+// placed finds tasks of the document.
+func placed(r *replay.Run, names []string) (places []int, err error) {
+	for _, name := range names {
+		i := r.Place(name)
+		switch {
+		case i < 0:
+			return nil, protocols.Errorf(protocols.TaskNotFound, "run %s has no task %q", r.ID(), name)
+		case i >= len(r.Plan.Workflow.Tasks):
+			return nil, protocols.Errorf(protocols.InvalidParams, "%q is an item: name its task, %q, whose failed items are tried again", name, r.Task(i).ID)
+		}
+		places = append(places, i)
+	}
+	return places, nil
 }
 
 // Cancel asks for a run's end; the run has ended when its last attempt has

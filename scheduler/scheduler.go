@@ -86,6 +86,7 @@ type Scheduler struct {
 	saver    *replay.Checkpointer
 	sets     sets
 	live     watchers
+	vault    vault
 	chunks   chunkReader
 	quitOnce sync.Once
 }
@@ -94,18 +95,22 @@ type Scheduler struct {
 type request struct {
 	command Command
 	query   func(*replay.State)
-	act     func() // runs after the append; for what only the loop may do
+	end     eventlog.Seq      // of a Retry: the run's end as its sender knows it
+	act     func()            // runs after the append; for what only the loop may do
+	secrets map[string]string // of the run that the command submits
 	reply   chan reply
 }
 
 // reply is what became of a request.
 type reply struct {
-	Accepted // of a submission
+	Accepted        // of a submission
+	made     uint64 // the number of the run that it made
 	err      error
 }
 
 // New loads the state from the log and starts the loop. Nothing is written,
-// and nothing runs, before the first command.
+// and nothing runs, before the first command, unless Policy.Schedules says that
+// this process stays.
 func New(log *eventlog.Log, o Options) (*Scheduler, error) {
 	if o.Policy.Slots == 0 {
 		o.Policy.Slots = DefaultSlots
@@ -153,6 +158,9 @@ func (s *Scheduler) loop() {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var requests []request
+	if s.policy.Schedules { // their times come whether anybody wishes anything or not
+		s.turn([]request{{command: Serve{}}})
+	}
 	for {
 		s.arm(timer)
 		requests = requests[:0]
@@ -216,7 +224,7 @@ func (s *Scheduler) turn(requests []request) {
 			s.started = true
 		}
 		var decided []replay.Fact
-		replies[i], decided = s.decide(now, r.command)
+		replies[i], decided = s.decide(now, r)
 		fresh = s.accept(fresh, decided)
 	}
 	for s.started {
@@ -238,30 +246,44 @@ func (s *Scheduler) turn(requests []request) {
 }
 
 // decide says what becomes of a command, and what its sender is told.
-func (s *Scheduler) decide(now time.Time, c Command) (reply, []replay.Fact) {
-	sub, submits := c.(Submit)
-	if submits {
-		if err := lookBack(s.log, &sub); err != nil {
-			return reply{err: err}, nil
-		}
-		c = sub
+func (s *Scheduler) decide(now time.Time, r request) (reply, []replay.Fact) {
+	c, err := s.complete(r)
+	if err != nil {
+		return reply{err: err}, nil
 	}
 	decided, err := Decide(s.state, s.policy, now, c)
 	re := reply{err: err}
-	if submits && err == nil {
-		re.Accepted = s.accepted(sub, decided)
+	if sub, ok := c.(Submit); ok && err == nil {
+		re.Accepted, re.made = s.accepted(sub, decided)
 	}
 	return re, decided
 }
 
+// complete adds to a command what the log knows of runs that State doesn't
+// hold any more.
+func (s *Scheduler) complete(r request) (Command, error) {
+	switch c := r.command.(type) {
+	case Submit:
+		err := lookBack(s.log, &c)
+		return c, err
+	case Retry:
+		head, _, err := s.log.Head(replay.Stream(c.Run.Number))
+		if err == nil && head.Seq != r.end {
+			err = errGoneOn
+		}
+		return c, err
+	}
+	return r.command, nil
+}
+
 // accepted names the run that a submission made, or that its key stands for.
-func (s *Scheduler) accepted(c Submit, decided []replay.Fact) Accepted {
+func (s *Scheduler) accepted(c Submit, decided []replay.Fact) (a Accepted, made uint64) {
 	for _, f := range decided {
 		if e, ok := f.Event.(*replay.WorkflowSubmitted); ok {
-			return Accepted{ID: e.ID}
+			return Accepted{ID: e.ID}, e.Number
 		}
 	}
-	return Accepted{ID: holder(s.state, c).Submitted.ID, Before: true}
+	return Accepted{ID: holder(s.state, c).Submitted.ID, Before: true}, 0
 }
 
 // rest lets those know who wait for the last attempt to end.
@@ -327,6 +349,9 @@ func (s *Scheduler) answer(r request, re reply) {
 	if r.act != nil {
 		r.act()
 	}
+	if len(r.secrets) > 0 && re.made != 0 {
+		s.vault.offer(re.made, r.secrets)
+	}
 	if r.reply != nil {
 		r.reply <- re
 	}
@@ -341,6 +366,10 @@ func (s *Scheduler) effect(f replay.Fact) {
 		s.stopWorkers(f.Run, errCancelled)
 	case *replay.EvaluationRequested:
 		s.startEvaluation(f.Run, e)
+	case *replay.WorkflowEnded:
+		s.vault.forget(f.Run)
+	case *replay.ScheduleFired:
+		s.opts.Logger.Info("schedule "+e.Name, "what", replay.DescribeSchedule(f).Text)
 	}
 }
 

@@ -19,6 +19,9 @@ func Tick(s *replay.State, p Policy, now time.Time) []replay.Fact {
 	if t, ok := s.NextTimer(); ok && !t.At.After(now) {
 		return elapsed(s, s.Run(t.Run), t, now)
 	}
+	if a, ok := nextAlarm(s, p); ok && !a.At.After(now) {
+		return scheduleFires(s, p, s.Schedule(a.Name), now)
+	}
 	if r := s.NextUnsettled(); r != nil {
 		return facts(r.Number, now, settle(r, now)...)
 	}
@@ -36,15 +39,19 @@ func Tick(s *replay.State, p Policy, now time.Time) []replay.Fact {
 }
 
 // Wake returns when Tick will have something to say that it hasn't now.
-func Wake(s *replay.State, p Policy, now time.Time) (at time.Time, ok bool) {
-	t, ok := s.NextTimer()
+func Wake(s *replay.State, p Policy, now time.Time) (at time.Time, any bool) {
+	t, any := s.NextTimer()
+	at = t.At
+	if a, ok := nextAlarm(s, p); ok && (!any || a.At.Before(at)) {
+		at, any = a.At, true
+	}
 	if p.Closed || s.Running >= p.Slots {
-		return t.At, ok
+		return at, any
 	}
-	if _, at, found := s.NextStart(now, p.room(s)); !found && !at.IsZero() && (!ok || at.Before(t.At)) {
-		return at, true
+	if _, chance, found := s.NextStart(now, p.room(s)); !found && !chance.IsZero() && (!any || chance.Before(at)) {
+		return chance, true
 	}
-	return t.At, ok
+	return at, any
 }
 
 // elapsed says what a timer brings.

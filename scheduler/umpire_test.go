@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"gleitzeit/eventlog"
@@ -15,21 +16,30 @@ import (
 // what should happen next: what may never happen, whatever the document says.
 type umpire struct {
 	policy Policy
+	grace  time.Duration // that a cancelled attempt has to report, 0: not known
 	seq    uint64
 	at     time.Time
-	runs   map[uint64]*match
+	runs   map[uint64]*match // those that live
+	ended  map[uint64]*match
+	kept   map[string]bool // results that the cache has
+	picked bool            // the next retry names tasks
 	load   func(eventlog.Hash) ([]byte, error)
 }
 
 // match is a run as the umpire knows it.
 type match struct {
+	id          string
 	plan        *replay.Plan
 	parent      *replay.Parent
+	deadline    time.Time
+	last        time.Time // of its last fact
+	rested      time.Time // when it was paused
 	held        bool
 	paused      bool
 	interrupted bool
 	parked      bool
 	ended       bool
+	how         replay.Status
 	outputs     bool
 	cancel      replay.CancelReason
 	cancelHook  protocols.Hook
@@ -49,18 +59,19 @@ type player struct {
 	met      bool // its condition holds
 	due      time.Time
 	approved bool
-	provider string // of the last attempt
+	provider string            // of the last attempt
+	stop     time.Time         // when a cancelled attempt must have reported
+	decided  bool              // a person has approved or rejected
+	judged   protocols.OnCrash // what became of its attempt in doubt
 	attempts, uncounted, earlier, iterations,
 	first, count int
 }
 
 func newUmpire(load func(eventlog.Hash) ([]byte, error)) *umpire {
-	return &umpire{runs: map[uint64]*match{}, load: load}
+	return &umpire{runs: map[uint64]*match{}, ended: map[uint64]*match{}, kept: map[string]bool{}, load: load}
 }
 
 func (u *umpire) allow(p Policy) { u.policy = p }
-
-func (u *umpire) announce(run uint64, p *replay.Plan) {}
 
 func (u *umpire) fact(f replay.Fact) error {
 	if uint64(f.Seq) != u.seq+1 || f.At.Before(u.at) {
@@ -85,22 +96,40 @@ func (u *umpire) judge(f replay.Fact) error {
 		return nil
 	case *replay.KeyTaken:
 		return nil
+	case *replay.CacheStored:
+		u.kept[same(e.Result)] = true
+		return nil
 	case *replay.WorkflowSubmitted:
-		if u.runs[f.Run] != nil {
+		if u.runs[f.Run] != nil || u.ended[f.Run] != nil {
 			return errors.New("the number is taken")
 		}
 		plan := e.Plan()
-		u.runs[f.Run] = &match{held: true, parent: e.Parent, plan: plan, signals: map[string]int{}, tasks: make([]player, len(plan.Workflow.Tasks))}
+		u.runs[f.Run] = &match{id: e.ID, deadline: e.Deadline, last: f.At, held: true, parent: e.Parent, plan: plan, signals: map[string]int{}, tasks: make([]player, len(plan.Workflow.Tasks))}
 		return nil
 	}
 	m := u.runs[f.Run]
 	switch {
+	case u.ended[f.Run] != nil:
+		return u.goesOn(f)
 	case m == nil:
 		return errors.New("it was never submitted")
-	case m.ended:
-		return errors.New("it has ended")
 	}
-	return u.event(f, m)
+	if err := u.event(f, m); err != nil {
+		return err
+	}
+	if m.last = f.At; m.ended {
+		delete(u.runs, f.Run)
+		u.ended[f.Run] = m
+	}
+	return nil
+}
+
+// same tells values apart.
+func same(v replay.Value) string {
+	if v.Big != nil {
+		return v.Big.Hash.String()
+	}
+	return string(v.Inline)
 }
 
 func (m *match) def(i int) int {
@@ -111,6 +140,15 @@ func (m *match) def(i int) int {
 }
 
 func (m *match) task(i int) *protocols.Task { return m.plan.Task(m.def(i)) }
+
+// name is what the provider is told that the task is called.
+func (m *match) name(i int) string {
+	id := m.task(i).ID
+	if of := m.tasks[i].of; of > 0 {
+		return fmt.Sprintf("%s[%d]", id, i-m.tasks[of-1].first)
+	}
+	return id
+}
 
 // open tells whether the task exists and isn't over.
 func (m *match) open(i int) error {
@@ -169,14 +207,26 @@ func (u *umpire) event(f replay.Fact, m *match) error {
 		if err := m.open(i); err != nil {
 			return err
 		}
+		if t := &m.tasks[i]; t.runs && !t.doubtful && !t.stop.IsZero() && f.At.After(t.stop) {
+			return fmt.Errorf("task %d was told to stop until %s", i, t.stop)
+		}
 	}
 	switch e := f.Event.(type) {
 	case *replay.TaskStarted:
 		return u.started(m, e)
 	case *replay.TaskCompleted:
+		if e.Cached && (m.task(e.Task).Cache == nil || !u.kept[same(e.Result)]) {
+			return fmt.Errorf("task %d has an earlier result that nobody had", e.Task)
+		}
+		if err := m.early(e.Task, f.At); err != nil {
+			return err
+		}
 		return m.completed(e)
 	case *replay.TaskRetrying:
 		t := &m.tasks[e.Task]
+		if !m.mayRetry(e.Task, e.Error) || !e.At.Equal(f.At.Add(time.Duration(e.Delay))) {
+			return fmt.Errorf("task %d: %+v after %v", e.Task, *t, e.Error)
+		}
 		if m.stopping() && !m.spared(e.Task) || m.failing(e.Task) {
 			return errors.New("of what stops")
 		}
@@ -190,11 +240,17 @@ func (u *umpire) event(f replay.Fact, m *match) error {
 		}
 		m.tasks[e.Task].due = time.Time{}
 	case *replay.TaskFailed:
+		if t := &m.tasks[e.Task]; (t.runs && !t.doubtful || t.wait != nil && !t.decided) && m.mayRetry(e.Task, e.Error) {
+			return fmt.Errorf("task %d should be tried again: %+v", e.Task, *t)
+		}
 		return m.over(e.Task, replay.TaskIsFailed)
 	case *replay.TaskSkipped:
 		for _, i := range e.Tasks {
 			if m.tasks[i].runs && !m.tasks[i].doubtful {
 				return fmt.Errorf("task %d runs", i)
+			}
+			if !m.maySkip(i) {
+				return fmt.Errorf("task %d could have run: %+v", i, m.tasks[i])
 			}
 			if err := m.over(i, replay.TaskIsSkipped); err != nil {
 				return err
@@ -203,6 +259,9 @@ func (u *umpire) event(f replay.Fact, m *match) error {
 	case *replay.TaskCancelled:
 		if m.cancel == "" {
 			return errors.New("nobody asked for it")
+		}
+		if m.tasks[e.Task].runs {
+			m.tasks[e.Task].uncounted++
 		}
 		return m.over(e.Task, replay.TaskIsCancelled)
 	case *replay.TaskInterrupted:
@@ -217,12 +276,13 @@ func (u *umpire) event(f replay.Fact, m *match) error {
 		if !t.runs || !t.doubtful || t.attempts != e.Attempt {
 			return fmt.Errorf("task %d: %+v", e.Task, *t)
 		}
-		t.runs, t.doubtful = false, e.Action == protocols.CrashAsk
+		t.runs, t.doubtful, t.judged = false, e.Action == protocols.CrashAsk, e.Action
 		t.uncounted++
 	case *replay.TaskAnswered:
 		if t := &m.tasks[e.Task]; t.runs || !t.doubtful {
 			return fmt.Errorf("task %d: %+v", e.Task, *t)
 		}
+		m.tasks[e.Task].judged = e.Action
 		if e.Action == protocols.CrashRetry {
 			m.tasks[e.Task].doubtful = false
 		}
@@ -231,7 +291,7 @@ func (u *umpire) event(f replay.Fact, m *match) error {
 		if !t.runs || t.doubtful || t.attempts != e.Attempt {
 			return fmt.Errorf("task %d: %+v", e.Task, *t)
 		}
-		t.runs, t.wait, t.approved = false, &e.Wait, false
+		t.runs, t.wait, t.decided = false, &e.Wait, false
 	case *replay.EvaluationRequested:
 		if e.What == replay.AskOutputs {
 			m.outputs = true
@@ -257,6 +317,9 @@ func (u *umpire) event(f replay.Fact, m *match) error {
 		if !t.runs && t.wait == nil || t.attempts != e.Attempt || t.iterations != e.Iteration || m.task(e.Task).Repeat == nil {
 			return fmt.Errorf("task %d: %+v", e.Task, *t)
 		}
+		if err := m.early(e.Task, f.At); err != nil {
+			return err
+		}
 		if err := m.takes(t); err != nil {
 			return err
 		}
@@ -271,29 +334,32 @@ func (u *umpire) event(f replay.Fact, m *match) error {
 		m.signals[e.Name]++
 	case *replay.ApprovalDecided:
 		t := &m.tasks[e.Task]
-		if t.wait == nil || t.wait.Kind != replay.WaitApproval || t.approved {
+		if t.wait == nil || t.wait.Kind != replay.WaitApproval || t.decided {
 			return fmt.Errorf("task %d: %+v", e.Task, *t)
 		}
-		t.approved = true
+		t.decided = true
 	default:
-		return m.whole(f)
+		return u.whole(f, m)
 	}
 	return nil
 }
 
 // whole is the part about a run as a whole.
-func (m *match) whole(f replay.Fact) error {
+func (u *umpire) whole(f replay.Fact, m *match) error {
 	switch e := f.Event.(type) {
 	case *replay.WorkflowPaused:
 		if m.paused {
 			return errors.New("it is paused")
 		}
-		m.paused = true
+		m.paused, m.rested = true, f.At
 	case *replay.WorkflowUnpaused:
 		if !m.paused {
 			return errors.New("it isn't paused")
 		}
-		m.paused = false
+		if err := m.moved(e.Deadline, f.At.Sub(m.rested)); err != nil {
+			return err
+		}
+		m.paused, m.deadline = false, e.Deadline
 	case *replay.HooksStarted:
 		for i := range m.tasks {
 			h := m.task(i).Hook
@@ -303,8 +369,16 @@ func (m *match) whole(f replay.Fact) error {
 		}
 		m.hook = e.Hook
 	case *replay.CancelRequested:
+		for i := range m.tasks {
+			if t := &m.tasks[i]; t.runs && u.grace > 0 {
+				t.stop = f.At.Add(u.grace)
+			}
+		}
 		if m.cancel != "" && m.cancelHook == m.hook {
 			return errors.New("a second time")
+		}
+		if e.Reason == replay.RunTimeout && (!m.active() || m.deadline.IsZero() || f.At.Before(m.deadline)) {
+			return fmt.Errorf("its time is not over before %s", m.deadline)
 		}
 		if m.cancel == "" {
 			m.cancel = e.Reason
@@ -316,7 +390,14 @@ func (m *match) whole(f replay.Fact) error {
 		if m.held || m.parked && !e.Unparked {
 			return fmt.Errorf("held %v, parked %v", m.held, m.parked)
 		}
-		m.held, m.interrupted, m.parked = true, false, false
+		by := f.At.Sub(m.last)
+		if m.paused {
+			by = 0 // the end of the pause sees to it
+		}
+		if err := m.moved(e.Deadline, by); err != nil {
+			return err
+		}
+		m.held, m.interrupted, m.parked, m.deadline = true, false, false, e.Deadline
 	case *replay.WorkflowParked:
 		m.held, m.parked = false, true
 	case *replay.WorkflowEnded:
@@ -325,6 +406,127 @@ func (m *match) whole(f replay.Fact) error {
 		return errors.New("unknown")
 	}
 	return nil
+}
+
+// mayRetry tells whether the task's policy grants another attempt after that
+// error, and nothing stops it.
+func (m *match) mayRetry(i int, err *protocols.Error) bool {
+	t, policy := &m.tasks[i], m.task(i).Retry
+	return policy != nil && t.attempts-t.uncounted-t.earlier < policy.MaxAttempts && policy.Retries(err.Code.Class()) &&
+		(!m.stopping() || m.spared(i)) && !m.failing(i)
+}
+
+// maySkip tells whether something speaks against the task.
+func (m *match) maySkip(i int) bool {
+	t, def := &m.tasks[i], m.task(i)
+	switch {
+	case m.stopping() && (!m.spared(i) || t.count > 0), t.judged == protocols.CrashSkip, t.asked == replay.AskCondition:
+		return true
+	case t.of > 0:
+		return m.failing(i)
+	case def.Hook == protocols.OnSuccess || def.Hook == protocols.OnFailure:
+		return m.hopeless(i) || m.hook == "" && def.Hook != m.suits()
+	}
+	return m.hopeless(i)
+}
+
+// hopeless tells whether a dependency went badly, or will never run itself.
+func (m *match) hopeless(i int) bool {
+	if m.spared(i) {
+		return false
+	}
+	for _, d := range m.plan.Task(i).Dependencies {
+		if over := m.tasks[d].over != 0; over && !m.good(d) || !over && m.hopeless(d) {
+			return true
+		}
+	}
+	return false
+}
+
+// suits is the hook that follows on how the ordinary tasks ended.
+func (m *match) suits() protocols.Hook {
+	switch {
+	case m.cancel == replay.CancelledByUser:
+		return ""
+	case m.cancel == replay.RunTimeout, m.failed():
+		return protocols.OnFailure
+	}
+	return protocols.OnSuccess
+}
+
+// early fails when a timer fires before its time.
+func (m *match) early(i int, at time.Time) error {
+	if w := m.tasks[i].wait; w != nil && w.Kind == replay.WaitTimer && at.Before(w.Until) {
+		return fmt.Errorf("task %d waits until %s", i, w.Until)
+	}
+	return nil
+}
+
+// goesOn lets an ended run live again.
+func (u *umpire) goesOn(f replay.Fact) error {
+	e, ok := f.Event.(*replay.WorkflowRetried)
+	if !ok {
+		return errors.New("it has ended")
+	}
+	m := u.ended[f.Run]
+	delete(u.ended, f.Run)
+	u.runs[f.Run] = m
+	return m.retried(f.At, e, u.picked)
+}
+
+// retried lets an ended run go on: what completed stays unless somebody named
+// it, attempts go on counting.
+func (m *match) retried(at time.Time, e *replay.WorkflowRetried, picked bool) error {
+	if m.how == replay.Completed || m.parent != nil {
+		return fmt.Errorf("it ended %s, child %v", m.how, m.parent != nil)
+	}
+	if d := m.plan.Workflow.Timeout; d > 0 != !e.Deadline.IsZero() || d > 0 && !e.Deadline.Equal(at.Add(time.Duration(d))) {
+		return fmt.Errorf("its deadline is %s at %s", e.Deadline, at)
+	}
+	for _, i := range e.Tasks {
+		t := &m.tasks[i]
+		if t.over == replay.TaskIsCompleted && m.task(i).Hook == "" && !picked {
+			return fmt.Errorf("task %d has completed", i)
+		}
+		whole := slices.Contains(e.Anew, i)
+		for k := t.first; k < t.first+t.count; k++ {
+			if whole || m.tasks[k].over != replay.TaskIsCompleted {
+				m.tasks[k] = player{of: i + 1}.tried(m.tasks[k])
+			}
+		}
+		fresh := player{met: t.met && t.count > 0 && !whole}.tried(*t)
+		if !whole {
+			fresh.first, fresh.count = t.first, t.count
+		}
+		*t = fresh
+	}
+	m.compact()
+	*m = match{id: m.id, held: true, parent: m.parent, plan: m.plan, signals: m.signals, tasks: m.tasks, deadline: e.Deadline, last: at}
+	return nil
+}
+
+// tried is the player with the attempts of another.
+func (t player) tried(before player) player {
+	t.attempts, t.uncounted, t.earlier = before.attempts, before.uncounted, before.attempts-before.uncounted
+	return t
+}
+
+// compact drops the instances that belong to no foreach any more.
+func (m *match) compact() {
+	own := len(m.plan.Workflow.Tasks)
+	kept := slices.Clone(m.tasks[:own])
+	for k := own; k < len(m.tasks); k++ {
+		p := &kept[m.tasks[k].of-1]
+		before := m.tasks[m.tasks[k].of-1]
+		switch {
+		case before.count == 0 || k < before.first || k >= before.first+before.count:
+			continue
+		case k == before.first:
+			p.first = len(kept)
+		}
+		kept = append(kept, m.tasks[k])
+	}
+	m.tasks = kept
 }
 
 func (m *match) spared(i int) bool { return m.task(i).If != nil && m.task(i).If.Status }
@@ -387,7 +589,7 @@ func (u *umpire) started(m *match, e *replay.TaskStarted) error {
 			return fmt.Errorf("dependency %d: %+v", d, m.tasks[d])
 		}
 	}
-	t.runs, t.attempts, t.provider = true, e.Attempt, e.Provider
+	t.runs, t.attempts, t.stop, t.judged, t.provider = true, e.Attempt, time.Time{}, "", e.Provider
 	if made, most := t.attempts-t.uncounted-t.earlier, attempts(def); made > most {
 		return fmt.Errorf("attempt %d of task %d that counts, of at most %d", made, e.Task, most)
 	}
@@ -514,23 +716,51 @@ func (m *match) end(e *replay.WorkflowEnded) error {
 	if e.Status != want {
 		return fmt.Errorf("%s, should be %s", e.Status, want)
 	}
-	m.ended = true
+	m.ended, m.how = true, e.Status
 	return nil
 }
 
+// moved checks a new deadline: time in which the run could not go on doesn't
+// count.
+func (m *match) moved(to time.Time, by time.Duration) error {
+	if !m.deadline.IsZero() && !to.Equal(m.deadline.Add(by)) {
+		return fmt.Errorf("its deadline %s moves by %s to %s", m.deadline, by, to)
+	}
+	return nil
+}
+
+// active tells whether clocks go for the run.
+func (m *match) active() bool { return m.held && !m.paused }
+
 // settled checks what must hold when nothing more follows.
-func (u *umpire) settled(time.Time) error {
+func (u *umpire) settled(now time.Time) error {
 	for n, m := range u.runs {
+		if m.active() && m.cancel == "" && !m.deadline.IsZero() && !now.Before(m.deadline) {
+			return fmt.Errorf("run %d: its time is over", n)
+		}
 		for i := range m.tasks {
-			w := m.tasks[i].wait
-			switch {
-			case m.ended || w == nil:
-			case w.Kind == replay.WaitChild && (u.runs[w.Child] == nil || u.runs[w.Child].ended):
-				return fmt.Errorf("run %d task %d waits for the run %d, which has ended", n, i, w.Child)
-			case w.Kind == replay.WaitSignal && m.signals[w.Signal] > 0:
-				return fmt.Errorf("run %d task %d waits for the signal %q, which is there", n, i, w.Signal)
+			if err := u.rests(m, &m.tasks[i], now); err != nil {
+				return fmt.Errorf("run %d task %d %w", n, i, err)
 			}
 		}
+	}
+	return nil
+}
+
+// rests checks that a task waits for something that isn't there.
+func (u *umpire) rests(m *match, t *player, now time.Time) error {
+	if m.active() && !t.due.IsZero() && t.over == 0 && !now.Before(t.due) {
+		return errors.New("is due")
+	}
+	w := t.wait
+	switch {
+	case w == nil:
+	case w.Kind == replay.WaitChild && u.runs[w.Child] == nil:
+		return fmt.Errorf("waits for the run %d, which has ended", w.Child)
+	case w.Kind == replay.WaitSignal && m.signals[w.Signal] > 0:
+		return fmt.Errorf("waits for the signal %q, which is there", w.Signal)
+	case m.active() && !w.Until.IsZero() && !now.Before(w.Until):
+		return fmt.Errorf("has waited until %s", w.Until)
 	}
 	return nil
 }

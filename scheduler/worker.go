@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"runtime/debug"
 	"sync"
@@ -36,6 +37,7 @@ type worker struct {
 // job is all that a worker needs, taken from the state by the loop.
 type job struct {
 	run      uint64
+	retries  int // how often the run has gone on after an end
 	id       string
 	plan     *replay.Plan
 	context  replay.Value
@@ -49,13 +51,14 @@ type job struct {
 	group    int
 	item     *itemPlace          // of an instance of a foreach
 	needs    map[int]replay.Task // the tasks that parameters refer to
+	family   []uint64            // whose secrets it may use: the run's, and of those that started it
 }
 
 // startWorker gives an attempt a goroutine of its own.
 func (s *Scheduler) startWorker(run uint64, e *replay.TaskStarted) {
 	r := s.state.Run(run)
 	j := newJob(r, e.Task, r.Task(e.Task).References)
-	j.attempt, j.provider, j.group = e.Attempt, e.Provider, r.Tasks[e.Task].Group()
+	j.attempt, j.provider, j.group, j.family = e.Attempt, e.Provider, r.Tasks[e.Task].Group(), s.family(r)
 	ctx, stop := context.WithCancelCause(s.ctx)
 	s.workers[attempt{run, e.Task}] = &worker{stop}
 	s.working.Add(1) // until it has reported
@@ -65,9 +68,22 @@ func (s *Scheduler) startWorker(run uint64, e *replay.TaskStarted) {
 	}()
 }
 
+// family is the run, and all that it is a child of.
+func (s *Scheduler) family(r *replay.Run) (runs []uint64) {
+	for r != nil {
+		runs = append(runs, r.Number)
+		p := r.Submitted.Parent
+		if p == nil {
+			break
+		}
+		r = s.state.Run(p.Run)
+	}
+	return runs
+}
+
 // newJob takes from the state what a worker needs that looks at other tasks.
 func newJob(r *replay.Run, task int, references []int) job {
-	j := job{run: r.Number, id: r.ID(), plan: r.Plan, context: r.Submitted.Context,
+	j := job{run: r.Number, retries: r.Retries, id: r.ID(), plan: r.Plan, context: r.Submitted.Context,
 		source: r.Submitted.Source, task: task, needs: values(r, references)}
 	if p := r.Submitted.Parent; p != nil {
 		j.depth = p.Depth
@@ -184,23 +200,33 @@ func (s *Scheduler) call(ctx context.Context, j job) (came cameTo, err error) {
 		return came, err
 	}
 	task := j.plan.Task(j.def)
-	filled, err := s.parameters(j, c)
+	secrets, err := s.openSecrets(j, c)
+	if err != nil {
+		return came, err
+	}
+	filled, err := s.parameters(j, c, secrets)
+	if err != nil {
+		return came, err
+	}
+	env, err := s.environment(j, c, secrets)
 	if err != nil {
 		return came, err
 	}
 	if task.Cache != nil {
-		if came, err = s.cached(j, c, filled); err != nil || came.cached {
+		if came, err = s.cached(j, c, filled, secrets); err != nil || came.cached {
 			return came, err
 		}
 	}
-	set, err := s.sets.get(j.plan.SetupHash, j.plan.Setup.Config)
+	set, err := s.sets.get(s.configuration(j))
 	if err != nil {
 		return came, err
 	}
 	defer s.sets.put(set)
 	came.called = true
 	name := j.plan.NameFor(j.def, j.provider) // an alias means something to the provider
-	came.result, err = set.providers.Call(ctx, name, s.providerCall(j, c, filled), host{s, j})
+	call := s.providerCall(j, c, filled)
+	call.Env = env
+	came.result, err = set.providers.Call(ctx, name, call, &host{s: s, j: j})
 	return came, err
 }
 
@@ -213,26 +239,54 @@ func (s *Scheduler) context(v replay.Value) (c replay.Context, err error) {
 	return c, json.Unmarshal(raw, &c)
 }
 
-// parameters are the task's, filled in.
-func (s *Scheduler) parameters(j job, c replay.Context) (*protocols.Substituted, error) {
-	if task := j.plan.Task(j.def); task.Literal {
+// parameters are the task's, filled in and checked.
+func (s *Scheduler) parameters(j job, c replay.Context, secrets opened) (*protocols.Substituted, error) {
+	task := j.plan.Task(j.def)
+	if task.Literal {
 		return &protocols.Substituted{Parameters: task.Parameters}, nil
 	}
-	return s.fill(j, c)
+	filled, err := s.fill(j, c, secrets.values)
+	if err != nil {
+		return nil, err
+	}
+	wrong := s.opts.Registry.CheckParameters(task.Method, filled.Parameters)
+	switch {
+	case wrong == nil:
+		return filled, nil
+	case len(secrets.values) == 0:
+		return nil, wrong
+	}
+	return nil, s.withoutQuotes(j, c, secrets)
 }
 
-// fill resolves the references in the task's parameters and checks the result.
-func (s *Scheduler) fill(j job, c replay.Context) (*protocols.Substituted, error) {
+// withoutQuotes is the error of parameters with secrets that don't fit: it
+// must not quote them, not even in part.
+func (s *Scheduler) withoutQuotes(j job, c replay.Context, secrets opened) error {
+	masks := maps.Clone(secrets.values)
+	for name := range masks {
+		masks[name] = scrubbed
+	}
+	filled, err := s.fill(j, c, masks)
+	if err != nil {
+		return err
+	}
+	method := j.plan.Task(j.def).Method
+	if wrong := s.opts.Registry.CheckParameters(method, filled.Parameters); wrong != nil {
+		return wrong
+	}
+	return protocols.Errorf(protocols.TaskParameterError, "the parameters of %s don't fit with the secrets put in, which are not shown", method)
+}
+
+// fill resolves the references in the task's parameters.
+func (s *Scheduler) fill(j job, c replay.Context, secrets map[string]string) (*protocols.Substituted, error) {
 	scope, err := s.scope(j, c)
 	if err != nil {
 		return nil, err
 	}
-	filled, perr := protocols.Substitute(j.plan.Workflow, j.def, scope, s.opts.Registry)
-	if perr != nil {
-		return nil, perr
-	}
-	if perr := s.opts.Registry.CheckParameters(j.plan.Task(j.def).Method, filled.Parameters); perr != nil {
-		return nil, perr
+	scope.Secrets = secrets
+	filled, failed := protocols.Substitute(j.plan.Workflow, j.def, scope, s.opts.Registry)
+	if failed != nil {
+		return nil, failed
 	}
 	return filled, nil
 }
@@ -273,8 +327,9 @@ func (s *Scheduler) providerCall(j job, c replay.Context, filled *protocols.Subs
 			b, err := s.log.Value(h)
 			return b, err == nil, err
 		},
-		Env: environment(j.plan.Workflow, task), Dir: existing(c.Dir), Roots: roots(c),
-		Key: fmt.Sprintf("%s-%d-%d-%d", s.log.ID(), j.run, j.task, j.group),
+		Dir: existing(c.Dir), Roots: roots(c),
+		Key:          fmt.Sprintf("%s-%d-%d-%d", s.log.ID(), j.run, j.task, j.group),
+		OutputSchema: task.OutputSchema, IdleTimeout: time.Duration(task.IdleTimeout),
 		Run: j.id, Task: j.name, Attempt: j.attempt,
 	}
 }
@@ -284,11 +339,16 @@ func (s *Scheduler) providerCall(j job, c replay.Context, filled *protocols.Subs
 func (s *Scheduler) report(ctx context.Context, j job, took time.Duration, came cameTo, err error) {
 	f := Finish{Run: j.run, Task: j.task, Attempt: j.attempt, Duration: protocols.Duration(took), Jitter: rand.Float64(),
 		Called: came.called, Cached: came.cached, Call: came.call}
+	scrubber := s.vault.scrubber()
+	var lacks errLacks
 	switch {
+	case errors.As(err, &lacks):
+		s.send(context.Background(), request{command: lacking(j, lacks), act: func() { s.left(j) }})
+		return
 	case err == nil:
 		var result json.RawMessage
 		if result, f.Error = fitting(came.result); f.Error == nil {
-			f.Result = replay.NewValue(result)
+			f.Result = replay.NewValue(scrubber.json(result))
 		}
 		if came.called && j.plan.Metered(j.def) {
 			f.Usage = usageOf(came.result)
@@ -297,7 +357,7 @@ func (s *Scheduler) report(ctx context.Context, j job, took time.Duration, came 
 		f.Interrupted = true
 	default:
 		failure := failed(ctx, err)
-		if f.Error = clip(failure); came.called && j.plan.Metered(j.def) {
+		if f.Error = clip(scrubber.error(failure)); came.called && j.plan.Metered(j.def) {
 			f.Usage = usageOf(failure.Data)
 		}
 	}
@@ -331,8 +391,28 @@ func failed(ctx context.Context, err error) *protocols.Error {
 type host struct {
 	s *Scheduler
 	j job
+
+	mu   sync.Mutex
+	held string // the end of a stream that may be the beginning of a secret
 }
 
-func (h host) Progress(p providers.Progress) {
+func (h *host) Progress(p providers.Progress) {
+	if scrubber := h.s.vault.scrubber(); scrubber != nil {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		p.Message = h.clean(scrubber, p)
+	}
 	h.s.live.publish(Progress{Run: h.j.id, Task: h.j.name, Attempt: h.j.attempt, Progress: p})
+}
+
+// clean is a sign of life without secrets. Tokens come in pieces, between which
+// a secret may be cut; what is held back when the last has come was provisional.
+func (h *host) clean(scrubber *scrubber, p providers.Progress) string {
+	if p.Stream != "tokens" {
+		return scrubber.text(p.Message)
+	}
+	text := scrubber.text(h.held + p.Message)
+	hold := len(text) - scrubber.hold(text)
+	h.held = text[hold:]
+	return text[:hold]
 }

@@ -42,6 +42,8 @@ func (c *Client) Call(ctx context.Context, method string, params, result any) er
 			}
 		case try > 0 && method == server.WorkflowCancel && isCancelled(err):
 			return nil // by our own first try, whose answer was lost
+		case try > 0 && method == server.ScheduleRemove && isNoSchedule(err):
+			return nil
 		default:
 			return err
 		}
@@ -66,6 +68,11 @@ func withKey(params any) any {
 		return p
 	case *server.SubmitParams:
 		return withKey(*p)
+	case server.ScheduleAddParams:
+		if p.Key == "" {
+			p.Key = rand.Text()
+		}
+		return p
 	}
 	return params
 }
@@ -99,6 +106,12 @@ func isLeaving(err error) bool {
 func isCancelled(err error) bool {
 	var e *protocols.Error
 	return errors.As(err, &e) && e.Code == protocols.WorkflowInvalidState && endedAs(e) == replay.Cancelled
+}
+
+// isNoSchedule tells whether the error means: there is no such schedule.
+func isNoSchedule(err error) bool {
+	var e *protocols.Error
+	return errors.As(err, &e) && e.Code == protocols.QueueNotFound
 }
 
 // untilGone waits until a holder that leaves has left.

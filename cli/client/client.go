@@ -42,6 +42,13 @@ type Options struct {
 	// this process. When it holds the store and somebody else wishes
 	// something, it lets that one have the store.
 	Passive bool
+	// Secrets looks for the secrets with these references and returns those
+	// that are there. They are offered to whoever carries out a run that this
+	// client follows. nil offers none.
+	Secrets func(references []string) map[string]string
+	// Hold makes a client that is of no use as a guest: Open fails when another
+	// process goes on holding the store.
+	Hold bool
 	// Patience is how long to wait for a process that holds the store and
 	// doesn't answer. 0 means 15 s.
 	Patience time.Duration
@@ -100,6 +107,14 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// Address returns where this process lets others in, "" if it doesn't.
+func (c *Client) Address() string {
+	if s := c.present(); s != nil && s.server != nil {
+		return s.server.Address()
+	}
+	return ""
 }
 
 // Holder tells whether this process holds the store now.

@@ -99,12 +99,29 @@ func (w *watching) resume(ctx context.Context, conn *server.Conn) error {
 	if w.f.Watch || w.client.rests(w.id) {
 		return nil
 	}
-	err := call(ctx, conn, server.WorkflowResume, server.ResumeParams{ID: w.id}, nil)
+	secrets, err := w.secrets(ctx, conn)
+	if err == nil {
+		err = call(ctx, conn, server.WorkflowResume, server.ResumeParams{ID: w.id, Secrets: secrets}, nil)
+	}
 	var e *protocols.Error
 	if errors.As(err, &e) && (e.Code == protocols.WorkflowInvalidState || isLeaving(err)) {
 		return nil // it has ended; or the other end is leaving: we shall see
 	}
 	return err
+}
+
+// secrets looks for the secrets that the run needs: the process at the other
+// end may be another than the one that had them.
+func (w *watching) secrets(ctx context.Context, conn *server.Conn) (map[string]string, error) {
+	if w.client.o.Secrets == nil {
+		return nil, nil
+	}
+	var r server.ReferencesResult
+	err := call(ctx, conn, server.SecretReferences, server.ReferencesParams{ID: w.id}, &r)
+	if err != nil || len(r.References) == 0 {
+		return nil, err
+	}
+	return w.client.o.Secrets(r.References), nil
 }
 
 // listen says whose messages count.

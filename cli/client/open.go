@@ -34,6 +34,9 @@ func (c *Client) open(ctx context.Context) (*session, error) {
 	}
 	ctx, stop := c.untilClosed(ctx)
 	defer stop()
+	if c.o.Hold {
+		return c.openHolding(ctx)
+	}
 	w := wait{patience: c.o.Patience}
 	polite := c.yielded
 	c.yielded = false
@@ -49,6 +52,28 @@ func (c *Client) open(ctx context.Context) (*session, error) {
 			return s, err
 		}
 		if err := w.next(ctx); err != nil {
+			return nil, c.explain(ctx, err, w.pid)
+		}
+	}
+}
+
+// leaving is how long a command that is about to end has to give the store up
+// to a client that wants to hold it.
+const leaving = 2 * time.Second
+
+// openHolding takes the store itself.
+func (c *Client) openHolding(ctx context.Context) (*session, error) {
+	w := wait{patience: leaving}
+	for {
+		s, err := c.tryLock(&w)
+		if s != nil || err != nil {
+			return s, err
+		}
+		switch err := w.next(ctx); {
+		case errors.Is(err, errPatience):
+			return nil, &StoreError{Store: c.o.Store, PID: w.pid,
+				Err: fmt.Errorf("store %s is locked by process %d", c.o.Store, w.pid)}
+		case err != nil:
 			return nil, c.explain(ctx, err, w.pid)
 		}
 	}

@@ -19,11 +19,19 @@ const (
 	WorkflowCancel    = "workflow/cancel"
 	WorkflowPause     = "workflow/pause"
 	WorkflowUnpause   = "workflow/unpause"
+	WorkflowRetry     = "workflow/retry"
 	WorkflowGet       = "workflow/get"
 	WorkflowList      = "workflow/list"
 	WorkflowHistory   = "workflow/history"
+	SecretReferences  = "secret/references"
 	SignalSend        = "signal/send"
 	ApprovalDecide    = "approval/decide"
+	ScheduleAdd       = "schedule/add"
+	ScheduleList      = "schedule/list"
+	ScheduleGet       = "schedule/get"
+	SchedulePause     = "schedule/pause"
+	ScheduleUnpause   = "schedule/unpause"
+	ScheduleRemove    = "schedule/remove"
 	LogFollow         = "log/follow"
 	LogUnfollow       = "log/unfollow"
 	SystemHello       = "system/hello"
@@ -57,6 +65,9 @@ type SubmitParams struct {
 	// Key makes a repeated submission give the same run. The client draws one
 	// if it is empty.
 	Key string `json:"key,omitempty"`
+	// Secrets are those that the run needs, by their references. Whoever holds
+	// the store keeps them in memory alone.
+	Secrets map[string]string `json:"secrets,omitempty"`
 }
 
 // ChildParams are a workflow that tasks run, with what it needs from outside.
@@ -98,6 +109,27 @@ type ResumeParams struct {
 	// Answers says what becomes of attempts in doubt, by task id: retry, fail
 	// or skip.
 	Answers map[string]protocols.OnCrash `json:"answers,omitempty"`
+	// Secrets are those that the run needs, as in SubmitParams.
+	Secrets map[string]string `json:"secrets,omitempty"`
+}
+
+// ResumeAllParams take all runs on.
+type ResumeAllParams struct {
+	// Secrets are those that the runs need, as in SubmitParams. A run uses only
+	// what it names itself.
+	Secrets map[string]string `json:"secrets,omitempty"`
+}
+
+// ReferencesParams ask which secrets a live run needs, or, without ID, all of
+// them.
+type ReferencesParams struct {
+	ID string `json:"id,omitempty"`
+}
+
+// ReferencesResult says where the secrets are that runs need: env:NAME,
+// file:PATH and age:PATH. What they are nobody but a client can know.
+type ReferencesResult struct {
+	References []string `json:"references"`
 }
 
 // InterruptParams let nothing new of a run start.
@@ -119,6 +151,19 @@ type PauseParams struct {
 	By string `json:"by,omitempty"`
 }
 
+// RetryParams let a run go on that has ended.
+type RetryParams struct {
+	ID string `json:"id"`
+	// Tasks are tried again, by id or name, and failed tasks that aren't named
+	// not; From with all that depends on them, completed or not.
+	Tasks []string `json:"tasks,omitempty"`
+	From  []string `json:"from,omitempty"`
+	// End is the place in the log of the end that is taken back; 0: the last.
+	// Once that is done the call does nothing, so that it may be repeated.
+	End eventlog.Seq `json:"end,omitempty"`
+	By  string       `json:"by,omitempty"`
+}
+
 // SignalParams send a run a signal.
 type SignalParams struct {
 	ID   string          `json:"id"`
@@ -136,6 +181,67 @@ type ApprovalParams struct {
 	Approved bool   `json:"approved"`
 	Comment  string `json:"comment,omitempty"`
 	By       string `json:"by,omitempty"`
+}
+
+// ScheduleAddParams add a schedule.
+type ScheduleAddParams struct {
+	Name string `json:"name,omitempty"` // "" is made of the workflow's name
+	// Schedule says when; without cron it is the document's. Without a time
+	// zone it is UTC.
+	Schedule protocols.Schedule `json:"schedule,omitzero"`
+	// Run is what each run is submitted with. Its id and key don't matter.
+	Run SubmitParams `json:"run"`
+	By  string       `json:"by,omitempty"`
+	// Key makes a repeated call give the same schedule. The client draws one if
+	// it is empty.
+	Key string `json:"key,omitempty"`
+}
+
+// ScheduleParams name a schedule.
+type ScheduleParams struct {
+	Name string `json:"name"`
+	By   string `json:"by,omitempty"`
+}
+
+// ScheduleGetParams ask for a schedule.
+type ScheduleGetParams struct {
+	Name     string `json:"name"`
+	Upcoming int    `json:"upcoming,omitempty"` // how many of its coming times, too
+	History  int    `json:"history,omitempty"`  // how much of what happened, too: the last so many
+}
+
+// ScheduleView is a schedule as people and programs are shown it.
+type ScheduleView struct {
+	Name     string                `json:"name"`
+	Workflow string                `json:"workflow"`
+	Source   string                `json:"source,omitempty"`
+	Cron     string                `json:"cron"`
+	Timezone string                `json:"timezone"`
+	Overlap  string                `json:"overlap"`
+	CatchUp  bool                  `json:"catch_up"`
+	Added    time.Time             `json:"added"`
+	By       string                `json:"by,omitempty"`
+	Paused   bool                  `json:"paused,omitempty"`
+	Next     time.Time             `json:"next,omitzero"`   // none while it is paused
+	Queued   time.Time             `json:"queued,omitzero"` // a time whose run waits for the end of the last one
+	Last     *replay.ScheduleFired `json:"last,omitempty"`  // what came of the last time
+	Run      *ScheduledRun         `json:"run,omitempty"`   // the last one that it started
+	Upcoming []time.Time           `json:"upcoming,omitempty"`
+	History  []replay.Entry        `json:"history,omitempty"`
+}
+
+// ScheduledRun is a run that a schedule started.
+type ScheduledRun struct {
+	ID     string        `json:"id"`
+	At     time.Time     `json:"at"`               // the time that the schedule named
+	Status replay.Status `json:"status,omitempty"` // none once the run was deleted
+}
+
+// ScheduleListResult are all schedules.
+type ScheduleListResult struct {
+	Schedules []ScheduleView `json:"schedules"`
+	// Server tells whether they fire now: whoever holds the store is a server.
+	Server bool `json:"server"`
 }
 
 // GetParams ask for a run.
@@ -217,6 +323,8 @@ type HelloResult struct {
 	ID      string `json:"id"`
 	PID     int    `json:"pid"`
 	Version string `json:"version,omitempty"`
+	// Server tells whether that process stays and lets schedules fire.
+	Server bool `json:"server,omitempty"`
 }
 
 // APIVersion is the version of all that this file describes. It moves when a
@@ -238,6 +346,8 @@ type StatusResult struct {
 	Since   time.Time `json:"since"`
 	Version string    `json:"version,omitempty"`
 
+	// Server tells whether that process stays and lets schedules fire.
+	Server bool `json:"server,omitempty"`
 	// Scheduler tells whether that process runs things, or only looks.
 	Scheduler bool                  `json:"scheduler"`
 	Leaving   bool                  `json:"leaving,omitempty"` // it starts nothing new and is about to give the store up

@@ -12,6 +12,7 @@ import (
 // opens one or clears away what a killed process left of its own.
 type door struct {
 	listener net.Listener
+	address  string // for people
 	token    string // what a caller has to prove himself with, or ""
 	remove   func() // clears away what lies in the file system
 }
@@ -38,6 +39,16 @@ func (s *Server) Listen() error {
 	s.door = d
 	s.served.Go(func() { s.accept(d) })
 	return nil
+}
+
+// Address returns where other processes come in, "" if they don't.
+func (s *Server) Address() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.door == nil {
+		return ""
+	}
+	return s.door.address
 }
 
 func (s *Server) accept(d *door) {

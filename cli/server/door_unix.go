@@ -65,7 +65,7 @@ func openDoorAt(dir string) (*door, error) {
 		l.Close()
 		return nil, err
 	}
-	return &door{listener: l, remove: func() { clearDoor(dir) }}, nil
+	return &door{listener: l, address: final, remove: func() { clearDoor(dir) }}, nil
 }
 
 func openDoorElsewhere(dir string) (*door, error) {
@@ -82,7 +82,7 @@ func openDoorElsewhere(dir string) (*door, error) {
 		l.Close()
 		return nil, errors.Join(err, os.RemoveAll(home))
 	}
-	return &door{listener: l, remove: func() { clearDoor(dir) }}, nil
+	return &door{listener: l, address: path, remove: func() { clearDoor(dir) }}, nil
 }
 
 // shortTemp is a folder for temporary files whose path leaves room.

@@ -32,7 +32,7 @@ func openDoor(dir string) (*door, error) {
 		l.Close()
 		return nil, err
 	}
-	return &door{listener: l, token: token, remove: func() { clearDoor(dir) }}, nil
+	return &door{listener: l, address: l.Addr().String(), token: token, remove: func() { clearDoor(dir) }}, nil
 }
 
 // clearDoor removes what a door leaves, if it is ours. It tries for a moment:

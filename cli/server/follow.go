@@ -137,8 +137,11 @@ func (f *feed) bring(ctx context.Context, records iter.Seq2[eventlog.Record, err
 		if err := f.peer.notify(ctx, LogEvent, event); err != nil {
 			return false, unheard(err)
 		}
-		if f.next = rec.Seq + 1; replay.Ends(rec) {
-			return true, nil
+		if f.next = rec.Seq + 1; !replay.Ends(rec) {
+			continue
+		}
+		if over, err := f.passed(); over || err != nil {
+			return over, err
 		}
 	}
 	return false, nil

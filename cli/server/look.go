@@ -94,21 +94,32 @@ func (s *Server) numbers(before uint64) iter.Seq2[uint64, error] {
 // there is one, or else on the state that the log gives. f must be quick and
 // must not keep what it sees.
 func (s *Server) live(ctx context.Context, f func(*replay.Run)) error {
+	return s.state(ctx, func(state *replay.State, started bool) {
+		state.Each(func(r *replay.Run) {
+			if !started {
+				r.Abandon()
+			}
+			f(r)
+		})
+	})
+}
+
+// state calls f with the scheduler's state inside its loop, if this process
+// has started one, or else with what the log gives. f must be quick and must
+// not keep what it sees.
+func (s *Server) state(ctx context.Context, f func(state *replay.State, started bool)) error {
 	started, err := s.started()
 	if err != nil {
 		return err
 	}
 	if started {
-		return s.current().Query(ctx, func(state *replay.State) { state.Each(f) })
+		return s.current().Query(ctx, func(state *replay.State) { f(state, true) })
 	}
 	state, err := replay.Load(s.log)
 	if err != nil {
 		return err
 	}
-	state.Each(func(r *replay.Run) {
-		r.Abandon()
-		f(r)
-	})
+	f(state, false)
 	return nil
 }
 

@@ -10,7 +10,8 @@ import (
 )
 
 func (s *Server) hello(context.Context, *Call, HelloParams) (HelloResult, error) {
-	return HelloResult{API: APIVersion, Store: s.o.Dir, ID: s.log.ID(), PID: os.Getpid(), Version: s.o.Scheduler.Version}, nil
+	return HelloResult{API: APIVersion, Store: s.o.Dir, ID: s.log.ID(), PID: os.Getpid(), Version: s.o.Scheduler.Version,
+		Server: s.o.Scheduler.Policy.Schedules}, nil
 }
 
 func (s *Server) status(ctx context.Context, _ *Call, _ empty) (StatusResult, error) {
@@ -19,7 +20,7 @@ func (s *Server) status(ctx context.Context, _ *Call, _ empty) (StatusResult, er
 		Store: s.o.Dir, ID: s.log.ID(), Format: eventlog.Format, Last: st.Last, Records: st.Records,
 		Values: st.Values, ValueBytes: st.ValueBytes, DiskBytes: st.DiskBytes,
 		PID: os.Getpid(), Since: s.since, Version: s.o.Scheduler.Version,
-		Slots: s.o.Scheduler.Policy.Slots, Runs: map[replay.Status]int{},
+		Server: s.o.Scheduler.Policy.Schedules, Slots: s.o.Scheduler.Policy.Slots, Runs: map[replay.Status]int{},
 	}
 	if r.Slots == 0 {
 		r.Slots = scheduler.DefaultSlots

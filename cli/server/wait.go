@@ -2,8 +2,6 @@ package server
 
 import (
 	"context"
-	"strconv"
-	"strings"
 
 	"gleitzeit/protocols"
 	"gleitzeit/replay"
@@ -75,7 +73,7 @@ func (s *Server) places(ctx context.Context, running *scheduler.Scheduler, ref r
 			return
 		}
 		for i, t := range tasks {
-			found[i] = placeOf(r, t)
+			found[i] = r.Place(t)
 		}
 	})
 	if err == nil && !lives {
@@ -87,31 +85,4 @@ func (s *Server) places(ctx context.Context, running *scheduler.Scheduler, ref r
 		}
 	}
 	return found, err
-}
-
-// placeOf finds a task by its id or name, or an instance of a foreach by its
-// id and index, or returns -1.
-func placeOf(r *replay.Run, task string) int {
-	named := -1
-	for i, t := range r.Plan.Workflow.Tasks {
-		if t.ID == task {
-			return i
-		}
-		if t.Name == task && named < 0 {
-			named = i
-		}
-	}
-	at := strings.LastIndexByte(task, '[')
-	if named >= 0 || at < 0 || !strings.HasSuffix(task, "]") {
-		return named
-	}
-	n, err := strconv.Atoi(task[at+1 : len(task)-1])
-	parent := placeOf(r, task[:at])
-	if err != nil || parent < 0 {
-		return -1
-	}
-	if e := r.Tasks[parent].Each; e != nil && n >= 0 && n < e.Count {
-		return e.First + n
-	}
-	return -1
 }

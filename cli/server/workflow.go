@@ -13,14 +13,7 @@ import (
 // This file holds the wishes: what makes something happen.
 
 func (s *Server) submit(ctx context.Context, c *Call, p SubmitParams) (r SubmitResult, err error) {
-	if len(p.Document) == 0 {
-		return r, protocols.Errorf(protocols.InvalidParams, "a submission needs a document")
-	}
-	w, err := protocols.Decode(p.Document)
-	if err != nil {
-		return r, protocols.Errorf(protocols.WorkflowValidationFailed, "the document: %v", err)
-	}
-	children, err := p.children()
+	sub, err := p.submission()
 	if err != nil {
 		return r, err
 	}
@@ -28,9 +21,23 @@ func (s *Server) submit(ctx context.Context, c *Call, p SubmitParams) (r SubmitR
 	if err != nil {
 		return r, err
 	}
-	accepted, err := running.Accept(ctx, scheduler.Submission{Workflow: w, Setup: p.Setup, Inputs: p.Inputs, Env: p.Env, Files: p.Files,
-		Dir: p.Dir, Cwd: p.Cwd, Roots: p.Roots, Children: children, Names: p.Names, Source: p.Source, Priority: p.Priority, ID: p.ID, Key: p.Key})
+	accepted, err := running.Accept(ctx, sub)
 	return SubmitResult(accepted), err
+}
+
+// submission reads the documents.
+func (p *SubmitParams) submission() (sub scheduler.Submission, err error) {
+	if len(p.Document) == 0 {
+		return sub, protocols.Errorf(protocols.InvalidParams, "a submission needs a document")
+	}
+	w, err := protocols.Decode(p.Document)
+	if err != nil {
+		return sub, protocols.Errorf(protocols.WorkflowValidationFailed, "the document: %v", err)
+	}
+	children, err := p.children()
+	return scheduler.Submission{Workflow: w, Setup: p.Setup, Inputs: p.Inputs, Env: p.Env, Files: p.Files,
+		Dir: p.Dir, Cwd: p.Cwd, Roots: p.Roots, Children: children, Names: p.Names, Source: p.Source, Priority: p.Priority,
+		ID: p.ID, Key: p.Key, Secrets: p.Secrets}, err
 }
 
 // children reads the documents of the workflows that tasks run.
@@ -56,6 +63,9 @@ func (s *Server) resume(ctx context.Context, c *Call, p ResumeParams) (r RunResu
 		return r, err
 	}
 	answers, err := s.answers(ctx, running, ref, p.Answers)
+	if err == nil && len(p.Secrets) > 0 { // before anything starts that needs them
+		err = running.Offer(ctx, ref.number, p.Secrets)
+	}
 	if err == nil {
 		err = running.Resume(ctx, scheduler.Resume{Run: ref.number, Explicit: p.Explicit, Answers: answers})
 	}
@@ -84,11 +94,16 @@ func (s *Server) answers(ctx context.Context, running *scheduler.Scheduler, ref 
 	return answers, nil
 }
 
-func (s *Server) resumeAll(ctx context.Context, c *Call, _ empty) (r RunsResult, err error) {
+func (s *Server) resumeAll(ctx context.Context, c *Call, p ResumeAllParams) (r RunsResult, err error) {
 	r.IDs = []string{}
 	running, err := s.wish(c.Peer)
 	if err != nil {
 		return r, err
+	}
+	if len(p.Secrets) > 0 {
+		if err := running.OfferAll(ctx, p.Secrets); err != nil {
+			return r, err
+		}
 	}
 	numbers, err := running.ResumeAll(ctx, false)
 	if err != nil {
@@ -104,6 +119,18 @@ func (s *Server) resumeAll(ctx context.Context, c *Call, _ empty) (r RunsResult,
 		}
 	}
 	return r, nil
+}
+
+func (s *Server) retry(ctx context.Context, c *Call, p RetryParams) (r RunResult, err error) {
+	ref, err := s.find(p.ID)
+	if err != nil {
+		return r, err
+	}
+	running, err := s.wish(c.Peer)
+	if err != nil {
+		return r, err
+	}
+	return RunResult{ref.id}, running.Retry(ctx, scheduler.Again{Run: ref.number, Tasks: p.Tasks, From: p.From, End: p.End, By: p.By})
 }
 
 // interrupt is fine with a run that nobody runs, or not any more: nothing new

@@ -1,26 +1,38 @@
 package llmtest
 
 import (
-	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"time"
 )
 
-// chat answers as one document or, if asked, as server-sent events, one per
-// word.
-func (s *Server) chat(w http.ResponseWriter, r *http.Request, q Request, fault Fault) {
-	reply := Reply{Text: Fibonacci}
-	if s.Answer != nil {
-		reply = s.Answer(q)
-	}
-	if !q.Stream {
-		write(w, whole(q, reply))
+// wire is one server's form: how an answer is written whole, and in pieces.
+type wire struct {
+	media  string // of a stream
+	whole  func(q Request, reply Reply) any
+	pieces func(q Request, reply Reply) []string // each as it is sent
+}
+
+// chat answers as one document or, if asked, as a stream, a piece per word.
+func (s *Server) chat(w http.ResponseWriter, r *http.Request, q Request, fault Fault, form wire) {
+	if !wait(r, fault.Delay) {
+		s.gone()
 		return
 	}
-	w.Header().Set("Content-Type", "text/event-stream")
-	for i, piece := range pieces(q, reply) {
+	reply := s.reply(q)
+	if !q.Stream {
+		write(w, form.whole(q, reply))
+		return
+	}
+	media := form.media
+	if fault.Type != "" {
+		media = fault.Type
+	}
+	w.Header().Set("Content-Type", media)
+	w.(http.Flusher).Flush()
+	for i, piece := range form.pieces(q, reply) {
 		if !wait(r, fault.Pause) {
 			s.gone()
 			return
@@ -28,13 +40,20 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request, q Request, fault F
 		if i == fault.After && s.spoil(w, r, fault) {
 			return
 		}
-		fmt.Fprintf(w, "data: %s\n\n", piece)
+		io.WriteString(w, piece)
 		w.(http.Flusher).Flush()
 	}
 }
 
 // spoil does what the fault says and tells whether that was the end.
 func (s *Server) spoil(w http.ResponseWriter, r *http.Request, fault Fault) bool {
+	block := strings.Repeat("x", 1<<16)
+	for n := 0; n < fault.Flood; n += len(block) {
+		if _, err := io.WriteString(w, block); err != nil {
+			s.gone()
+			return true
+		}
+	}
 	if fault.Garbage != "" {
 		fmt.Fprint(w, fault.Garbage)
 		w.(http.Flusher).Flush()
@@ -47,7 +66,7 @@ func (s *Server) spoil(w http.ResponseWriter, r *http.Request, fault Fault) bool
 		<-r.Context().Done()
 		s.gone()
 	}
-	return fault.Hang
+	return fault.Hang || fault.End
 }
 
 func (s *Server) gone() {
@@ -69,65 +88,15 @@ func wait(r *http.Request, pause time.Duration) bool {
 	}
 }
 
-// pieces are the data of the events of a streamed answer.
-func pieces(q Request, reply Reply) []string {
-	var list []string
-	add := func(v any) {
-		b, err := json.Marshal(v)
-		if err != nil {
-			panic(err)
-		}
-		list = append(list, string(b))
+// words are the pieces of a text.
+func words(text string) []string {
+	if text == "" {
+		return nil
 	}
-	delta := func(v any, finish any) {
-		add(map[string]any{"model": q.Model, "choices": []any{
-			map[string]any{"index": 0, "delta": v, "finish_reason": finish}}})
-	}
-	for _, word := range strings.SplitAfter(reply.Text, " ") {
-		delta(map[string]any{"content": word}, nil)
-	}
-	for i, c := range reply.ToolCalls {
-		half := len(c.Arguments) / 2
-		delta(map[string]any{"tool_calls": []any{toolCall(i, c.Name, c.Arguments[:half])}}, nil)
-		delta(map[string]any{"tool_calls": []any{toolCall(i, "", c.Arguments[half:])}}, nil)
-	}
-	delta(map[string]any{}, finish(reply))
-	add(map[string]any{"model": q.Model, "choices": []any{}, "usage": usage(reply)})
-	return append(list, "[DONE]")
+	return strings.SplitAfter(text, " ")
 }
 
-// toolCall is a call's first piece if it has a name, else a later one.
-func toolCall(i int, name, arguments string) map[string]any {
-	c := map[string]any{"index": i, "function": map[string]string{"arguments": arguments}}
-	if name != "" {
-		c["id"], c["type"] = fmt.Sprintf("call_test_%d", i), "function"
-		c["function"] = map[string]string{"name": name, "arguments": arguments}
-	}
-	return c
-}
+// count is the number of tokens of an answer: its words. Any prompt has three.
+func count(reply Reply) int { return len(strings.Fields(reply.Text)) }
 
-func whole(q Request, reply Reply) any {
-	message := map[string]any{"role": "assistant", "content": reply.Text}
-	var calls []any
-	for i, c := range reply.ToolCalls {
-		calls = append(calls, toolCall(i, c.Name, c.Arguments))
-	}
-	if calls != nil {
-		message["tool_calls"] = calls
-	}
-	return map[string]any{"model": q.Model, "usage": usage(reply), "choices": []any{
-		map[string]any{"index": 0, "message": message, "finish_reason": finish(reply)}}}
-}
-
-func finish(reply Reply) string {
-	if len(reply.ToolCalls) > 0 {
-		return "tool_calls"
-	}
-	return "stop"
-}
-
-// usage counts words as tokens, and three for any prompt.
-func usage(reply Reply) map[string]int {
-	n := len(strings.Fields(reply.Text))
-	return map[string]int{"prompt_tokens": 3, "completion_tokens": n, "total_tokens": 3 + n}
-}
+const promptTokens = 3
