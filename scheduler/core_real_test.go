@@ -36,11 +36,18 @@ func (c *core) call(t *testing.T, d *datadriven.TestData) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	filled, err := s.parameters(j, known)
+	secrets, err := s.openSecrets(j, known)
+	if err != nil {
+		return "error: " + err.Error() + "\n"
+	}
+	filled, err := s.parameters(j, known, secrets)
 	if err != nil {
 		return "error: " + err.Error() + "\n"
 	}
 	call := s.providerCall(j, known, filled)
+	if call.Env, err = s.environment(j, known, secrets); err != nil {
+		t.Fatal(err)
+	}
 	out := fmt.Sprintf("%s of %s attempt %d: %s on %s\n", call.Task, call.Run, call.Attempt, call.Method, r.Plan.Provider(j.def).Name)
 	for _, line := range []struct {
 		what string
