@@ -153,9 +153,9 @@ func (s *State) apply(r *Run, f Fact) {
 		r.Parked = e
 	case *WorkflowPaused:
 		s.rest(r)
-		r.Paused, r.PausedAt = true, f.At
+		r.Paused, r.PausedAt, r.PausedWith = true, f.At, e.With
 	case *WorkflowUnpaused:
-		r.Paused, r.Deadline = false, e.Deadline
+		r.Paused, r.PausedWith, r.Deadline = false, "", e.Deadline
 		s.index(r)
 	case *WorkflowResumed:
 		s.resumed(r, f, e)

@@ -17,7 +17,7 @@ func (r *Run) Again(by string, tasks, anew []int, deadline time.Time) (*Workflow
 		Tasks: tasks[:min(len(tasks), MaxNamed)], Anew: anew[:min(len(anew), MaxNamed)]}
 	s := e.saved
 	s.Deadline, s.Held, s.Doubt, s.Cancel, s.CancelBy, s.CancelHook, s.Hook = deadline, true, false, "", "", "", ""
-	s.Parked, s.Interrupted, s.Paused, s.PausedAt, s.Undecided, s.Outputs = nil, false, false, time.Time{}, nil, false
+	s.Parked, s.Interrupted, s.Paused, s.PausedAt, s.PausedWith, s.Undecided, s.Outputs = nil, false, false, time.Time{}, "", nil, false
 	s.Retries++
 	for _, i := range tasks {
 		s.again(i)

@@ -120,6 +120,9 @@ func (n *Narrator) Describe(f Fact) Entry {
 		}
 	case *WorkflowPaused:
 		e.Text = "paused" + by(v.By)
+		if v.With != "" {
+			e.Text += " with the run " + v.With
+		}
 	case *WorkflowUnpaused:
 		e.Text = "unpaused" + by(v.By)
 	case *TaskAnswered:
