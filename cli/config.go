@@ -46,6 +46,8 @@ type settings struct {
 	Port           int                                 `yaml:"port"`
 	LogLevel       string                              `yaml:"log_level"`
 	Slots          int                                 `yaml:"slots"`
+	QueueSize      int                                 `yaml:"queue_size"`
+	Queues         map[string]queueSettings            `yaml:"queues"`
 	CrashLimit     int                                 `yaml:"crash_limit"`
 	IdempotencyTTL duration                            `yaml:"idempotency_ttl"`
 	Grace          duration                            `yaml:"grace"`
@@ -57,6 +59,22 @@ type settings struct {
 	Providers      map[string]providers.ProviderConfig `yaml:"providers"`
 	MCPServers     map[string]providers.MCPServer      `yaml:"mcpServers"`
 	Prices         map[string]providers.Price          `yaml:"prices"`
+}
+
+// queueSettings bound a named queue.
+type queueSettings struct {
+	Slots int `yaml:"slots" json:"slots,omitempty"` // attempts at once of its runs; 0: no bound
+	Size  int `yaml:"size" json:"size,omitempty"`   // runs that wait for their first task to start; 0: queue_size
+}
+
+// policy is what the scheduler goes by.
+func (c *config) policy() scheduler.Policy {
+	p := scheduler.Policy{ScheduleGrace: time.Duration(c.ScheduleGrace), Slots: c.Slots, CrashLimit: c.CrashLimit,
+		KeyLife: time.Duration(c.IdempotencyTTL), QueueSize: c.QueueSize, Queues: map[string]scheduler.Queue{}}
+	for name, q := range c.Queues {
+		p.Queues[name] = scheduler.Queue(q)
+	}
+	return p
 }
 
 // duration is written as a number of seconds or as Go writes it.
@@ -80,7 +98,7 @@ func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d)
 
 // defaults is the configuration when nobody said anything.
 func defaults(env *environment) settings {
-	s := settings{Backend: "pebble", Host: "127.0.0.1", Port: 8765, LogLevel: "warn", Slots: scheduler.DefaultSlots,
+	s := settings{Backend: "pebble", Host: "127.0.0.1", Port: 8765, LogLevel: "warn", Slots: scheduler.DefaultSlots, QueueSize: scheduler.DefaultQueueSize,
 		CrashLimit: scheduler.DefaultCrashLimit, Grace: duration(10 * time.Second), ScheduleGrace: duration(scheduler.DefaultScheduleGrace),
 		IdempotencyTTL: duration(scheduler.DefaultKeyLife)}
 	if folder := env.stateFolder(); folder != "" {
@@ -188,6 +206,14 @@ func (c *config) check() error {
 	}
 	if c.Slots < 1 {
 		report("slots", "%d must be at least 1", c.Slots)
+	}
+	if c.QueueSize < 1 {
+		report("queue_size", "%d must be at least 1", c.QueueSize)
+	}
+	for _, name := range sortedNames(c.Queues) {
+		if q := c.Queues[name]; name == "" || q.Slots < 0 || q.Size < 0 {
+			report("queues", "%q: slots and size must be at least 1 where they are given", name)
+		}
 	}
 	if c.CrashLimit < 0 {
 		report("crash_limit", "%d must be 0 (no limit) or more", c.CrashLimit)

@@ -92,6 +92,10 @@ func (c *config) shown() []shownSetting {
 	add("port", c.Port)
 	add("log_level", c.LogLevel)
 	add("slots", c.Slots)
+	add("queue_size", c.QueueSize)
+	if len(c.Queues) > 0 {
+		add("queues", c.Queues)
+	}
 	add("crash_limit", c.CrashLimit)
 	add("idempotency_ttl", c.IdempotencyTTL)
 	add("grace", c.Grace)

@@ -29,30 +29,42 @@ Examples:
 }
 
 // Run does it.
-func (c *pauseCmd) Run(s *session) error { return s.actOnAll(c.IDs, s.call(server.WorkflowPause)) }
+func (c *pauseCmd) Run(s *session) error {
+	return s.actOnAll(c.IDs, func(ctx context.Context, store *client.Client, id string) error {
+		return store.Call(ctx, server.WorkflowPause, server.PauseParams{ID: id, By: s.env.user()}, nil)
+	})
+}
 
 // unpauseCmd lets paused runs go on.
 type unpauseCmd struct {
 	IDs []string `arg:"" name:"id" help:"${id}"`
+	grant
+}
+
+// grant is what a person adds to budgets.
+type grant struct {
+	Tokens int64   `placeholder:"N" help:"Tokens that the run may use beyond its budgets."`
+	USD    float64 `name:"usd" placeholder:"N" help:"US dollars that it may spend beyond its budgets."`
 }
 
 // Help shows how it is used.
 func (unpauseCmd) Help() string {
-	return `Examples:
+	return `A run that is paused because a budget is used up needs more of it: --tokens or --usd.
+
+Examples:
 
 	gleitzeit workflow unpause @last
+	gleitzeit workflow unpause report-7 --tokens 20000
 	gleitzeit workflow list --status paused
 	gleitzeit workflow unpause report-7 report-8`
 }
 
 // Run does it.
-func (c *unpauseCmd) Run(s *session) error { return s.actOnAll(c.IDs, s.call(server.WorkflowUnpause)) }
-
-// call calls one of the two methods.
-func (s *session) call(method string) func(context.Context, *client.Client, string) error {
-	return func(ctx context.Context, store *client.Client, id string) error {
-		return store.Call(ctx, method, server.PauseParams{ID: id, By: s.env.user()}, nil)
-	}
+func (c *unpauseCmd) Run(s *session) error {
+	return s.actOnAll(c.IDs, func(ctx context.Context, store *client.Client, id string) error {
+		p := server.UnpauseParams{ID: id, By: s.env.user(), Grant: server.Grant(c.grant)}
+		return store.Call(ctx, server.WorkflowUnpause, p, nil)
+	})
 }
 
 // actOnAll does something to each of several runs and shows how they stand

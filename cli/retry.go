@@ -15,6 +15,7 @@ type retryCmd struct {
 	ID   string   `arg:"" help:"${id}"`
 	Task []string `sep:"none" placeholder:"TASK" help:"Try this task again, even if it completed; of those that failed only the named ones."`
 	From []string `sep:"none" placeholder:"TASK" help:"Try this task and all that depend on it again, even if they completed."`
+	grant
 	patience
 }
 
@@ -23,7 +24,8 @@ func (retryCmd) Help() string {
 	return `The same run goes on: tasks that failed, and those that were cancelled or skipped
 because of that, are tried again; what completed is kept and not done twice. Attempts go
 on counting, and retry's max_attempts begins anew. Of a foreach only the items that
-didn't complete are tried again. Hooks run again when the run ends anew, and its timeout
+didn't complete are tried again. A run that failed because a budget is used up needs
+more of it: --tokens or --usd. Hooks run again when the run ends anew, and its timeout
 begins anew.
 
 A run that completed can't be retried, nor one that has not ended (see: gleitzeit resume).
@@ -52,7 +54,7 @@ func (r *retryCmd) Run(s *session) error {
 		if err != nil {
 			return errand{}, err
 		}
-		p := server.RetryParams{ID: v.ID, Tasks: r.Task, From: r.From, By: s.env.user()}
+		p := server.RetryParams{ID: v.ID, Tasks: r.Task, From: r.From, By: s.env.user(), Grant: server.Grant(r.grant)}
 		if v.Status.Ended() {
 			p.End = from - 1
 		}

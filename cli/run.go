@@ -21,6 +21,7 @@ type runCmd struct {
 	ID         string   `placeholder:"ID" help:"The run's id, instead of one that is made of the name and a number."`
 	Key        string   `name:"idempotency-key" placeholder:"KEY" help:"Submit only once: the run that the key stands for already is followed instead."`
 	Priority   string   `enum:"low,normal,high,urgent" default:"normal" help:"Which of several runs goes first: low, normal, high or urgent."`
+	Queue      string   `placeholder:"NAME" help:"The queue of the configuration in which the run waits for slots."`
 	patience
 }
 
@@ -51,7 +52,7 @@ Examples:
 	gleitzeit run hello.yaml
 	gleitzeit run report.yaml -i topic=whales -i pages=3
 	gleitzeit run report.yaml --inputs-json inputs.json -o json | jq .outputs
-	gleitzeit run report.yaml --id report-of-may
+	gleitzeit run report.yaml --id report-of-may --queue batch
 	gleitzeit run charge.yaml -i order=7 --idempotency-key order-7
 
 Exit codes: 0 completed, 2 the file is wrong, 3 failed, 4 cancelled, 5 timed out,
@@ -64,7 +65,7 @@ func (r *runCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	submission.ID, submission.Key = r.ID, r.Key
+	submission.ID, submission.Key, submission.Queue = r.ID, r.Key, r.Queue
 	return s.carry(c, r.patience, func(ctx context.Context, store *client.Client) (errand, error) {
 		var started server.SubmitResult
 		if err := store.Call(ctx, server.WorkflowSubmit, submission, &started); err != nil {

@@ -56,7 +56,7 @@ func (s *session) options(c *config, looks bool) client.Options {
 	o := client.Options{
 		Store: c.Store, Memory: c.Backend == "memory", Logger: logger, Fatal: s.fatal, Passive: looks, Secrets: s.offers(c),
 		Scheduler: scheduler.Options{
-			Policy:  scheduler.Policy{ScheduleGrace: time.Duration(c.ScheduleGrace), Slots: c.Slots, CrashLimit: c.CrashLimit, KeyLife: time.Duration(c.IdempotencyTTL)},
+			Policy:  c.policy(),
 			Open:    s.openProviders,
 			Version: readVersion().Version,
 			Grace:   time.Duration(c.Grace),

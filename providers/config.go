@@ -74,7 +74,9 @@ func (c Config) Canonical() []byte {
 // Identity names a provider beyond this configuration: providers of the same
 // name that are configured alike are the same, wherever they are configured.
 func (c Config) Identity(name string) string {
-	var of any = c.Complete().Providers[name]
+	p := c.Complete().Providers[name]
+	p.Prices = nil // they change and it doesn't
+	var of any = p
 	if server, is := c.MCPServers[name]; is {
 		of = server
 	}
@@ -99,7 +101,7 @@ func (c Config) List() []Info {
 		if info.Slots <= 0 {
 			info.Slots = max(table[p.Kind].slots, 1)
 		}
-		info.Model, info.Models = p.Model, p.Models
+		info.Model, info.Models = p.ModelByDefault(), p.Models
 		info.Bounds, _ = p.bounds(info.Protocol == "llm/v1")
 		if info.Spare = reflect.DeepEqual(p, defaults[name]); info.Spare {
 			untouched = append(untouched, info)

@@ -1,9 +1,11 @@
 package providers
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -193,6 +195,178 @@ func TestOllamaRealUnknownModel(t *testing.T) {
 			t.Log(e.Message)
 		}
 	})
+}
+
+// The server makes the model keep to a schema; the answer is parsed and fits.
+func TestOllamaRealSchema(t *testing.T) {
+	eachReal(t, func(t *testing.T, p Provider) {
+		for _, method := range []string{"llm/chat", "llm/generate"} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			call := llmCall(method, `{"model":"scripted","prompt":"JSON","max_tokens":100}`)
+			call.OutputSchema = json.RawMessage(`{"type":"object","properties":{"n":{"type":"integer"}},"required":["n"],"additionalProperties":false}`)
+			result, err := p.Call(ctx, call, &tokens{})
+			cancel()
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%s", result)
+			parsed, _ := members(t, result)["parsed"].(map[string]any)
+			if _, is := parsed["n"].(float64); !is {
+				t.Errorf("%s", result)
+			}
+		}
+	})
+}
+
+// A schema that the server can't make the model keep to, and the model doesn't
+// keep to by itself either, ends in class schema with all that it cost.
+func TestOllamaRealSchemaFails(t *testing.T) {
+	eachReal(t, func(t *testing.T, p Provider) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		call := llmCall("llm/chat", `{"model":"scripted","prompt":"JSON","max_tokens":100}`)
+		call.OutputSchema = json.RawMessage(`{"type":"object","properties":{"n":{"type":"integer","multipleOf":1e12,"minimum":1}},"required":["n"]}`)
+		_, err := p.Call(ctx, call, &tokens{})
+		e := wantCode(t, err, protocols.TaskResultInvalid)
+		t.Logf("%v %s", e, e.Data)
+		if usage, _ := members(t, e.Data)["usage"].(map[string]any); usage["total_tokens"].(float64) < 10 {
+			t.Errorf("%s", e.Data)
+		}
+	})
+}
+
+// A model without a template for tools is refused by the server.
+func TestOllamaRealNoTools(t *testing.T) {
+	eachReal(t, func(t *testing.T, p Provider) {
+		_, err := p.Call(t.Context(), llmCall("llm/chat", `{"model":"loop","prompt":"hi","tools":[{"type":"function","function":{"name":"f","description":"d","parameters":{"type":"object","properties":{}}}}]}`), &tokens{})
+		if e := wantCode(t, err, protocols.TaskParameterError); !strings.Contains(e.Message, "does not support tools") {
+			t.Error(e.Message)
+		}
+	})
+}
+
+// The options that the server knows reach it.
+func TestOllamaRealOptions(t *testing.T) {
+	p := realOllama(t, "ollama")
+	callReal(t, p, "llm/chat", `{"model":"random","prompt":"hi","temperature":0.5,"max_tokens":3,"top_p":0.9,"top_k":10,"min_p":0.1,"seed":7,
+		"presence_penalty":0.5,"frequency_penalty":0.5,"repeat_penalty":1.1,"mirostat":0,"mirostat_tau":5,"mirostat_eta":0.1,"num_ctx":256,"keep_alive":60}`)
+	r := callReal(t, p, "llm/chat", `{"model":"random","prompt":"`+strings.Repeat("word ", 400)+`","num_ctx":64,"max_tokens":2}`)
+	if used := r["usage"].(map[string]any)["prompt_tokens"].(float64); used > 64 {
+		t.Errorf("%v tokens of prompt in a context of 64", used)
+	}
+}
+
+// The answer comes in pieces, and what had come when the task's time was over
+// is kept.
+func TestOllamaRealPartial(t *testing.T) {
+	eachReal(t, func(t *testing.T, p Provider) {
+		ctx, cancel := context.WithCancel(t.Context())
+		host := &tokens{}
+		host.first = func() { time.AfterFunc(500*time.Millisecond, cancel) }
+		_, err := p.Call(ctx, llmCall("llm/chat", `{"model":"loop","prompt":"hi"}`), host)
+		e := wantCode(t, err, protocols.TaskCancelled)
+		data := members(t, e.Data)
+		if partial, _ := data["partial"].(string); partial == "" || partial != host.text() {
+			t.Errorf("partial %q, shown %q", partial, host.text())
+		}
+		if usage, _ := data["usage"].(map[string]any); usage["completion_tokens"].(float64) < 1 || usage["estimated"] != true {
+			t.Errorf("%v", usage)
+		}
+	})
+}
+
+func TestOllamaRealLook(t *testing.T) {
+	eachReal(t, func(t *testing.T, p Provider) {
+		models, err := p.(*llmProvider).Models(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := false
+		for _, m := range models {
+			found = found || m.Name == "scripted" && m.Size > 1000 && strings.Contains(m.Family, "llama") || m.Name == "scripted:latest"
+		}
+		if !found {
+			t.Errorf("%+v", models)
+		}
+	})
+}
+
+// With room for one request in its queue a real server refuses the third that
+// has to wait for another model to be unloaded.
+func TestOllamaRealOverload(t *testing.T) {
+	leakless(t)
+	host := busyOllama(t)
+	p := openReal(t, host, "ollama")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	endless, stop := context.WithCancel(ctx)
+	begun := make(chan struct{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = p.Call(endless, llmCall("llm/chat", `{"model":"loop","prompt":"hi"}`), &tokens{first: func() { close(begun) }})
+	}()
+	within(t, "the model began", begun)
+	const calls = 4
+	errs := make(chan error, calls)
+	for range calls {
+		go func() {
+			_, err := p.Call(ctx, llmCall("llm/embed", `{"model":"random","input":"hi"}`), &tokens{})
+			errs <- err
+		}()
+	}
+	e := wantCode(t, <-errs, protocols.ProviderOverloaded) // the others still wait
+	if !strings.Contains(e.Message, "503") || !strings.Contains(e.Message, "maximum pending requests exceeded") || e.Code.Class() != protocols.ClassServer {
+		t.Error(e.Message)
+	}
+	t.Log(e.Message)
+	stop()
+	<-ended
+	served := 0
+	for range calls - 1 {
+		if err := <-errs; err == nil {
+			served++
+		} else {
+			wantCode(t, err, protocols.ProviderOverloaded)
+		}
+	}
+	if served == 0 {
+		t.Error("nobody was served")
+	}
+}
+
+// busyOllama starts a server of its own with a queue of one and room for one
+// model, and returns its address. It ends with the test.
+func busyOllama(t *testing.T) string {
+	t.Helper()
+	if os.Getenv("OLLAMA_HOST") == "" && os.Getenv("GLEITZEIT_TEST_OLLAMA") != "required" {
+		t.Skip("OLLAMA_HOST is not set; run with: .ci/ollama run go test ./providers")
+	}
+	cmd := exec.Command("../.ci/ollama", "run", "sh", "-c", `echo "$OLLAMA_HOST"; cat >/dev/null`)
+	cmd.Env = append(os.Environ(), "OLLAMA_MAX_QUEUE=1", "OLLAMA_MAX_LOADED_MODELS=1", "OLLAMA_NUM_PARALLEL=1")
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	host, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(host)
 }
 
 // A cancelled generation stops on the server too: the next call on the same

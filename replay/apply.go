@@ -169,10 +169,11 @@ func (s *State) apply(r *Run, f Fact) {
 		r.Parked = e
 	case *WorkflowPaused:
 		s.rest(r)
-		r.Paused, r.PausedAt, r.Overspent = true, f.At, e.Budget != ""
+		r.Paused, r.PausedAt, r.PausedWith, r.Overspent = true, f.At, e.With, e.Budget != ""
 	case *WorkflowUnpaused:
-		r.Paused, r.Deadline, r.Overspent = false, e.Deadline, false
+		r.Paused, r.PausedWith, r.Deadline, r.Overspent = false, "", e.Deadline, false
 		r.Granted = r.Granted.Plus(e.Granted)
+		r.waitAnew(f.At)
 		s.index(r)
 	case *WorkflowResumed:
 		s.resumed(r, f, e)
@@ -450,9 +451,20 @@ func (s *State) resumed(r *Run, f Fact, e *WorkflowResumed) {
 	}
 	if !r.Held {
 		r.Held = true
+		r.waitAnew(f.At)
 		s.index(r)
 	}
 	s.arm(r)
+}
+
+// waitAnew lets the age of ready tasks begin again: while the run rested they
+// waited for nothing but that.
+func (r *Run) waitAnew(at time.Time) {
+	for i := range r.Tasks {
+		if r.Tasks[i].Status == TaskReady {
+			r.Tasks[i].ReadyAt = at
+		}
+	}
 }
 
 // index lets everything of an active run queue that should.

@@ -36,6 +36,7 @@ type savedRun struct {
 	Interrupted bool               `json:"interrupted,omitempty"`
 	Paused      bool               `json:"paused,omitempty"`
 	PausedAt    time.Time          `json:"paused_at,omitzero"`
+	PausedWith  string             `json:"paused_with,omitempty"`
 	Signals     []Signal           `json:"signals,omitempty"`
 	CancelHook  protocols.Hook     `json:"cancel_hook,omitempty"`
 	Hook        protocols.Hook     `json:"hook,omitempty"`
@@ -91,7 +92,7 @@ func saveRun(r *Run) *savedRun {
 	s := &savedRun{
 		Submitted: r.Submitted, At: r.At, Last: r.Last, Deadline: r.Deadline,
 		Held: r.Held, HeldAt: r.heldAt, Doubt: r.Doubt, Cancel: r.Cancel, CancelBy: r.CancelBy,
-		Parked: r.Parked, Interrupted: r.Interrupted, Paused: r.Paused, PausedAt: r.PausedAt, Signals: r.Signals,
+		Parked: r.Parked, Interrupted: r.Interrupted, Paused: r.Paused, PausedAt: r.PausedAt, PausedWith: r.PausedWith, Signals: r.Signals,
 		CancelHook: r.cancelHook, Hook: r.Hook, Undecided: r.undecided, Outputs: r.Outputs, FailedTask: r.FailedTask,
 		Spent: r.Spent, Granted: r.Granted, Overspent: r.Overspent, Calls: r.calls,
 		Retries: r.Retries, Tasks: make([]savedTask, len(r.Tasks)),
@@ -152,7 +153,7 @@ func (v *savedRun) run(number uint64, plan *Plan) *Run {
 	r := &Run{
 		Number: number, Plan: plan, Submitted: v.Submitted, At: v.At, Last: v.Last,
 		Deadline: v.Deadline, Held: v.Held, heldAt: v.HeldAt, Doubt: v.Doubt, Cancel: v.Cancel,
-		CancelBy: v.CancelBy, Parked: v.Parked, Interrupted: v.Interrupted, Paused: v.Paused, PausedAt: v.PausedAt,
+		CancelBy: v.CancelBy, Parked: v.Parked, Interrupted: v.Interrupted, Paused: v.Paused, PausedAt: v.PausedAt, PausedWith: v.PausedWith,
 		Signals: slices.Clone(v.Signals), cancelHook: v.CancelHook, Hook: v.Hook, undecided: maps.Clone(v.Undecided),
 		Outputs: v.Outputs, FailedTask: v.FailedTask, Retries: v.Retries, Spent: v.Spent, Granted: v.Granted,
 		Overspent: v.Overspent, calls: v.Calls, Tasks: make([]Task, len(v.Tasks)),

@@ -263,8 +263,11 @@ type ApprovalDecided struct {
 
 // WorkflowPaused: a person wants nothing new of the run to start.
 type WorkflowPaused struct {
-	By     string `json:"by,omitempty"`
-	Budget string `json:"budget,omitempty"` // which budget is used up, when that was why
+	By string `json:"by,omitempty"`
+	// With is the id of the run that was paused, when this is a child run of it.
+	With string `json:"with,omitempty"`
+	// Budget says which budget is used up, when that was why.
+	Budget string `json:"budget,omitempty"`
 }
 
 // WorkflowUnpaused: the run goes on. Deadline is the new one: the time of the

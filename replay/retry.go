@@ -10,15 +10,16 @@ import (
 // This file lets a run go on that has ended.
 
 // Again says that the run, as it was when it ended, goes on: with some tasks
-// of its document tried again and, of the foreaches among them, some anew. The
-// run isn't changed.
-func (r *Run) Again(by string, tasks, anew []int, deadline time.Time) (*WorkflowRetried, error) {
+// of its document tried again and, of the foreaches among them, some anew; and
+// with more to spend. The run isn't changed.
+func (r *Run) Again(by string, tasks, anew []int, deadline time.Time, granted Usage) (*WorkflowRetried, error) {
 	e := &WorkflowRetried{By: by, Count: len(tasks), Deadline: deadline, plan: r.Plan, saved: saveRun(r),
 		Tasks: tasks[:min(len(tasks), MaxNamed)], Anew: anew[:min(len(anew), MaxNamed)]}
 	s := e.saved
 	s.Deadline, s.Held, s.Doubt, s.Cancel, s.CancelBy, s.CancelHook, s.Hook = deadline, true, false, "", "", "", ""
-	s.Parked, s.Interrupted, s.Paused, s.PausedAt, s.Undecided, s.Outputs = nil, false, false, time.Time{}, nil, false
+	s.Parked, s.Interrupted, s.Paused, s.PausedAt, s.PausedWith, s.Undecided, s.Outputs = nil, false, false, time.Time{}, "", nil, false
 	s.Retries++
+	s.Granted, s.Overspent = s.Granted.Plus(granted), false
 	for _, i := range tasks {
 		s.again(i)
 	}

@@ -31,6 +31,7 @@ type Run struct {
 	Interrupted bool
 	Paused      bool
 	PausedAt    time.Time
+	PausedWith  string         // the id of its parent, when that was paused
 	Signals     []Signal       // received and not taken yet, oldest first
 	Hook        protocols.Hook // the hook whose tasks run now, "" for the ordinary ones
 	Outputs     bool           // outputs have been requested

@@ -133,6 +133,9 @@ func (n *Narrator) Describe(f Fact) Entry {
 		if v.Budget != "" {
 			e.Text += ": " + v.Budget
 		}
+		if v.With != "" {
+			e.Text += " with the run " + v.With
+		}
 	case *WorkflowUnpaused:
 		e.Text = "unpaused" + by(v.By) + v.Granted.describe()
 	case *TaskAnswered:
@@ -196,6 +199,8 @@ func (e *BreakerChanged) describe() string {
 		return fmt.Sprintf("%s was tried again and answered (%d in a row)", e.Name, e.Successes)
 	case e.State == BreakerHalfOpen:
 		return fmt.Sprintf("%s is tried again, one call at a time", e.Name)
+	case e.Failures == 1:
+		return e.Name + " has failed once"
 	case e.Failures > 0:
 		return fmt.Sprintf("%s has failed %d times in a row", e.Name, e.Failures)
 	case e.Since.IsZero() && !e.Until.IsZero():

@@ -204,13 +204,13 @@ func (r *Run) Stand() (status Status, kind, reason string) {
 	case r.Parked != nil:
 		return Parked, "", r.Parked.Reason + "; to try again: gleitzeit resume " + r.ID()
 	case r.Paused && r.Running == 0:
-		return Paused, r.pausedFor(), r.whyPaused()
+		return Paused, r.pausedFor(), r.pause()
 	case r.Cancel != "" && r.Stopping() && !r.Doubt && r.Running == 0 && len(r.Children()) > 0:
 		return Waiting, "run", "it is being cancelled, and waits for a child run to end"
 	case r.Cancel != "" && r.Stopping() && !r.Doubt && (r.Held || r.Running > 0):
 		return Running, "", "it is being cancelled"
 	case r.Paused:
-		return Paused, r.pausedFor(), r.whyPaused()
+		return Paused, r.pausedFor(), r.pause()
 	case r.Interrupted && (r.Running == 0 || r.Doubt):
 		return Waiting, "process", "it was interrupted" + goOn
 	case r.Running > 0 && !r.Doubt && (r.Held || r.Interrupted), r.Outputs && r.Held:
@@ -231,9 +231,13 @@ func (r *Run) pausedFor() string {
 	return ""
 }
 
-func (r *Run) whyPaused() string {
-	if r.Overspent {
+// pause says why a paused run rests, and what lets it go on.
+func (r *Run) pause() string {
+	switch {
+	case r.Overspent:
 		return "its budget is used up; to go on: gleitzeit workflow unpause " + r.ID() + " --tokens N or --usd N"
+	case r.PausedWith != "":
+		return fmt.Sprintf("it was paused with the run %s; to go on: gleitzeit workflow unpause %[1]s", r.PausedWith)
 	}
 	return "it was paused; to go on: gleitzeit workflow unpause " + r.ID()
 }

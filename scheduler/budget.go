@@ -11,14 +11,14 @@ import (
 // This file decides what happens when a budget is used up.
 
 // overspent is what becomes of a task that may not start because of a budget.
-func overspent(r *replay.Run, now time.Time, task int) []replay.Fact {
+func overspent(s *replay.State, r *replay.Run, now time.Time, task int) []replay.Fact {
 	b, spent, byTask := r.Exceeded(task)
 	text := exceeded(r, b, spent)
 	if byTask {
 		text = fmt.Sprintf("task %q: %s", r.Task(task).ID, text)
 	}
 	if b.OnExceed == "pause" {
-		return facts(r.Number, now, &replay.WorkflowPaused{By: "its budget", Budget: text})
+		return pause(s, r, now, &replay.WorkflowPaused{By: "its budget", Budget: text})
 	}
 	return facts(r.Number, now, &replay.TaskFailed{Task: task, Attempt: r.Tasks[task].Attempts,
 		Error: protocols.Errorf(protocols.ResourceExhausted, "%s", text).With(map[string]any{
@@ -75,11 +75,13 @@ func tighter(a, b int64) int64 {
 	return min(a, b)
 }
 
+var errLess = protocols.Errorf(protocols.InvalidParams, "a budget can only be given more")
+
 // grants refuses to let a run go on whose budget would stop it at once.
 func grants(r *replay.Run, g replay.Usage) error {
 	switch {
 	case g.Tokens < 0 || g.MicroUSD < 0:
-		return protocols.Errorf(protocols.InvalidParams, "a budget can only be given more")
+		return errLess
 	case r.Overspent && g == replay.Usage{}:
 		return protocols.Errorf(protocols.WorkflowInvalidState,
 			"%s is paused because a budget is used up: give it more with --tokens or --usd", r.ID())

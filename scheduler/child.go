@@ -94,6 +94,9 @@ func decideSpawn(s *replay.State, now time.Time, c Spawn) []replay.Fact {
 	wait := replay.Wait{Kind: replay.WaitChild, Child: e.Number, ChildID: e.ID}
 	out := append(facts(c.Run, now, &replay.TaskWaiting{Task: c.Task, Attempt: c.Attempt, Wait: wait}),
 		facts(e.Number, now, e)...)
+	if r.Paused { // since the attempt started: so is its child
+		out = append(out, facts(e.Number, now, &replay.WorkflowPaused{With: r.ID()})...)
+	}
 	if !r.Held { // it was interrupted meanwhile: so is its child
 		out = append(out, facts(e.Number, now, &replay.WorkflowInterrupted{By: "the run " + r.ID()})...)
 	}

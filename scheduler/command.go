@@ -154,6 +154,8 @@ type Retry struct {
 	Tasks []int
 	From  []int
 	By    string
+	// Granted is what it may cost beyond its budgets.
+	Granted replay.Usage
 }
 
 // Answer is what an evaluation found out.

@@ -89,6 +89,12 @@ func (c *core) run(t *testing.T, d *datadriven.TestData) string {
 		return c.secrets(t, d)
 	case "answer":
 		return c.answer(t, d)
+	case "call":
+		return c.call(t, d)
+	case "evaluate":
+		return c.evaluate(t, d)
+	case "about":
+		return c.about(t, d)
 	case "spawn":
 		return c.spawn(t, d)
 	case "signal":
@@ -313,7 +319,7 @@ func (c *core) define(t *testing.T, d *datadriven.TestData) string {
 	if len(problems.Errors()) > 0 {
 		d.Fatalf(t, "%v", problems)
 	}
-	c.docs[w.Name] = w
+	c.docs[w.Name] = expand(t, d, w)
 	return ""
 }
 
@@ -336,6 +342,10 @@ func (c *core) submit(t *testing.T, d *datadriven.TestData) string {
 		if err := json.Unmarshal([]byte(inputs), &sub.Inputs); err != nil {
 			t.Fatal(err)
 		}
+	}
+	var refused *protocols.Error
+	if sub.Inputs, refused = sub.Workflow.CheckInputs(sub.Inputs); refused != nil {
+		return "error: " + refused.Error() + "\n"
 	}
 	cmd, err := (&Scheduler{}).submit(sub)
 	if err != nil {
@@ -390,6 +400,7 @@ func (c *core) finish(t *testing.T, d *datadriven.TestData, failure *protocols.E
 		d.ScanArgs(t, "jitter", &j)
 		f.Jitter, _ = strconv.ParseFloat(j, 64)
 	}
+	kept(d, &f)
 	return c.do(f)
 }
 

@@ -104,7 +104,7 @@ var crashCases = map[string]crashCase{
 				s.Pause(ctx, r.run, "anna")
 				s.Signal(ctx, Signal{Run: r.run, Name: "go", Data: paid})
 			} else if r.status == replay.Paused {
-				s.Unpause(ctx, r.run, "anna")
+				s.Unpause(ctx, Unpause{Run: r.run, By: "anna"})
 			}
 		}},
 }

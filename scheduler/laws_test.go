@@ -205,6 +205,9 @@ func (l *referee) whole(f replay.Fact, r *watched) error {
 			return fmt.Errorf("its new deadline is %s, should be %s", e.Deadline, want)
 		}
 		r.held, r.interrupted, r.parked, r.deadline = true, false, false, e.Deadline
+		for i := range r.tasks {
+			r.tasks[i].since = f.At
+		}
 	case *replay.WorkflowParked:
 		r.held, r.parked = false, true
 	case *replay.WorkflowEnded:

@@ -251,7 +251,7 @@ func (w *world) call(s *Scheduler) {
 	case 9:
 		err = s.Pause(ctx, run, "anna")
 	case 10:
-		err = s.Unpause(ctx, run, "anna")
+		err = s.Unpause(ctx, Unpause{Run: run, By: "anna"})
 	case 11, 12:
 		err = s.Signal(ctx, Signal{Run: run, Name: []string{"x", "y"}[w.roll(2)], Data: replay.NewValue(json.RawMessage(`{"ok":true}`)), By: "anna"})
 	case 13, 14:
@@ -357,7 +357,7 @@ func (w *world) unblock(ctx context.Context, s *Scheduler, run uint64) {
 	}))
 	switch {
 	case status == replay.Paused:
-		w.expected(s.Unpause(ctx, run, "anna"))
+		w.expected(s.Unpause(ctx, Unpause{Run: run, By: "anna"}))
 	case kind == "signal":
 		for _, name := range []string{"x", "y"} {
 			w.expected(s.Signal(ctx, Signal{Run: run, Name: name}))

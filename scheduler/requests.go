@@ -245,8 +245,9 @@ type Again struct {
 	// End is the place in the log of the end that is taken back; 0: the last.
 	// When the run has gone on since, nothing happens, so that the call may be
 	// repeated.
-	End eventlog.Seq
-	By  string
+	End     eventlog.Seq
+	By      string
+	Granted replay.Usage // beyond its budgets
 }
 
 // Retry lets a run go on that has ended; see the command Retry.
@@ -265,7 +266,7 @@ func (s *Scheduler) Retry(ctx context.Context, a Again) error {
 		}
 		r := request{}
 		how, at := h.End()
-		cmd := Retry{Run: h.Run(), How: how.Status, By: a.By}
+		cmd := Retry{Run: h.Run(), How: how.Status, By: a.By, Granted: a.Granted}
 		if cmd.Tasks, err = placed(h.Run(), a.Tasks); err == nil {
 			cmd.From, err = placed(h.Run(), a.From)
 		}
@@ -325,9 +326,8 @@ func (s *Scheduler) Pause(ctx context.Context, run uint64, by string) error {
 }
 
 // Unpause lets a paused run go on.
-func (s *Scheduler) Unpause(ctx context.Context, run uint64, by string) error {
-	err := s.ask(ctx, request{command: Unpause{Run: run, By: by}})
-	return err
+func (s *Scheduler) Unpause(ctx context.Context, c Unpause) error {
+	return s.ask(ctx, request{command: c})
 }
 
 // Query runs f inside the loop, where it sees only what is durable. f must be

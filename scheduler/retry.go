@@ -23,6 +23,9 @@ func decideRetry(s *replay.State, now time.Time, c Retry) ([]replay.Fact, error)
 		return nil, protocols.Errorf(protocols.WorkflowInvalidState,
 			"%s is the work of a task of run %d: retry that, and the task gets a new child run", r.ID(), r.Submitted.Parent.Run)
 	}
+	if c.Granted.Tokens < 0 || c.Granted.MicroUSD < 0 {
+		return nil, errLess
+	}
 	again, anew := chosen(c)
 	if err := hopeful(r, again); err != nil {
 		return nil, err
@@ -31,7 +34,7 @@ func decideRetry(s *replay.State, now time.Time, c Retry) ([]replay.Fact, error)
 	if d := r.Plan.Workflow.Timeout; d > 0 {
 		deadline = now.Add(time.Duration(d))
 	}
-	e, err := r.Again(shorten(c.By, maxBy), places(again), places(anew), deadline)
+	e, err := r.Again(shorten(c.By, maxBy), places(again), places(anew), deadline, c.Granted)
 	if err == nil && e.Run.Size() > maxValue {
 		err = protocols.Errorf(protocols.WorkflowInvalidState, "%s has grown too large to go on: %d bytes, the limit is %d", r.ID(), e.Run.Size(), maxValue)
 	}

@@ -33,7 +33,7 @@ func Tick(s *replay.State, p Policy, now time.Time) []replay.Fact {
 	case !found:
 		return nil
 	case next.Over:
-		return overspent(s.Run(next.Run), now, next.Task)
+		return overspent(s, s.Run(next.Run), now, next.Task)
 	}
 	return starts(s, p, now, next)
 }

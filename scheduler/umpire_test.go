@@ -36,6 +36,7 @@ type match struct {
 	rested      time.Time // when it was paused
 	held        bool
 	paused      bool
+	free        bool // it was let go on though its parent was paused
 	interrupted bool
 	parked      bool
 	ended       bool
@@ -351,7 +352,7 @@ func (u *umpire) whole(f replay.Fact, m *match) error {
 		if m.paused {
 			return errors.New("it is paused")
 		}
-		m.paused, m.rested = true, f.At
+		m.paused, m.free, m.rested = true, false, f.At
 	case *replay.WorkflowUnpaused:
 		if !m.paused {
 			return errors.New("it isn't paused")
@@ -359,7 +360,7 @@ func (u *umpire) whole(f replay.Fact, m *match) error {
 		if err := m.moved(e.Deadline, f.At.Sub(m.rested)); err != nil {
 			return err
 		}
-		m.paused, m.deadline = false, e.Deadline
+		m.paused, m.free, m.deadline = false, true, e.Deadline
 	case *replay.HooksStarted:
 		for i := range m.tasks {
 			h := m.task(i).Hook
@@ -738,6 +739,9 @@ func (u *umpire) settled(now time.Time) error {
 		if m.active() && m.cancel == "" && !m.deadline.IsZero() && !now.Before(m.deadline) {
 			return fmt.Errorf("run %d: its time is over", n)
 		}
+		if p := u.parent(m); p != nil && p.paused && !m.paused && !m.free {
+			return fmt.Errorf("run %d goes on though its parent is paused", n)
+		}
 		for i := range m.tasks {
 			if err := u.rests(m, &m.tasks[i], now); err != nil {
 				return fmt.Errorf("run %d task %d %w", n, i, err)
@@ -745,6 +749,14 @@ func (u *umpire) settled(now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// parent is the live run whose task the run is the work of, or nil.
+func (u *umpire) parent(m *match) *match {
+	if m.parent == nil {
+		return nil
+	}
+	return u.runs[m.parent.Run]
 }
 
 // rests checks that a task waits for something that isn't there.

@@ -153,7 +153,19 @@ func decidePause(s *replay.State, now time.Time, c Pause) ([]replay.Fact, error)
 	if err != nil || r.Paused {
 		return nil, err
 	}
-	return facts(c.Run, now, &replay.WorkflowPaused{By: shorten(c.By, maxBy)}), nil
+	return pause(s, r, now, &replay.WorkflowPaused{By: shorten(c.By, maxBy)}), nil
+}
+
+// pause lets a run and its child runs rest; a child that rests already stays
+// as it is.
+func pause(s *replay.State, r *replay.Run, now time.Time, e *replay.WorkflowPaused) []replay.Fact {
+	out := facts(r.Number, now, e)
+	for _, n := range r.Children() {
+		if child := s.Run(n); child != nil && !child.Paused {
+			out = append(out, pause(s, child, now, &replay.WorkflowPaused{By: e.By, With: r.ID()})...)
+		}
+	}
+	return out
 }
 
 func decideUnpause(s *replay.State, now time.Time, c Unpause) ([]replay.Fact, error) {
@@ -164,9 +176,20 @@ func decideUnpause(s *replay.State, now time.Time, c Unpause) ([]replay.Fact, er
 	if err := grants(r, c.Granted); err != nil {
 		return nil, err
 	}
-	e := unpaused(r, now, c.By)
-	e.Granted = c.Granted
-	return facts(c.Run, now, e), nil
+	out := unpause(s, r, now, c.By)
+	out[0].Event.(*replay.WorkflowUnpaused).Granted = c.Granted
+	return out, nil
+}
+
+// unpause lets a run go on, and the child runs that were paused with it.
+func unpause(s *replay.State, r *replay.Run, now time.Time, by string) []replay.Fact {
+	out := facts(r.Number, now, unpaused(r, now, by))
+	for _, n := range r.Children() {
+		if child := s.Run(n); child != nil && child.PausedWith == r.ID() {
+			out = append(out, unpause(s, child, now, by)...)
+		}
+	}
+	return out
 }
 
 func unpaused(r *replay.Run, now time.Time, by string) *replay.WorkflowUnpaused {

@@ -60,6 +60,7 @@ type SubmitParams struct {
 	Names    map[string]string          `json:"names,omitempty"`    // which of them the document means by its names
 	Source   string                     `json:"source,omitempty"`
 	Priority protocols.Priority         `json:"priority,omitempty"`
+	Queue    string                     `json:"queue,omitempty"` // one that the store's holder is configured with; "" is the default one
 	// ID is the run's id, "" for one of the store's.
 	ID string `json:"id,omitempty"`
 	// Key makes a repeated submission give the same run. The client draws one
@@ -151,6 +152,23 @@ type PauseParams struct {
 	By string `json:"by,omitempty"`
 }
 
+// UnpauseParams let a paused run go on.
+type UnpauseParams struct {
+	ID string `json:"id"`
+	By string `json:"by,omitempty"`
+	Grant
+}
+
+// Grant is what a person adds to the budgets of a run and of its tasks.
+type Grant struct {
+	Tokens int64   `json:"tokens,omitempty"`
+	USD    float64 `json:"usd,omitempty"`
+}
+
+func (g Grant) usage() replay.Usage {
+	return replay.Usage{Tokens: g.Tokens, MicroUSD: replay.MicroUSD(g.USD)}
+}
+
 // RetryParams let a run go on that has ended.
 type RetryParams struct {
 	ID string `json:"id"`
@@ -162,6 +180,7 @@ type RetryParams struct {
 	// Once that is done the call does nothing, so that it may be repeated.
 	End eventlog.Seq `json:"end,omitempty"`
 	By  string       `json:"by,omitempty"`
+	Grant
 }
 
 // SignalParams send a run a signal.

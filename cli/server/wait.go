@@ -18,9 +18,9 @@ func (s *Server) pauseRun(ctx context.Context, c *Call, p PauseParams) (RunResul
 	})
 }
 
-func (s *Server) unpauseRun(ctx context.Context, c *Call, p PauseParams) (RunResult, error) {
+func (s *Server) unpauseRun(ctx context.Context, c *Call, p UnpauseParams) (RunResult, error) {
 	return s.act(c.Peer, p.ID, func(running *scheduler.Scheduler, ref runRef) error {
-		return running.Unpause(ctx, ref.number, p.By)
+		return running.Unpause(ctx, scheduler.Unpause{Run: ref.number, By: p.By, Granted: p.usage()})
 	})
 }
 

@@ -36,7 +36,7 @@ func (p *SubmitParams) submission() (sub scheduler.Submission, err error) {
 	}
 	children, err := p.children()
 	return scheduler.Submission{Workflow: w, Setup: p.Setup, Inputs: p.Inputs, Env: p.Env, Files: p.Files,
-		Dir: p.Dir, Cwd: p.Cwd, Roots: p.Roots, Children: children, Names: p.Names, Source: p.Source, Priority: p.Priority,
+		Dir: p.Dir, Cwd: p.Cwd, Roots: p.Roots, Children: children, Names: p.Names, Source: p.Source, Priority: p.Priority, Queue: p.Queue,
 		ID: p.ID, Key: p.Key, Secrets: p.Secrets}, err
 }
 
@@ -130,7 +130,7 @@ func (s *Server) retry(ctx context.Context, c *Call, p RetryParams) (r RunResult
 	if err != nil {
 		return r, err
 	}
-	return RunResult{ref.id}, running.Retry(ctx, scheduler.Again{Run: ref.number, Tasks: p.Tasks, From: p.From, End: p.End, By: p.By})
+	return RunResult{ref.id}, running.Retry(ctx, scheduler.Again{Run: ref.number, Tasks: p.Tasks, From: p.From, End: p.End, By: p.By, Granted: p.usage()})
 }
 
 // interrupt is fine with a run that nobody runs, or not any more: nothing new
