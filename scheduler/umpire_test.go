@@ -187,6 +187,8 @@ func named(e replay.Event) []int {
 		return []int{e.Task}
 	case *replay.ApprovalDecided:
 		return []int{e.Task}
+	case *replay.SecretOffered:
+		return e.Tasks
 	case *replay.EvaluationRequested:
 		return e.Tasks
 	case *replay.ConditionMet:
@@ -208,6 +210,13 @@ func (u *umpire) event(f replay.Fact, m *match) error {
 		}
 		if t := &m.tasks[i]; t.runs && !t.doubtful && !t.stop.IsZero() && f.At.After(t.stop) {
 			return fmt.Errorf("task %d was told to stop until %s", i, t.stop)
+		}
+		if t := &m.tasks[i]; t.wait != nil && t.wait.Kind == replay.WaitSecret {
+			switch f.Event.(type) {
+			case *replay.SecretOffered, *replay.TaskSkipped, *replay.TaskCancelled:
+			default:
+				return fmt.Errorf("task %d waits for a secret: %s", i, f.Event.Type())
+			}
 		}
 	}
 	switch e := f.Event.(type) {
@@ -291,6 +300,16 @@ func (u *umpire) event(f replay.Fact, m *match) error {
 			return fmt.Errorf("task %d: %+v", e.Task, *t)
 		}
 		t.runs, t.wait, t.decided = false, &e.Wait, false
+		if e.Wait.Kind == replay.WaitSecret {
+			t.uncounted++
+		}
+	case *replay.SecretOffered:
+		for _, i := range e.Tasks {
+			if t := &m.tasks[i]; t.wait == nil || t.wait.Kind != replay.WaitSecret {
+				return fmt.Errorf("task %d: %+v", i, *t)
+			}
+			m.tasks[i].wait = nil
+		}
 	case *replay.EvaluationRequested:
 		if e.What == replay.AskOutputs {
 			m.outputs = true
