@@ -109,6 +109,7 @@ type ProviderConfig struct {
 	PassEnv []string          `json:"pass_env,omitempty" yaml:"pass_env"` // python: variables handed to children
 	Warm    *bool             `json:"warm,omitempty" yaml:"warm"`         // python: whether an interpreter is kept that forks; nil: yes
 	Timeout string            `json:"timeout,omitempty" yaml:"timeout"`   // of one request
+	Sandbox SandboxConfig     `json:"sandbox,omitzero" yaml:"sandbox"`    // python
 
 	// The rest is for LLM servers.
 
