@@ -398,7 +398,7 @@ tasks:
   - id: slow
     method: python/execute
     env: {TOKEN: "${secrets.TOKEN}"}
-    parameters: {code: "import os, time; print(os.environ['TOKEN'], flush=True); open('started', 'w').close(); time.sleep(0 if ${run.attempt} > 1 else 60)"}
+    parameters: {write: [.], code: "import os, time; print(os.environ['TOKEN'], flush=True); open('started', 'w').close(); time.sleep(0 if ${run.attempt} > 1 else 60)"}
   - {id: after, method: echo/echo, dependencies: [slow], parameters: {token: "${secrets.TOKEN}"}}
 `,
 	"server.py": `
