@@ -25,6 +25,9 @@ func Tick(s *replay.State, p Policy, now time.Time) []replay.Fact {
 	if r := s.NextUnsettled(); r != nil {
 		return facts(r.Number, now, settle(r, now)...)
 	}
+	if alive := sign(s, now); alive != nil {
+		return alive
+	}
 	if p.Closed || s.Running >= p.Slots {
 		return nil
 	}
@@ -38,11 +41,17 @@ func Tick(s *replay.State, p Policy, now time.Time) []replay.Fact {
 
 // Wake returns when Tick will have something to say that it hasn't now.
 func Wake(s *replay.State, p Policy) (at time.Time, any bool) {
-	t, any := s.NextTimer()
-	if a, ok := nextAlarm(s, p); ok && (!any || a.At.Before(t.At)) {
-		return a.At, true
+	sooner := func(t time.Time, ok bool) {
+		if ok && (!any || t.Before(at)) {
+			at, any = t, true
+		}
 	}
-	return t.At, any
+	t, ok := s.NextTimer()
+	sooner(t.At, ok)
+	a, ok := nextAlarm(s, p)
+	sooner(a.At, ok)
+	sooner(nextSign(s))
+	return at, any
 }
 
 // elapsed says what a timer brings.
