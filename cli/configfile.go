@@ -155,7 +155,14 @@ func (c *config) anchor(env *environment, dir string, root *yaml.Node) {
 				c.Roots[i] = env.expand(r, dir)
 			}
 		case "providers":
-			anchorEach(root.Content[i+1], c.Providers, func(p *providers.ProviderConfig) { p.Command = env.program(p.Command, dir) })
+			anchorEach(root.Content[i+1], c.Providers, func(p *providers.ProviderConfig) {
+				p.Command = env.program(p.Command, dir)
+				for _, paths := range [][]string{p.Sandbox.Read, p.Sandbox.Write} {
+					for i, path := range paths {
+						paths[i] = env.expand(path, dir)
+					}
+				}
+			})
 		case "mcpServers":
 			anchorEach(root.Content[i+1], c.MCPServers, func(s *providers.MCPServer) {
 				s.Command, s.Cwd = env.program(s.Command, dir), env.expand(s.Cwd, dir)

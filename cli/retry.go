@@ -54,7 +54,11 @@ func (r *retryCmd) Run(s *session) error {
 		if err != nil {
 			return errand{}, err
 		}
-		p := server.RetryParams{ID: v.ID, Tasks: r.Task, From: r.From, By: s.env.user(), Grant: server.Grant(r.grant)}
+		secrets, err := s.needed(ctx, c, store, v.ID)
+		if err != nil {
+			return errand{}, err
+		}
+		p := server.RetryParams{ID: v.ID, Tasks: r.Task, From: r.From, By: s.env.user(), Grant: server.Grant(r.grant), Secrets: secrets}
 		if v.Status.Ended() {
 			p.End = from - 1
 		}

@@ -65,6 +65,9 @@ func (r *runCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	if submission.Secrets, err = s.secretsFor(c, submission); err != nil {
+		return err
+	}
 	submission.ID, submission.Key, submission.Queue = r.ID, r.Key, r.Queue
 	return s.carry(c, r.patience, func(ctx context.Context, store *client.Client) (errand, error) {
 		var started server.SubmitResult

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 
 	"filippo.io/age"
 	"filippo.io/age/armor"
@@ -151,8 +152,11 @@ func (o secretOpener) all(references []string) (map[string]string, error) {
 // wrong unless they are only absent: then the tasks that need them wait and
 // say so.
 func (s *session) offers(c *config) func(references []string) map[string]string {
+	var mu sync.Mutex
 	told := map[string]bool{}
 	return func(references []string) map[string]string {
+		mu.Lock()
+		defer mu.Unlock()
 		secrets := map[string]string{}
 		for _, ref := range references {
 			value, err := s.opener(c).open(ref)
@@ -222,7 +226,14 @@ func (s *session) unknownSecrets(f *workflowFile, w *protocols.Workflow) protoco
 }
 
 // secretsFor opens the secrets that the run will need.
-func (s *session) secretsFor(c *config, w *protocols.Workflow, p *server.SubmitParams) (map[string]string, error) {
+func (s *session) secretsFor(c *config, p *server.SubmitParams) (map[string]string, error) {
+	if !mentionsSecrets(p) {
+		return nil, nil
+	}
+	w, err := protocols.Decode(p.Document)
+	if err != nil {
+		return nil, err
+	}
 	plan, err := replay.NewPlan(eventlog.Hash{}, w, eventlog.Hash{}, &p.Setup)
 	if err != nil || !plan.MayNeedSecrets() {
 		return nil, err
@@ -242,4 +253,18 @@ func (s *session) secretsFor(c *config, w *protocols.Workflow, p *server.SubmitP
 	}
 	secrets, err := s.opener(c).all(references)
 	return secrets, usage(err)
+}
+
+// mentionsSecrets tells, quickly, whether the run may need any.
+func mentionsSecrets(p *server.SubmitParams) bool {
+	word := []byte("secret")
+	if bytes.Contains(p.Document, word) || len(p.Setup.Secrets) > 0 {
+		return true
+	}
+	for _, child := range p.Children {
+		if bytes.Contains(child.Document, word) {
+			return true
+		}
+	}
+	return false
 }

@@ -71,7 +71,7 @@ func (c *serverStartCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	if err := s.begin(store); err != nil {
+	if err := s.begin(conf, store); err != nil {
 		return errors.Join(err, store.Close(context.Background()))
 	}
 	return s.retire(store, asked, grace)
@@ -81,14 +81,19 @@ func (c *serverStartCmd) Run(s *session) error {
 func (s *session) serving(c *config) client.Options {
 	o := s.options(c, false)
 	o.Hold, o.Scheduler.Policy.Schedules = true, true
+	o.Scheduler.Secrets = o.Secrets
 	return o
 }
 
 // begin resumes what was left, and says that the server is ready.
-func (s *session) begin(store *client.Client) error {
+func (s *session) begin(c *config, store *client.Client) error {
 	ctx := context.Background()
 	var resumed server.RunsResult
-	if err := store.Call(ctx, server.WorkflowResumeAll, struct{}{}, &resumed); err != nil {
+	secrets, err := s.needed(ctx, c, store, "")
+	if err != nil {
+		return err
+	}
+	if err := store.Call(ctx, server.WorkflowResumeAll, server.ResumeAllParams{Secrets: secrets}, &resumed); err != nil {
 		return err
 	}
 	var hello server.HelloResult

@@ -70,8 +70,7 @@ func (s *session) submission(name string, w wishes) (*server.SubmitParams, *conf
 	limitAttempts(workflow, c.DefaultTimeout)
 	p.Document = workflow.Encode()
 	s.warnOfPlain(c)
-	p.Secrets, err = s.secretsFor(c, workflow, p)
-	return p, c, err
+	return p, c, nil
 }
 
 // tell shows the warnings and returns the errors.

@@ -41,10 +41,13 @@ type command struct {
 	Env  []string // all of it
 	Dir  string   // "" is ours
 	Back bool     // one more pipe from the child to us, see backArg
-	// Files are handed down after the back pipe, from descriptor 4 on, and stay
-	// the caller's to close. Not on Windows.
+	// Files are handed down after the back pipe, and stay the caller's to close.
+	// Not on Windows.
 	Files []*os.File
 }
+
+// firstFile is the descriptor of the first of Files where there is a back pipe.
+const firstFile = 4
 
 // child is one process of ours. Its pipes are the owner's to read and write,
 // all at once, or else the child may wait for ever; drain closes them.

@@ -234,6 +234,8 @@ func (p ProviderConfig) problems() []string {
 	if err := checkURL(p.Kind, p.URL); err != nil {
 		problems = append(problems, fmt.Sprintf("url: %v", err)) // not the URL: it may hold a password
 	}
+	_, limits := p.Sandbox.limits()
+	problems = append(problems, limits...)
 	for _, one := range [][2]string{{"timeout", p.Timeout}, {"first_token_timeout", p.FirstTokenTimeout}, {"idle_timeout", p.IdleTimeout}} {
 		if d, err := time.ParseDuration(one[1]); one[1] != "" && (err != nil || d <= 0) {
 			problems = append(problems, fmt.Sprintf("%s: %q: must be a duration such as 90s or 2m", one[0], one[1]))

@@ -32,9 +32,11 @@ import (
 type python struct {
 	config   ProviderConfig
 	env      func(string) string
+	roots    []string // of the configuration
 	children *children
 	timeout  time.Duration // of a call that names none; 0 is none
 	warm     *nursery      // nil: every call gets a new interpreter
+	warned   sync.Once     // of what the sandbox can't enforce
 
 	mu           sync.Mutex
 	interpreters map[string]string // by working folder, for those that a shim chose
@@ -43,12 +45,15 @@ type python struct {
 //go:embed python_driver.py
 var pythonDriver string
 
+//go:embed python_sandbox.py
+var pythonSandbox string
+
 //go:embed python_zygote.py
 var pythonZygote string
 
 // pythonPrelude is all of the driver, as pythonBoot reads it.
 var pythonPrelude = func() string {
-	source := pythonDriver + pythonZygote + "\n\nmain()\n"
+	source := pythonDriver + "\n\n" + pythonSandbox + "\n\n" + pythonZygote + "\n\nmain()\n"
 	return strconv.Itoa(len(source)) + "\n" + source
 }()
 
@@ -64,7 +69,7 @@ const (
 )
 
 func newPython(name string, c ProviderConfig, d deps) (Provider, error) {
-	p := &python{config: c, env: d.env, children: d.children, interpreters: map[string]string{}}
+	p := &python{config: c, env: d.env, roots: d.roots, children: d.children, interpreters: map[string]string{}}
 	if c.Timeout != "" {
 		var err error
 		if p.timeout, err = time.ParseDuration(c.Timeout); err != nil {
@@ -93,6 +98,8 @@ type pythonParameters struct {
 	Context json.RawMessage `json:"context"` // an object: `context`, and its members as globals
 	Args    json.RawMessage `json:"args"`    // `args`; a list is also sys.argv
 	Timeout *float64        `json:"timeout"` // in seconds
+	Write   []string        `json:"write"`   // folders
+	Network bool            `json:"network"`
 }
 
 // pythonRequest is what the driver is told.
@@ -108,6 +115,7 @@ type pythonRequest struct {
 	Limit    int               `json:"limit"`              // bytes of the result
 	Env      []string          `json:"env,omitempty"`      // of a forked process
 	Dir      string            `json:"dir,omitempty"`      // likewise
+	Sandbox  *confinement      `json:"sandbox,omitempty"`
 }
 
 // pythonOutcome is what it answers: a result, why a result could not be
@@ -121,6 +129,9 @@ type pythonOutcome struct {
 	Message   string          `json:"message"`
 	Line      int             `json:"line"`
 	Traceback string          `json:"traceback"`
+	Errno     string          `json:"errno"`   // what the system said, EACCES
+	Path      string          `json:"path"`    // of what
+	Refused   string          `json:"refused"` // why the sandbox could not be taken on
 }
 
 // Call carries out python/execute. The result is {result, output, success,
@@ -155,7 +166,20 @@ func (p *python) Call(ctx context.Context, call Call, host Host) (json.RawMessag
 	if err != nil {
 		return nil, err
 	}
-	return p.execute(ctx, call, request, limit, host)
+	job := &pythonJob{call: call, request: request, host: host}
+	if err := p.restrict(job, params, scratch); err != nil {
+		return nil, err
+	}
+	return p.execute(ctx, job, limit)
+}
+
+// pythonJob is what it takes to carry out one call.
+type pythonJob struct {
+	call    Call
+	request *pythonRequest
+	host    Host
+	box     *sandbox          // nil: none
+	env     map[string]string // ours for it
 }
 
 // limit is how long the call may take, 0 for ever.
@@ -231,8 +255,8 @@ func nonce() string {
 }
 
 // execute starts an interpreter, and judges what became of it.
-func (p *python) execute(ctx context.Context, call Call, request *pythonRequest, limit time.Duration, host Host) (json.RawMessage, error) {
-	interpreter, err := p.interpreter(ctx, call.Dir)
+func (p *python) execute(ctx context.Context, job *pythonJob, limit time.Duration) (json.RawMessage, error) {
+	interpreter, err := p.interpreter(ctx, job.call.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +266,7 @@ func (p *python) execute(ctx context.Context, call Call, request *pythonRequest,
 		within, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	run, err := p.run(within, interpreter, call, request, host)
+	run, err := p.run(within, interpreter, job)
 	if err != nil {
 		return nil, err
 	}
@@ -252,7 +276,7 @@ func (p *python) execute(ctx context.Context, call Call, request *pythonRequest,
 	case within.Err() != nil:
 		return nil, run.failure(protocols.Errorf(protocols.TaskTimeout, "the code ran longer than %v", limit))
 	}
-	return run.judge()
+	return run.judge(job.box)
 }
 
 // pythonRun is what is left of an interpreter that has ended.
@@ -265,10 +289,23 @@ type pythonRun struct {
 }
 
 // run feeds the interpreter and listens to it until it has ended.
-func (p *python) run(ctx context.Context, interpreter string, call Call, request *pythonRequest, host Host) (*pythonRun, error) {
-	kid, prelude, err := p.launch(interpreter, call, request)
+func (p *python) run(ctx context.Context, interpreter string, job *pythonJob) (*pythonRun, error) {
+	request, host := job.request, job.host
+	if job.box != nil {
+		ready, err := job.box.confine()
+		if err != nil {
+			return nil, protocols.Errorf(protocols.ResourceExhausted, "sandbox: %v", err)
+		}
+		defer ready.close()
+		request.Sandbox = ready
+	}
+	kid, prelude, err := p.launch(interpreter, job)
 	if err != nil {
 		return nil, protocols.Errorf(protocols.ProviderNotAvailable, "%v", err)
+	}
+	if request.Sandbox != nil {
+		request.Sandbox.handedDown()
+		request.Sandbox.watch(kid.group)
 	}
 	r := &pythonRun{
 		stdout: excerpt{First: pythonOutput / 2, Last: pythonOutput / 2},
@@ -290,9 +327,15 @@ func (p *python) run(ctx context.Context, interpreter string, call Call, request
 }
 
 // judge turns what is left into the call's result or error.
-func (r *pythonRun) judge() (json.RawMessage, error) {
+func (r *pythonRun) judge(box *sandbox) (json.RawMessage, error) {
 	o := r.outcome
 	switch {
+	case o.Refused != "":
+		return nil, r.failure(protocols.Errorf(protocols.ProviderInitializationFailed,
+			"the sandbox could not be set up, so nothing ran: %s (`sandbox: {enabled: false}` of the provider does without)", o.Refused))
+	case r.back != nil && r.code < 0 && r.overCPU(box):
+		return nil, r.failure(protocols.Errorf(protocols.TaskExecutionFailed,
+			"Python used up its %v of computing time: the sandbox's `cpu`", box.Limits.CPU))
 	case r.back != nil && r.code < 0:
 		return nil, r.failure(protocols.Errorf(protocols.TaskExecutionFailed, "Python was %s", r.exit))
 	case r.back != nil:
@@ -301,7 +344,7 @@ func (r *pythonRun) judge() (json.RawMessage, error) {
 	case o.Unfit != "":
 		return nil, r.failure(protocols.Errorf(protocols.TaskResultInvalid, "%s", o.Unfit))
 	case o.Type != "":
-		return nil, r.failure(protocols.Errorf(protocols.TaskExecutionFailed, "%s", o.title()))
+		return nil, r.failure(protocols.Errorf(protocols.TaskExecutionFailed, "%s%s", o.title(), box.advice(o.Errno, o.Path)))
 	case r.code != 0:
 		return nil, r.failure(protocols.Errorf(protocols.TaskExecutionFailed,
 			"Python %s after the code had ended", r.exit))

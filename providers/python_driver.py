@@ -423,10 +423,30 @@ def described(e, name):
         message = str(e)
         for frame in told.stack:
             line = frame.lineno if frame.filename == name else line
+    errno, path = culprit(e)
     text = "".join(told.format())
     if not told.stack:
         text = text.replace("Traceback (most recent call last):\n", "", 1)
-    return {"type": kind, "message": clip(message, 4096), "line": line, "traceback": clip(text, 65536)}
+    return {"type": kind, "message": clip(message, 4096), "line": line, "traceback": clip(text, 65536),
+            "errno": errno, "path": path}
+
+
+def culprit(e):
+    """What the system said that is at the bottom of an exception: the name of its error, and the path."""
+    import errno
+
+    for _ in range(20):
+        if isinstance(e, MemoryError):
+            return "ENOMEM", ""
+        if isinstance(e, OSError) and isinstance(e.errno, int):
+            path = e.filename2 if e.filename2 is not None else e.filename
+            if isinstance(path, (str, bytes)):
+                path = os.path.abspath(os.fsdecode(path))
+            return errno.errorcode.get(e.errno, ""), path if isinstance(path, str) else ""
+        if e is None:
+            break
+        e = e.__cause__ or e.__context__
+    return "", ""
 
 
 def forget_driver(told, seen):
@@ -473,9 +493,9 @@ def drop_descriptors(keep):
                 pass  # that of the listing
 
 
-def perform(back):
-    """Reads one request, does it, and ends."""
-    drop_descriptors((back,))
+def perform(back, *handed):
+    """Reads one request, does it, and ends. What was handed down is for the sandbox."""
+    drop_descriptors((back,) + handed)
     before = unlimited_digits(0)
     request = json.loads(sys.stdin.buffer.read())
     unlimited_digits(before)
@@ -486,6 +506,12 @@ def perform(back):
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
     settle(request)
+    try:
+        if request.get("sandbox"):
+            confine(request["sandbox"], *(handed or (None, None)))
+    except BaseException as e:
+        channel.send({"refused": "%s: %s" % (type(e).__name__, e)})
+        os._exit(1)
     driver = sys.modules["__main__"]  # kept: its names are those of the functions above
     outcome, code = run(request)
     for stream in (sys.stdout, sys.stderr):

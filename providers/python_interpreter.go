@@ -152,10 +152,11 @@ func (p *python) Check(ctx context.Context) Health {
 	if err != nil {
 		return Health{Status: "unhealthy", Message: err.Error()}
 	}
+	details := map[string]any{"version": version, "executable": executable}
 	return Health{
 		Status:  "healthy",
-		Message: fmt.Sprintf("CPython %s at %s", version, executable),
+		Message: p.sandboxed(fmt.Sprintf("CPython %s at %s", version, executable), details),
 		Latency: time.Since(started),
-		Details: map[string]string{"version": version, "executable": executable},
+		Details: details,
 	}
 }

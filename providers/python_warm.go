@@ -1,7 +1,9 @@
 package providers
 
 import (
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -24,20 +26,23 @@ func forkable(env map[string]string) bool {
 
 // launch starts a process that reads the prelude and then the request from its
 // standard input: forked by a warm interpreter if it can be, else a new one.
-func (p *python) launch(interpreter string, call Call, request *pythonRequest) (kid *child, prelude string, err error) {
-	if p.warm != nil && forkable(call.Env) {
-		kid, err := p.warm.fork(interpreter, environment(p.env, p.config.PassEnv))
+func (p *python) launch(interpreter string, job *pythonJob) (kid *child, prelude string, err error) {
+	var files []*os.File
+	if job.request.Sandbox != nil {
+		files = job.request.Sandbox.files
+	}
+	env := environment(p.env, p.config.PassEnv, job.env, job.call.Env)
+	if p.warm != nil && forkable(job.call.Env) {
+		kid, err := p.warm.fork(interpreter, environment(p.env, p.config.PassEnv), files...)
 		if err == nil {
-			request.Env, request.Dir = environment(p.env, p.config.PassEnv, call.Env), call.Dir
+			job.request.Env, job.request.Dir = env, job.call.Dir
 			return kid, "", nil
 		}
 	}
-	kid, err = p.children.start(command{
-		Path: interpreter,
-		Args: []string{"-X", "utf8", "-c", pythonBoot, "once", backArg},
-		Env:  environment(p.env, p.config.PassEnv, call.Env),
-		Dir:  call.Dir,
-		Back: true,
-	})
+	args := []string{"-X", "utf8", "-c", pythonBoot, "once", backArg}
+	for i := range files {
+		args = append(args, strconv.Itoa(firstFile+i))
+	}
+	kid, err = p.children.start(command{Path: interpreter, Args: args, Env: env, Dir: job.call.Dir, Back: true, Files: files})
 	return kid, pythonPrelude, err
 }

@@ -252,7 +252,7 @@ file = open("unclosed", "w"); file.write("written")
 atexit.register(print, "at exit")
 threading.Thread(target=lambda: (time.sleep(0.1), print("thread"))).start()
 `
-	a, err := execute(t, s, Call{Dir: dir, Parameters: parameters(t, "code", code)}, nil)
+	a, err := execute(t, s, Call{Dir: dir, Parameters: parameters(t, "code", code, "write", []string{"."})}, nil)
 	if err != nil || a.Output != "thread\nat exit\ndeleted\ndeleted\n" {
 		t.Errorf("output %q, %v", a.Output, err)
 	}

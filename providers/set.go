@@ -33,6 +33,7 @@ type Set struct {
 // deps is what constructors are given besides a configuration.
 type deps struct {
 	env      func(string) string
+	roots    []string // of the configuration
 	children *children
 	servers  *mcpServers
 	prices   map[string]Price // of everybody
@@ -50,7 +51,7 @@ type kind struct {
 func kindTable() map[string]kind {
 	return map[string]kind{
 		"echo": {"echo/v1", 1024, nil, plain(newEcho)},
-		"python": {"python/v1", 4, []string{"command", "pass_env", "timeout", "warm"},
+		"python": {"python/v1", 4, []string{"command", "pass_env", "timeout", "warm", "sandbox"},
 			newPython},
 		"ollama":    {"llm/v1", 2, llmKeys, newOllama},
 		"openai":    {"llm/v1", 8, append([]string{"api_version"}, llmKeys...), newOpenAI},
@@ -82,7 +83,7 @@ func Open(c Config, o Options) (*Set, error) {
 	return &Set{
 		config: c,
 		list:   c.List(),
-		deps:   deps{env: o.Env, children: kids, servers: newMCPServers(c.MCPServers, o.Env, kids), prices: c.Prices},
+		deps:   deps{env: o.Env, roots: c.Roots, children: kids, servers: newMCPServers(c.MCPServers, o.Env, kids), prices: c.Prices},
 		open:   map[string]Provider{},
 	}, nil
 }

@@ -12,11 +12,15 @@ import (
 // has ended, or that the run's checkpoint already holds, changes nothing.
 func (s *State) Apply(f Fact) {
 	s.Seq = max(s.Seq, f.Seq)
+	before := s.Time
 	if f.At.After(s.Time) {
 		s.Time = f.At
 	}
 	switch e := f.Event.(type) {
 	case *SystemStarted:
+		if f.Seq > s.Life {
+			s.lives = begins(s.lives, f.Seq, before)
+		}
 		s.Life = max(s.Life, f.Seq)
 		for _, r := range s.runs {
 			s.orphan(r)
@@ -30,6 +34,8 @@ func (s *State) Apply(f Fact) {
 	case *RateTaken:
 		s.rates(f, e)
 		return
+	case *SystemAlive:
+		return // its time is what it says
 	case ScheduleEvent:
 		s.applySchedule(f, e.Of())
 		return
@@ -163,10 +169,10 @@ func (s *State) apply(r *Run, f Fact) {
 		r.cancelHook = r.Hook
 	case *WorkflowInterrupted:
 		s.release(r)
-		r.Interrupted = true
+		r.Interrupted, r.released = true, f.At
 	case *WorkflowParked:
 		s.release(r)
-		r.Parked = e
+		r.Parked, r.released = e, f.At
 	case *WorkflowPaused:
 		s.rest(r)
 		r.Paused, r.PausedAt, r.PausedWith, r.Overspent = true, f.At, e.With, e.Budget != ""
@@ -310,14 +316,18 @@ func (s *State) use(p *Plan) *Plan {
 // arm sets the timer of a held run's deadline.
 func (s *State) arm(r *Run) {
 	if r.Active() && !r.Deadline.IsZero() && r.Cancel == "" {
-		s.timers.ReplaceOrInsert(Timer{r.Deadline, r.Number, -1})
+		if _, there := s.timers.ReplaceOrInsert(Timer{r.Deadline, r.Number, -1}); !there {
+			s.deadlines++
+		}
 	}
 }
 
 // disarm takes it away.
 func (s *State) disarm(r *Run) {
 	if !r.Deadline.IsZero() {
-		s.timers.Delete(Timer{r.Deadline, r.Number, -1})
+		if _, there := s.timers.Delete(Timer{r.Deadline, r.Number, -1}); there {
+			s.deadlines--
+		}
 	}
 }
 
@@ -441,20 +451,17 @@ func (s *State) rest(r *Run) {
 
 // resumed lets a run go on where it stood.
 func (s *State) resumed(r *Run, f Fact, e *WorkflowResumed) {
-	s.disarm(r)
-	r.heldAt, r.Deadline, r.Interrupted = f.Seq, e.Deadline, false
+	s.release(r) // a history of the run alone doesn't say that its process has died
+	r.heldAt, r.released, r.Deadline, r.Interrupted = f.Seq, time.Time{}, e.Deadline, false
 	if e.Unparked {
 		r.Parked = nil
 		for i := range r.Tasks {
 			r.Tasks[i].Lost = 0
 		}
 	}
-	if !r.Held {
-		r.Held = true
-		r.waitAnew(f.At)
-		s.index(r)
-	}
-	s.arm(r)
+	r.Held = true
+	r.waitAnew(f.At)
+	s.index(r)
 }
 
 // waitAnew lets the age of ready tasks begin again: while the run rested they

@@ -20,6 +20,7 @@ type savedSystem struct {
 	NextRun uint64       `json:"next_run"`
 	Time    time.Time    `json:"time"`
 	Life    eventlog.Seq `json:"life"`
+	Lives   []life       `json:"lives,omitempty"`
 }
 
 type savedRun struct {
@@ -29,6 +30,7 @@ type savedRun struct {
 	Deadline    time.Time          `json:"deadline,omitzero"`
 	Held        bool               `json:"held,omitempty"`
 	HeldAt      eventlog.Seq       `json:"held_at,omitempty"`
+	Released    time.Time          `json:"released,omitzero"`
 	Doubt       bool               `json:"doubt,omitempty"`
 	Cancel      CancelReason       `json:"cancel,omitempty"`
 	CancelBy    string             `json:"cancel_by,omitempty"`
@@ -91,7 +93,7 @@ func encodeRun(r *Run) ([]byte, error) { return marshal(saveRun(r)) }
 func saveRun(r *Run) *savedRun {
 	s := &savedRun{
 		Submitted: r.Submitted, At: r.At, Last: r.Last, Deadline: r.Deadline,
-		Held: r.Held, HeldAt: r.heldAt, Doubt: r.Doubt, Cancel: r.Cancel, CancelBy: r.CancelBy,
+		Held: r.Held, HeldAt: r.heldAt, Released: r.released, Doubt: r.Doubt, Cancel: r.Cancel, CancelBy: r.CancelBy,
 		Parked: r.Parked, Interrupted: r.Interrupted, Paused: r.Paused, PausedAt: r.PausedAt, PausedWith: r.PausedWith, Signals: r.Signals,
 		CancelHook: r.cancelHook, Hook: r.Hook, Undecided: r.undecided, Outputs: r.Outputs, FailedTask: r.FailedTask,
 		Spent: r.Spent, Granted: r.Granted, Overspent: r.Overspent, Calls: r.calls,
@@ -152,7 +154,7 @@ func (s *State) restoreRun(c *Codec, cp eventlog.Checkpoint) error {
 func (v *savedRun) run(number uint64, plan *Plan) *Run {
 	r := &Run{
 		Number: number, Plan: plan, Submitted: v.Submitted, At: v.At, Last: v.Last,
-		Deadline: v.Deadline, Held: v.Held, heldAt: v.HeldAt, Doubt: v.Doubt, Cancel: v.Cancel,
+		Deadline: v.Deadline, Held: v.Held, heldAt: v.HeldAt, released: v.Released, Doubt: v.Doubt, Cancel: v.Cancel,
 		CancelBy: v.CancelBy, Parked: v.Parked, Interrupted: v.Interrupted, Paused: v.Paused, PausedAt: v.PausedAt, PausedWith: v.PausedWith,
 		Signals: slices.Clone(v.Signals), cancelHook: v.CancelHook, Hook: v.Hook, undecided: maps.Clone(v.Undecided),
 		Outputs: v.Outputs, FailedTask: v.FailedTask, Retries: v.Retries, Spent: v.Spent, Granted: v.Granted,
@@ -189,7 +191,7 @@ func (s *State) restoreSystem(cp eventlog.Checkpoint) error {
 	if err := json.Unmarshal(cp.Data, &v); err != nil {
 		return fmt.Errorf("checkpoint of the system: %w", err)
 	}
-	s.Seq, s.Time, s.NextRun, s.Life = cp.At, v.Time, v.NextRun, v.Life
+	s.Seq, s.Time, s.NextRun, s.Life, s.lives = cp.At, v.Time, v.NextRun, v.Life, v.Lives
 	return nil
 }
 

@@ -16,6 +16,8 @@ type Checkpointer struct {
 	next uint64
 	time time.Time
 	life eventlog.Seq
+
+	lives []life
 }
 
 // saveChunk is how many runs' checkpoints go into one batch.
@@ -32,7 +34,7 @@ func NewCheckpointer(log *eventlog.Log) (*Checkpointer, error) {
 	if s.restoreSystem(cp) != nil {
 		return c, nil // it is of no use: begin anew
 	}
-	c.at, c.next, c.time, c.life = cp.At, s.NextRun, s.Time, s.Life
+	c.at, c.next, c.time, c.life, c.lives = cp.At, s.NextRun, s.Time, s.Life, s.lives
 	return c, nil
 }
 
@@ -83,7 +85,7 @@ func (c *Checkpointer) write(last eventlog.Seq, found changes) (tasks int, err e
 			save = save[:0]
 		}
 	}
-	system, err := marshal(savedSystem{NextRun: c.next, Time: c.time, Life: c.life})
+	system, err := marshal(savedSystem{NextRun: c.next, Time: c.time, Life: c.life, Lives: c.lives})
 	if err != nil {
 		return tasks, err
 	}
@@ -112,11 +114,11 @@ func (c *Checkpointer) scan(last eventlog.Seq) (found changes, err error) {
 		if rec.Seq > last {
 			break
 		}
+		if rec.Stream == SystemStream && rec.Type == (*SystemStarted)(nil).Type() {
+			c.life, c.lives = rec.Seq, begins(c.lives, rec.Seq, c.time)
+		}
 		if rec.Time.After(c.time) {
 			c.time = rec.Time
-		}
-		if rec.Stream == SystemStream && rec.Type == (*SystemStarted)(nil).Type() {
-			c.life = rec.Seq
 		}
 		if name, ok := scheduleOf(rec.Stream); ok {
 			schedules[name] = true

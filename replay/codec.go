@@ -16,6 +16,7 @@ import (
 // an event stays a row for ever: one that lifts it to today's struct.
 var table = map[string]func() Event{
 	"system.started":            func() Event { return new(SystemStarted) },
+	"system.alive":              func() Event { return new(SystemAlive) },
 	"workflow.submitted":        func() Event { return new(WorkflowSubmitted) },
 	"task.started":              func() Event { return new(TaskStarted) },
 	"task.completed":            func() Event { return new(TaskCompleted) },
@@ -173,7 +174,7 @@ func NewCodec(values func(eventlog.Hash) ([]byte, error)) *Codec {
 // than this program.
 func (c *Codec) Decode(r eventlog.Record) (f Fact, found bool, err error) {
 	f = Fact{Seq: r.Seq, At: r.Time}
-	if _, ofSchedule := scheduleOf(r.Stream); r.Stream != SystemStream && !ofSchedule && !isProvider(r.Stream) {
+	if _, ofSchedule := scheduleOf(r.Stream); r.Stream != SystemStream && r.Stream != aliveStream && !ofSchedule && !isProvider(r.Stream) {
 		if f.Run, found = RunOf(r.Stream); !found {
 			return f, false, nil
 		}

@@ -21,6 +21,10 @@ type SystemStarted struct {
 	Version string `json:"version,omitempty"`
 }
 
+// SystemAlive: the process that has the store lives, though it has written
+// nothing for a while. It lies in a stream of its own.
+type SystemAlive struct{}
+
 // WorkflowSubmitted: a run was accepted.
 type WorkflowSubmitted struct {
 	Number   uint64             `json:"number"`
@@ -425,6 +429,7 @@ const MaxNamed = 4 << 10
 
 // The names on disk.
 func (*SystemStarted) Type() string       { return "system.started" }
+func (*SystemAlive) Type() string         { return "system.alive" }
 func (*WorkflowSubmitted) Type() string   { return "workflow.submitted" }
 func (*TaskStarted) Type() string         { return "task.started" }
 func (*TaskCompleted) Type() string       { return "task.completed" }

@@ -94,6 +94,8 @@ func stream(e Event) string {
 		return CacheStream(e.Call)
 	case *KeyTaken:
 		return keyStream(e.Key)
+	case *SystemAlive:
+		return aliveStream
 	}
 	return SystemStream
 }

@@ -361,6 +361,15 @@ func (c *recount) compareTimers(s *State) (err error) {
 	if err != nil {
 		return err
 	}
+	deadlines := 0
+	for t := range c.timers {
+		if t.Task < 0 {
+			deadlines++
+		}
+	}
+	if deadlines != s.deadlines {
+		return fmt.Errorf("%d deadlines, the count says %d", deadlines, s.deadlines)
+	}
 	if s.timers.Len() != len(c.timers) {
 		return fmt.Errorf("%d timers, %d are needed", s.timers.Len(), len(c.timers))
 	}

@@ -95,7 +95,7 @@ func (r *Run) stillFailed(s *savedRun) int {
 // retried puts a run that had ended back into the state.
 func (s *State) retried(f Fact, e *WorkflowRetried) {
 	r := e.saved.run(f.Run, s.use(e.plan))
-	r.Seq, r.Last, r.heldAt = f.Seq, f.At, f.Seq
+	r.Seq, r.Last, r.heldAt, r.released = f.Seq, f.At, f.Seq, time.Time{}
 	s.adopt(r)
 	for i := range r.Plan.Workflow.Tasks {
 		s.letGo(r, i)

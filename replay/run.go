@@ -23,7 +23,8 @@ type Run struct {
 	// only then.
 	Held        bool
 	heldAt      eventlog.Seq
-	Doubt       bool // its running attempts are those of a dead process
+	released    time.Time // when it was let go of, by an event of its own
+	Doubt       bool      // its running attempts are those of a dead process
 	Cancel      CancelReason
 	CancelBy    string
 	cancelHook  protocols.Hook // what ran when the cancel was requested

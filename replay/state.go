@@ -71,6 +71,8 @@ type State struct {
 	queues    map[string]*QueueUse
 	timers    *btree.BTreeG[Timer]
 	unsettled *btree.BTreeG[uint64]
+	deadlines int    // timers that are a run's deadline
+	lives     []life // the last of the processes that took the store, oldest first
 	schedules map[string]*Schedule
 	alarms    *btree.BTreeG[Alarm] // of the schedules
 }

@@ -97,6 +97,12 @@ var crashCases = map[string]crashCase{
 		"on_failure:\n- {id: f, method: echo/echo}\nfinally:\n- {id: tidy, method: echo/echo, parameters: {was: '${stuck.status}'}}\n- {id: tidier, method: echo/echo, dependencies: [tidy]}\n",
 		children: map[string]string{"stuck.yaml": "name: stuck\ntasks: [{id: inside, method: wait/signal, parameters: {name: never}}]\nfinally: [{id: sweep, method: echo/echo}]\n"},
 		attend:   cancelWhenStuck, never: []string{"b", "f"}},
+	"secret": {text: "name: secret\nsecrets: {S: 'env:S', P: 'file:/p'}\ntasks:\n- {id: a, method: echo/echo, parameters: {n: 1}}\n" +
+		"- {id: s, method: echo/echo, dependencies: [a], parameters: {text: 'Bearer ${secrets.S}', p: '${secrets.P}'}}\n" +
+		"- {id: each, method: echo/echo, foreach: [1, 2, 3], parameters: {n: '${item}', p: '${secrets.P}'}}\n" +
+		"- {id: in, method: workflow/run, dependencies: [a], parameters: {file: inner.yaml, inputs: {key: '${secrets.S}'}}}\n" +
+		"outputs: {text: '${s.text}', each: '${each}', in: '${in.got}'}\n",
+		children: map[string]string{"inner.yaml": "name: inner\ninputs: {key: {secret: true, required: true}}\ntasks: [{id: k, method: echo/echo, parameters: {k: '<${inputs.key}>'}}]\noutputs: {got: '${k.k}'}\n"}},
 	"paused": {text: "name: paused\ntasks:\n- {id: a, method: echo/echo}\n- {id: told, method: wait/signal, dependencies: [a], parameters: {name: go}}\n" +
 		"- {id: b, method: echo/echo, dependencies: [told], parameters: {n: '${told.amount}'}}\n",
 		attend: func(ctx context.Context, s *Scheduler, r situation) {
@@ -119,6 +125,8 @@ func obliging(ctx context.Context, s *Scheduler, r situation) {
 		for _, name := range []string{"paid", "go"} {
 			s.Signal(ctx, Signal{Run: r.run, Name: name, Data: paid, By: "anna"})
 		}
+	case "secret", "run":
+		s.Offer(ctx, r.run, map[string]string{"env:S": "s3cret of S", "file:/p": "s3cret of P"})
 	case "approval":
 		s.Approve(ctx, Approve{Run: r.run, Task: r.asking, Approved: true, By: "anna"})
 	}

@@ -348,7 +348,7 @@ func decideResume(s *replay.State, p Policy, now time.Time, c Resume) ([]replay.
 	}
 	events := []replay.Event{}
 	if !r.Held {
-		events = append(events, &replay.WorkflowResumed{Deadline: extended(r, now), Unparked: r.Parked != nil})
+		events = append(events, &replay.WorkflowResumed{Deadline: extended(s, r, now), Unparked: r.Parked != nil})
 	}
 	if r.Cancel != "" && r.Stopping() {
 		events = append(events, cancelLost(r, goesOn)...)
@@ -378,15 +378,6 @@ func askAgain(r *replay.Run) (events []replay.Event) {
 		}
 	}
 	return events
-}
-
-// extended is the deadline moved by the time that nobody ran the run. Of a
-// paused run the end of the pause sees to that.
-func extended(r *replay.Run, now time.Time) time.Time {
-	if r.Deadline.IsZero() || r.Paused {
-		return r.Deadline
-	}
-	return r.Deadline.Add(now.Sub(r.Last))
 }
 
 // checkAnswers refuses an answer to what was not asked, and one that is none.

@@ -53,6 +53,8 @@ func (u *unruly) call(ctx context.Context, c providers.Call) (json.RawMessage, e
 		n = n * 65 / 100
 	}
 	switch {
+	case n < 10:
+		return json.RawMessage(`{"ok":true,"n":2,"told":` + string(c.Parameters) + `}`), u.pass(ctx)
 	case n < 35:
 		return json.RawMessage(`{"ok":true}`), u.pass(ctx)
 	case n < 50:
@@ -61,7 +63,7 @@ func (u *unruly) call(ctx context.Context, c providers.Call) (json.RawMessage, e
 		if err := u.pass(ctx); err != nil {
 			return nil, err
 		}
-		return nil, protocols.Errorf(protocols.TaskExecutionFailed, "it broke")
+		return nil, protocols.Errorf(protocols.TaskExecutionFailed, "it broke: %s", c.Parameters).With(c.Env)
 	case n < 70:
 		panic("no manners")
 	case n < 78:

@@ -18,6 +18,8 @@ type generator struct {
 	rng  *rand.Rand
 	tick time.Duration // what times are made of
 	now  time.Time     // about which the times to wait for are
+
+	hides bool // the document has secrets
 }
 
 // doc is a map of the language.
@@ -108,7 +110,11 @@ var testRegistry = protocols.NewRegistry()
 func (g *generator) document(name string, files []string) doc {
 	d := doc{"name": name, "inputs": doc{
 		"n":    doc{"type": "integer", "default": 3, "enum": []int{0, 1, 2, 3, 4, 5, 6, 7, 8}, "description": "a number"},
-		"list": doc{"type": "array", "required": false, "default": []int{1, 2, 3}}}}
+		"list": doc{"type": "array", "required": false, "default": []int{1, 2, 3}},
+		"pin":  doc{"secret": true, "default": "env:PIN"}}}
+	if g.hides = g.chance(2); g.hides {
+		d["secrets"] = doc{"S": "env:S", "T": "file:/t"}
+	}
 	maybe := func(n int, key string, value any) {
 		if g.chance(n) {
 			d[key] = value
@@ -118,7 +124,7 @@ func (g *generator) document(name string, files []string) doc {
 	maybe(3, "max_parallel", 1+g.rng.IntN(3))
 	maybe(2, "error_strategy", pick(g, "stop", "continue"))
 	maybe(6, "priority", pick(g, "low", "normal", "high", "urgent"))
-	maybe(6, "env", doc{"WHERE": "here"})
+	maybe(6, "env", g.variables())
 	maybe(6, "tags", []string{"random"})
 	maybe(6, "description", "made by a generator")
 	maybe(6, "metadata", doc{"by": "generator"})
@@ -202,7 +208,7 @@ func (g *generator) task(earlier, files []string) doc {
 	maybe(4, "continue_on_error", true)
 	maybe(2, "on_crash", pick(g, "retry", "fail", "skip", "ask"))
 	maybe(4, "priority", pick[any](g, "low", "normal", "high", "urgent", 1, 2, 3))
-	maybe(9, "env", doc{"WHERE": "nearer"})
+	maybe(9, "env", g.variables())
 	maybe(9, "tags", []string{"random"})
 	maybe(9, "description", "made by a generator")
 	maybe(9, "metadata", doc{"by": "generator"})
@@ -216,6 +222,9 @@ func (g *generator) work(t doc, earlier, files []string, item string) {
 		t["method"], t["parameters"] = g.wait(earlier)
 	case k == 1 && len(files) > 0:
 		t["method"], t["parameters"] = "workflow/run", doc{"file": pick(g, files...), "inputs": doc{"n": g.rng.IntN(9)}}
+		if g.hides && g.chance(2) {
+			t["parameters"].(doc)["inputs"].(doc)["pin"] = pick(g, "${secrets.S}", "${inputs.pin}", "env:S")
+		}
 	default:
 		t["method"] = pick(g, "echo/echo", "echo/echo", "echo/ping", "echo/delay")
 		p := doc{}
@@ -229,6 +238,9 @@ func (g *generator) work(t doc, earlier, files []string, item string) {
 		}
 		if item != "" {
 			p["message"] = "item ${" + item + "} at ${item_index}"
+		}
+		if g.hides && g.chance(3) {
+			p["hidden"] = pick(g, "Bearer ${secrets.S}", "${secrets.T}", "pin ${inputs.pin}")
 		}
 		t["parameters"] = p
 		if g.chance(3) {
@@ -274,6 +286,29 @@ func (g *generator) wait(earlier []string) (string, doc) {
 		p["default"] = pick(g, "approve", "reject")
 	}
 	return "wait/approval", p
+}
+
+// variables are an environment, perhaps with a secret.
+func (g *generator) variables() doc {
+	env := doc{"WHERE": pick(g, "here", "nearer")}
+	if g.hides && g.chance(2) {
+		env["KEY"] = "<${secrets.S}>"
+	}
+	return env
+}
+
+// testSecrets are what the secrets of random documents are.
+var testSecrets = map[string]string{"env:S": `s3cret/"of"+S`, "file:/t": "s3cret of a file", "env:PIN": "s3cret-pin"}
+
+// someSecrets are some of them.
+func someSecrets(roll func(int) int) map[string]string {
+	some := map[string]string{}
+	for ref, value := range testSecrets {
+		if roll(3) > 0 {
+			some[ref] = value
+		}
+	}
+	return some
 }
 
 // condition is one that holds or not, with and without status functions.
@@ -348,7 +383,7 @@ var notGenerated = map[string]string{
 
 // awaited are keys that the generator will have once the scheduler carries them
 // out.
-var awaited = []string{"limits", "budget", "secrets", "input.secret"}
+var awaited = []string{"limits", "budget"}
 
 // TestGeneratorCovers sees that random documents use every key of the
 // language, so that a key that comes to the language comes to the laws.

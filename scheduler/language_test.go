@@ -3,6 +3,7 @@ package scheduler
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"testing"
@@ -80,6 +81,8 @@ func (p *game) move() {
 		p.do(Unpause{Run: p.anyRun()})
 	case n < 95:
 		p.do(Signal{Run: p.anyRun(), Name: []string{"x", "y", "z"}[p.play.rng.IntN(3)], Data: replay.NewValue(p.result())})
+	case n < 96:
+		p.do(Offer{Run: p.anyRun(), Secrets: slices.Sorted(maps.Keys(someSecrets(p.play.rng.IntN)))})
 	case n < 98:
 		p.do(Approve{Run: p.anyRun(), Task: p.play.rng.IntN(8) - 1, Approved: p.play.rng.IntN(3) > 0})
 	case n < 99 && p.play.rng.IntN(3) == 0:
@@ -153,6 +156,12 @@ func (p *game) report(run uint64, task, attempt int) {
 		p.fatal("run %d ended before its worker reported", run)
 	}
 	def := r.Task(task)
+	if names, err := r.Plan.Workflow.TaskSecrets(r.Def(task), testRegistry); err != nil {
+		p.fatal("%v", err)
+	} else if len(names) > 0 && p.chance(3) {
+		p.do(lacking(job{run: run, task: task, attempt: attempt}, pick(&p.generator, []string{"env:S"}, []string{"env:PIN", "file:/t"})))
+		return
+	}
 	switch n := p.play.rng.IntN(10); {
 	case n == 0:
 		f.Interrupted = true
@@ -387,6 +396,8 @@ func (p *game) unblock(n uint64) {
 			}
 		}
 		p.do(Resume{Run: n, Explicit: true, Answers: answers})
+	case kind == "secret":
+		p.do(Offer{Run: n, Secrets: slices.Sorted(maps.Keys(testSecrets))})
 	case kind == "signal":
 		p.do(Signal{Run: n, Name: []string{"x", "y"}[p.play.rng.IntN(2)]})
 	case kind == "approval":
@@ -404,7 +415,7 @@ func (p *game) unblock(n uint64) {
 func (p *game) named(n uint64) {
 	r := p.state.Run(n)
 	status, kind, why := r.Stand()
-	known := []string{"process", "answer", "signal", "approval", "run"}
+	known := []string{"process", "answer", "signal", "approval", "secret", "run"}
 	if why == "" || status != replay.Paused && status != replay.Parked && !slices.Contains(known, kind) {
 		d, _ := r.Dump()
 		p.fatal("run %d rests, and is said to be %q %s (%s): %s", n, status, kind, why, d)

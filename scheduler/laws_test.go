@@ -26,6 +26,7 @@ type referee struct {
 	policy Policy
 	seq    uint64
 	at     time.Time
+	before time.Time // of the fact before
 	runs   map[uint64]*watched
 }
 
@@ -42,6 +43,7 @@ type watched struct {
 	deadline    time.Time
 	at          time.Time // of its submission
 	last        time.Time // of its last fact
+	until       time.Time // when somebody held it for the last time
 	tasks       []watchedTask
 }
 
@@ -86,7 +88,7 @@ func (l *referee) fact(f replay.Fact) error {
 	if f.At.Before(l.at) {
 		return fmt.Errorf("time goes back from %s to %s", l.at, f.At)
 	}
-	l.seq, l.at = uint64(f.Seq), f.At
+	l.seq, l.at, l.before = uint64(f.Seq), f.At, l.at
 	if err := l.judge(f); err != nil {
 		return fmt.Errorf("%s of run %d: %w", f.Event.Type(), f.Run, err)
 	}
@@ -98,7 +100,7 @@ func (l *referee) judge(f replay.Fact) error {
 	case *replay.SystemStarted:
 		l.orphan()
 		return nil
-	case *replay.KeyTaken:
+	case *replay.KeyTaken, *replay.SystemAlive:
 		return nil
 	case *replay.WorkflowSubmitted:
 		return l.submitted(f.Run, e)
@@ -119,7 +121,9 @@ func (l *referee) judge(f replay.Fact) error {
 // orphan notes that another process has the store now.
 func (l *referee) orphan() {
 	for _, r := range l.runs {
-		r.held = false
+		if r.held {
+			r.held, r.until = false, l.before
+		}
 		for i := range r.tasks {
 			r.tasks[i].doubtful = r.tasks[i].doubtful || r.tasks[i].stand == runs
 		}
@@ -193,7 +197,7 @@ func (l *referee) whole(f replay.Fact, r *watched) error {
 		}
 		r.cancel = e.Reason
 	case *replay.WorkflowInterrupted:
-		r.held, r.interrupted = false, true
+		r.held, r.interrupted, r.until = false, true, f.At
 	case *replay.WorkflowResumed:
 		if r.held {
 			return errors.New("it is held")
@@ -201,7 +205,7 @@ func (l *referee) whole(f replay.Fact, r *watched) error {
 		if r.parked && !e.Unparked {
 			return errors.New("it is parked")
 		}
-		if want := r.deadline.Add(f.At.Sub(r.last)); !r.deadline.IsZero() && !e.Deadline.Equal(want) {
+		if want := r.deadline.Add(f.At.Sub(r.until)); !r.deadline.IsZero() && !e.Deadline.Equal(want) {
 			return fmt.Errorf("its new deadline is %s, should be %s", e.Deadline, want)
 		}
 		r.held, r.interrupted, r.parked, r.deadline = true, false, false, e.Deadline
@@ -209,7 +213,7 @@ func (l *referee) whole(f replay.Fact, r *watched) error {
 			r.tasks[i].since = f.At
 		}
 	case *replay.WorkflowParked:
-		r.held, r.parked = false, true
+		r.held, r.parked, r.until = false, true, f.At
 	case *replay.WorkflowEnded:
 		return r.end(e)
 	default:

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -165,8 +166,18 @@ func (w *world) noted(u *unruly) func(context.Context, providers.Call) (json.Raw
 		w.lock.Lock()
 		w.keys[fmt.Sprintf("%s %s %d", c.Run, c.Task, c.Attempt)] = c.Key
 		w.lock.Unlock()
+		if got := hidden(c.Parameters); got != "" && !strings.Contains(got, "s3cret") || got == "" && bytes.Contains(c.Parameters, []byte("s3cret")) {
+			w.t.Errorf("seed %d: a call with %s", w.seed, c.Parameters)
+		}
 		return u.call(ctx, c)
 	}
+}
+
+// hidden is the parameter with a secret, if there is one.
+func hidden(parameters json.RawMessage) string {
+	var p struct{ Hidden string }
+	_ = json.Unmarshal(parameters, &p)
+	return p.Hidden
 }
 
 var lifeSetup = replay.Setup{Providers: []replay.ProviderSlots{
@@ -231,7 +242,7 @@ func (w *world) call(s *Scheduler) {
 	}
 	run := uint64(1 + w.roll(30))
 	var err error
-	switch w.roll(18) {
+	switch w.roll(19) {
 	case 0, 1, 2, 3:
 		err = w.submit(ctx, s)
 	case 4:
@@ -258,6 +269,8 @@ func (w *world) call(s *Scheduler) {
 		err = s.Approve(ctx, Approve{Run: run, Task: w.roll(8) - 1, Approved: w.roll(3) > 0, By: "anna"})
 	case 15:
 		w.answer(ctx, s, run)
+	case 16:
+		err = s.Offer(ctx, run, someSecrets(w.roll))
 	default:
 		err = s.Query(ctx, func(state *replay.State) {
 			if err := state.CheckIndexes(); err != nil {
@@ -296,6 +309,7 @@ func (w *world) workflow() Submission {
 
 func (w *world) submit(ctx context.Context, s *Scheduler) error {
 	sub := w.workflow()
+	sub.Secrets = someSecrets(w.roll)
 	if w.roll(4) == 0 {
 		sub.Key = fmt.Sprintf("key%d", w.roll(4))
 	}
@@ -358,6 +372,8 @@ func (w *world) unblock(ctx context.Context, s *Scheduler, run uint64) {
 	switch {
 	case status == replay.Paused:
 		w.expected(s.Unpause(ctx, Unpause{Run: run, By: "anna"}))
+	case kind == "secret":
+		w.expected(s.Offer(ctx, run, testSecrets))
 	case kind == "signal":
 		for _, name := range []string{"x", "y"} {
 			w.expected(s.Signal(ctx, Signal{Run: run, Name: name}))
@@ -412,6 +428,7 @@ func (w *world) check(log *eventlog.Log) (records int) {
 		if err := u.fact(f); err != nil {
 			w.t.Fatalf("seed %d: record %d: %v", w.seed, rec.Seq, err)
 		}
+		w.checkSecrets(log, rec)
 		if state.Apply(f); w.rng.IntN(100) == 0 {
 			then[rec.Seq] = dump(w.t, state)
 		}
@@ -435,6 +452,23 @@ func (w *world) check(log *eventlog.Log) (records int) {
 		}
 	}
 	return records
+}
+
+// checkSecrets looks for secrets in a record and its values.
+func (w *world) checkSecrets(log *eventlog.Log, rec eventlog.Record) {
+	texts := [][]byte{rec.Data}
+	for _, h := range rec.Refs {
+		value, err := log.Value(h)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		texts = append(texts, value)
+	}
+	for _, text := range texts {
+		if bytes.Contains(text, []byte("s3cret")) {
+			w.t.Fatalf("seed %d: record %d has a secret: %s", w.seed, rec.Seq, text)
+		}
+	}
 }
 
 // decode reads a record, also one that is of no run.

@@ -248,10 +248,15 @@ type Again struct {
 	End     eventlog.Seq
 	By      string
 	Granted replay.Usage // beyond its budgets
+	// Secrets are those that the run needs, as in Submission.
+	Secrets map[string]string
 }
 
 // Retry lets a run go on that has ended; see the command Retry.
 func (s *Scheduler) Retry(ctx context.Context, a Again) error {
+	if err := checkOffered(a.Secrets); err != nil {
+		return err
+	}
 	for {
 		h, err := replay.LoadHistory(s.log, a.Run)
 		switch {
@@ -264,7 +269,7 @@ func (s *Scheduler) Retry(ctx context.Context, a Again) error {
 		case !h.Ended():
 			return unended(h.Run())
 		}
-		r := request{}
+		r := request{secrets: a.Secrets}
 		how, at := h.End()
 		cmd := Retry{Run: h.Run(), How: how.Status, By: a.By, Granted: a.Granted}
 		if cmd.Tasks, err = placed(h.Run(), a.Tasks); err == nil {

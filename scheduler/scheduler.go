@@ -27,6 +27,10 @@ type Options struct {
 	Registry *protocols.Registry
 	// Version is noted in the log when the scheduler starts.
 	Version string
+	// Secrets looks for the secrets with these references, for runs that
+	// schedules start: no client offers them any. nil finds none. It is called
+	// from many goroutines.
+	Secrets func(references []string) map[string]string
 	// Grace is how long a provider may take to stop once its call was
 	// cancelled; then the attempt is given up. 0 means 10 s.
 	Grace time.Duration
@@ -97,14 +101,14 @@ type request struct {
 	query   func(*replay.State)
 	end     eventlog.Seq      // of a Retry: the run's end as its sender knows it
 	act     func()            // runs after the append; for what only the loop may do
-	secrets map[string]string // of the run that the command submits
+	secrets map[string]string // of the run that the command submits or lets go on
 	reply   chan reply
 }
 
 // reply is what became of a request.
 type reply struct {
 	Accepted        // of a submission
-	made     uint64 // the number of the run that it made
+	made     uint64 // the number of the run that it made, or that goes on
 	err      error
 }
 
@@ -253,8 +257,14 @@ func (s *Scheduler) decide(now time.Time, r request) (reply, []replay.Fact) {
 	}
 	decided, err := Decide(s.state, s.policy, now, c)
 	re := reply{err: err}
-	if sub, ok := c.(Submit); ok && err == nil {
-		re.Accepted, re.made = s.accepted(sub, decided)
+	if err != nil {
+		return re, decided
+	}
+	switch c := c.(type) {
+	case Submit:
+		re.Accepted, re.made = s.accepted(c, decided)
+	case Retry:
+		re.made = c.Run.Number
 	}
 	return re, decided
 }

@@ -39,25 +39,34 @@ const liveCut = 4 << 10
 // scrubber takes secrets out of texts. nil takes out nothing.
 type scrubber struct {
 	forms    []string // the longest first
+	based    []string // those of them that lines may divide
 	replacer *strings.Replacer
 }
 
 // newScrubber returns one for these secrets, nil if there are none.
 func newScrubber(secrets []string) *scrubber {
-	var all []string
+	var all, inLines []string
 	for _, s := range secrets {
 		all = append(all, forms(s)...)
+		inLines = append(inLines, based(s)...)
 	}
 	if len(all) == 0 {
 		return nil
 	}
-	slices.SortFunc(all, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
-	all = slices.Compact(all)
+	all, inLines = longestFirst(append(all, inLines...)), longestFirst(inLines)
 	pairs := make([]string, 0, 2*len(all))
 	for _, form := range all {
 		pairs = append(pairs, form, scrubbed)
 	}
-	return &scrubber{all, strings.NewReplacer(pairs...)}
+	return &scrubber{all, inLines, strings.NewReplacer(pairs...)}
+}
+
+// longestFirst returns the texts in that order, each once, without those that
+// are too short.
+func longestFirst(all []string) []string {
+	all = slices.DeleteFunc(all, func(s string) bool { return utf8.RuneCountInString(s) < minSecret })
+	slices.SortFunc(all, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	return slices.Compact(all)
 }
 
 // forms returns the texts in which a secret may show up.
@@ -70,24 +79,16 @@ func forms(secret string) (all []string) {
 		all = append(all, s)
 		all = append(all, escaped(s)...)
 	}
-	all = append(all, based(secret)...)
-	all = append(all, hex.EncodeToString([]byte(secret)), strings.ToUpper(hex.EncodeToString([]byte(secret))))
-	return slices.DeleteFunc(all, func(s string) bool { return utf8.RuneCountInString(s) < minSecret })
+	digits := hex.EncodeToString([]byte(secret))
+	return append(all, digits, strings.ToUpper(digits))
 }
 
-// based returns the secret in base64: alone, in lines, and what is left of it
-// whatever comes before and after it.
+// based returns the secret in base64: alone, and what is left of it whatever
+// comes before and after it.
 func based(secret string) (all []string) {
 	for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.URLEncoding} {
 		text := enc.EncodeToString([]byte(secret))
 		all = append(all, text)
-		for _, width := range []int{76, 64} {
-			if len(text) > width {
-				for line := range slices.Chunk([]byte(text), width) {
-					all = append(all, string(line))
-				}
-			}
-		}
 		for before := range 3 {
 			bits := 8 * (before + len(secret))
 			shifted := enc.EncodeToString(append(make([]byte, before), secret...))
@@ -98,16 +99,21 @@ func based(secret string) (all []string) {
 }
 
 // escaped returns the secret as it stands in other texts.
-func escaped(s string) []string {
-	inJSON := quotedJSON(s)
-	return []string{
-		inJSON, quotedJSON(inJSON), strings.ReplaceAll(inJSON, "/", `\/`), escapedHTML(s), ascii(inJSON), ascii(escapedHTML(s)),
-		html.EscapeString(s), strings.ReplaceAll(inJSON, `\"`, `"`), strings.ReplaceAll(strings.ReplaceAll(inJSON, `\"`, `"`), "'", `\'`),
-		url.QueryEscape(s), url.PathEscape(s),
-		percent(s, "-_.~", true), percent(s, "-_.~/", true), percent(s, "-_.!~*'()", true),
-		percent(s, "-_.~", false), percent(s, "-_.~/", false), percent(s, "-_.!~*'()", false),
-		strings.ReplaceAll(percent(s, "-_. ", true), " ", "+"), strings.ReplaceAll(percent(s, "-_. ", false), " ", "+"),
+func escaped(s string) (all []string) {
+	for _, inJSON := range []string{quotedJSON(s), escapedHTML(s), ascii(quotedJSON(s)), ascii(escapedHTML(s))} {
+		all = append(all, inJSON, quotedJSON(inJSON), strings.ReplaceAll(inJSON, "/", `\/`))
 	}
+	repr := strings.ReplaceAll(quotedJSON(s), `\"`, `"`)
+	all = append(all, repr, strings.ReplaceAll(repr, "'", `\'`))
+	inHTML := html.EscapeString(s)
+	all = append(all, inHTML, strings.NewReplacer("&#34;", "&quot;", "&#39;", "&#x27;").Replace(inHTML))
+	all = append(all, url.QueryEscape(s), url.PathEscape(s))
+	for _, safe := range []string{"-_.~", "-_.~/", "-_.!~*'()"} {
+		for _, upper := range []bool{true, false} {
+			all = append(all, percent(s, safe, upper), strings.ReplaceAll(percent(s, safe+" ", upper), " ", "+"))
+		}
+	}
+	return all
 }
 
 // quotedJSON is the inside of a JSON string.
@@ -173,7 +179,39 @@ func (s *scrubber) text(text string) string {
 	if s == nil {
 		return text
 	}
-	return s.ends(s.replacer.Replace(text))
+	return s.ends(s.joined(s.replacer.Replace(text)))
+}
+
+// joined takes out what the lines of a text have between them: base64 is often
+// written in lines.
+func (s *scrubber) joined(text string) string {
+	if !strings.Contains(text, "\n") {
+		return text
+	}
+	whole := unwrap.Replace(text)
+	for _, form := range s.based {
+		for i := strings.Index(whole, form); i >= 0; i = strings.Index(whole, form) {
+			text = text[:place(text, i)] + scrubbed + text[place(text, i+len(form)-1)+1:]
+			whole = unwrap.Replace(text)
+		}
+	}
+	return text
+}
+
+// unwrap makes one line of a text.
+var unwrap = strings.NewReplacer("\n", "", "\r", "")
+
+// place is where in the text its nth byte is that ends no line.
+func place(text string, n int) int {
+	for i := range len(text) {
+		if text[i] == '\n' || text[i] == '\r' {
+			continue
+		}
+		if n--; n < 0 {
+			return i
+		}
+	}
+	return len(text) - 1
 }
 
 // ends takes out what is left of secrets where a text was cut.

@@ -175,14 +175,14 @@ func (s *Scheduler) openSecrets(j job, c replay.Context) (o opened, err error) {
 	var lacks errLacks
 	o.values = make(map[string]string, len(names))
 	for name, ref := range o.references {
-		value, found := s.vault.find(j.family, ref)
+		value, found := s.secret(j, ref)
 		if !found {
 			lacks = append(lacks, ref)
 		}
 		o.values[name] = value
 	}
 	for _, ref := range configured(j.plan, j.def, j.provider) {
-		if _, found := s.vault.find(j.family, ref); !found {
+		if _, found := s.secret(j, ref); !found {
 			lacks = append(lacks, ref)
 		}
 	}
@@ -191,6 +191,20 @@ func (s *Scheduler) openSecrets(j job, c replay.Context) (o opened, err error) {
 		return o, slices.Compact(lacks)
 	}
 	return o, nil
+}
+
+// secret finds a secret that somebody has offered to the run, or, if a schedule
+// started it, looks for it here.
+func (s *Scheduler) secret(j job, reference string) (string, bool) {
+	value, found := s.vault.find(j.family, reference)
+	if found || !j.scheduled || s.opts.Secrets == nil {
+		return value, found
+	}
+	own := s.opts.Secrets([]string{reference})
+	if value, found = own[reference]; found {
+		s.vault.offer(j.run, map[string]string{reference: value})
+	}
+	return value, found
 }
 
 // ConfiguredSecret finds ${secrets.NAME} in a text of the configuration.

@@ -25,6 +25,9 @@ func Tick(s *replay.State, p Policy, now time.Time) []replay.Fact {
 	if r := s.NextUnsettled(); r != nil {
 		return facts(r.Number, now, settle(r, now)...)
 	}
+	if alive := sign(s, now); alive != nil {
+		return alive
+	}
 	if p.Closed || s.Running >= p.Slots {
 		return nil
 	}
@@ -40,16 +43,19 @@ func Tick(s *replay.State, p Policy, now time.Time) []replay.Fact {
 
 // Wake returns when Tick will have something to say that it hasn't now.
 func Wake(s *replay.State, p Policy, now time.Time) (at time.Time, any bool) {
-	t, any := s.NextTimer()
-	at = t.At
-	if a, ok := nextAlarm(s, p); ok && (!any || a.At.Before(at)) {
-		at, any = a.At, true
+	sooner := func(t time.Time, ok bool) {
+		if ok && (!any || t.Before(at)) {
+			at, any = t, true
+		}
 	}
-	if p.Closed || s.Running >= p.Slots {
-		return at, any
-	}
-	if _, chance, found := s.NextStart(now, p.room(s)); !found && !chance.IsZero() && (!any || chance.Before(at)) {
-		return chance, true
+	t, ok := s.NextTimer()
+	sooner(t.At, ok)
+	a, ok := nextAlarm(s, p)
+	sooner(a.At, ok)
+	sooner(nextSign(s))
+	if !p.Closed && s.Running < p.Slots {
+		_, chance, found := s.NextStart(now, p.room(s))
+		sooner(chance, !found && !chance.IsZero())
 	}
 	return at, any
 }

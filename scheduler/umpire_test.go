@@ -19,6 +19,7 @@ type umpire struct {
 	grace  time.Duration // that a cancelled attempt has to report, 0: not known
 	seq    uint64
 	at     time.Time
+	before time.Time         // of the fact before
 	runs   map[uint64]*match // those that live
 	ended  map[uint64]*match
 	kept   map[string]bool // results that the cache has
@@ -33,6 +34,7 @@ type match struct {
 	parent      *replay.Parent
 	deadline    time.Time
 	last        time.Time // of its last fact
+	until       time.Time // when somebody held it for the last time
 	rested      time.Time // when it was paused
 	held        bool
 	paused      bool
@@ -78,7 +80,7 @@ func (u *umpire) fact(f replay.Fact) error {
 	if uint64(f.Seq) != u.seq+1 || f.At.Before(u.at) {
 		return fmt.Errorf("record %d at %s follows on %d at %s", f.Seq, f.At, u.seq, u.at)
 	}
-	u.seq, u.at = uint64(f.Seq), f.At
+	u.seq, u.at, u.before = uint64(f.Seq), f.At, u.at
 	if err := u.judge(f); err != nil {
 		return fmt.Errorf("%s of run %d: %w", f.Event.Type(), f.Run, err)
 	}
@@ -89,13 +91,15 @@ func (u *umpire) judge(f replay.Fact) error {
 	switch e := f.Event.(type) {
 	case *replay.SystemStarted:
 		for _, m := range u.runs {
-			m.held = false
+			if m.held {
+				m.held, m.until = false, u.before
+			}
 			for i := range m.tasks {
 				m.tasks[i].doubtful = m.tasks[i].doubtful || m.tasks[i].runs
 			}
 		}
 		return nil
-	case *replay.KeyTaken:
+	case *replay.KeyTaken, *replay.SystemAlive:
 		return nil
 	case *replay.CacheStored:
 		u.kept[same(e.Result)] = true
@@ -189,6 +193,8 @@ func named(e replay.Event) []int {
 		return []int{e.Task}
 	case *replay.ApprovalDecided:
 		return []int{e.Task}
+	case *replay.SecretOffered:
+		return e.Tasks
 	case *replay.EvaluationRequested:
 		return e.Tasks
 	case *replay.ConditionMet:
@@ -210,6 +216,13 @@ func (u *umpire) event(f replay.Fact, m *match) error {
 		}
 		if t := &m.tasks[i]; t.runs && !t.doubtful && !t.stop.IsZero() && f.At.After(t.stop) {
 			return fmt.Errorf("task %d was told to stop until %s", i, t.stop)
+		}
+		if t := &m.tasks[i]; t.wait != nil && t.wait.Kind == replay.WaitSecret {
+			switch f.Event.(type) {
+			case *replay.SecretOffered, *replay.TaskSkipped, *replay.TaskCancelled:
+			default:
+				return fmt.Errorf("task %d waits for a secret: %s", i, f.Event.Type())
+			}
 		}
 	}
 	switch e := f.Event.(type) {
@@ -293,6 +306,16 @@ func (u *umpire) event(f replay.Fact, m *match) error {
 			return fmt.Errorf("task %d: %+v", e.Task, *t)
 		}
 		t.runs, t.wait, t.decided = false, &e.Wait, false
+		if e.Wait.Kind == replay.WaitSecret {
+			t.uncounted++
+		}
+	case *replay.SecretOffered:
+		for _, i := range e.Tasks {
+			if t := &m.tasks[i]; t.wait == nil || t.wait.Kind != replay.WaitSecret {
+				return fmt.Errorf("task %d: %+v", i, *t)
+			}
+			m.tasks[i].wait = nil
+		}
 	case *replay.EvaluationRequested:
 		if e.What == replay.AskOutputs {
 			m.outputs = true
@@ -386,12 +409,12 @@ func (u *umpire) whole(f replay.Fact, m *match) error {
 		}
 		m.cancelHook = m.hook
 	case *replay.WorkflowInterrupted:
-		m.held, m.interrupted = false, true
+		m.held, m.interrupted, m.until = false, true, f.At
 	case *replay.WorkflowResumed:
 		if m.held || m.parked && !e.Unparked {
 			return fmt.Errorf("held %v, parked %v", m.held, m.parked)
 		}
-		by := f.At.Sub(m.last)
+		by := f.At.Sub(m.until)
 		if m.paused {
 			by = 0 // the end of the pause sees to it
 		}
@@ -400,7 +423,7 @@ func (u *umpire) whole(f replay.Fact, m *match) error {
 		}
 		m.held, m.interrupted, m.parked, m.deadline = true, false, false, e.Deadline
 	case *replay.WorkflowParked:
-		m.held, m.parked = false, true
+		m.held, m.parked, m.until = false, true, f.At
 	case *replay.WorkflowEnded:
 		return m.end(e)
 	default:

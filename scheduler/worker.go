@@ -52,13 +52,16 @@ type job struct {
 	item     *itemPlace          // of an instance of a foreach
 	needs    map[int]replay.Task // the tasks that parameters refer to
 	family   []uint64            // whose secrets it may use: the run's, and of those that started it
+
+	scheduled bool // a schedule started the run, or the first of those
 }
 
 // startWorker gives an attempt a goroutine of its own.
 func (s *Scheduler) startWorker(run uint64, e *replay.TaskStarted) {
 	r := s.state.Run(run)
 	j := newJob(r, e.Task, r.Task(e.Task).References)
-	j.attempt, j.provider, j.group, j.family = e.Attempt, e.Provider, r.Tasks[e.Task].Group(), s.family(r)
+	j.attempt, j.provider, j.group = e.Attempt, e.Provider, r.Tasks[e.Task].Group()
+	j.family, j.scheduled = s.family(r)
 	ctx, stop := context.WithCancelCause(s.ctx)
 	s.workers[attempt{run, e.Task}] = &worker{stop}
 	s.working.Add(1) // until it has reported
@@ -68,17 +71,18 @@ func (s *Scheduler) startWorker(run uint64, e *replay.TaskStarted) {
 	}()
 }
 
-// family is the run, and all that it is a child of.
-func (s *Scheduler) family(r *replay.Run) (runs []uint64) {
+// family is the run, and all that it is a child of; and whether a schedule
+// started the first of them.
+func (s *Scheduler) family(r *replay.Run) (runs []uint64, scheduled bool) {
 	for r != nil {
-		runs = append(runs, r.Number)
+		runs, scheduled = append(runs, r.Number), r.Submitted.Schedule != ""
 		p := r.Submitted.Parent
 		if p == nil {
 			break
 		}
 		r = s.state.Run(p.Run)
 	}
-	return runs
+	return runs, scheduled
 }
 
 // newJob takes from the state what a worker needs that looks at other tasks.

@@ -121,8 +121,8 @@ type ResumeAllParams struct {
 	Secrets map[string]string `json:"secrets,omitempty"`
 }
 
-// ReferencesParams ask which secrets a live run needs, or, without ID, all of
-// them.
+// ReferencesParams ask which secrets a run needs, or, without ID, all live ones
+// do.
 type ReferencesParams struct {
 	ID string `json:"id,omitempty"`
 }
@@ -181,6 +181,8 @@ type RetryParams struct {
 	End eventlog.Seq `json:"end,omitempty"`
 	By  string       `json:"by,omitempty"`
 	Grant
+	// Secrets are those that the run needs, as in SubmitParams.
+	Secrets map[string]string `json:"secrets,omitempty"`
 }
 
 // SignalParams send a run a signal.

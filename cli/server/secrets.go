@@ -27,7 +27,7 @@ func (s *Server) references(ctx context.Context, _ *Call, p ReferencesParams) (r
 		})
 	} else {
 		var ref runRef
-		if ref, err = s.find(p.ID); err == nil && !replay.Ends(ref.head) {
+		if ref, err = s.find(p.ID); err == nil {
 			numbers = []uint64{ref.number}
 		}
 	}

@@ -130,7 +130,8 @@ func (s *Server) retry(ctx context.Context, c *Call, p RetryParams) (r RunResult
 	if err != nil {
 		return r, err
 	}
-	return RunResult{ref.id}, running.Retry(ctx, scheduler.Again{Run: ref.number, Tasks: p.Tasks, From: p.From, End: p.End, By: p.By, Granted: p.usage()})
+	return RunResult{ref.id}, running.Retry(ctx, scheduler.Again{Run: ref.number, Tasks: p.Tasks, From: p.From, End: p.End, By: p.By,
+		Granted: p.usage(), Secrets: p.Secrets})
 }
 
 // interrupt is fine with a run that nobody runs, or not any more: nothing new
