@@ -169,6 +169,38 @@ func TestLLMBeginning(t *testing.T) {
 	})
 }
 
+// Every form knows the beginning of an answer when it comes, be it text, a
+// thought or a tool call.
+func TestLLMBegins(t *testing.T) {
+	server := &llmServer{kind: "S", base: mustParse(t, "http://s"), first: time.Hour, silence: time.Hour, limit: 1 << 20}
+	for _, test := range []struct {
+		read  func(*llmStream, *llmAnswer) error
+		media string
+		body  string
+	}{
+		{ollamaRead, "", `{"message":{"content":"x"}}`},
+		{ollamaRead, "", `{"message":{"content":"","thinking":"x"}}`},
+		{ollamaRead, "", `{"response":"x"}`},
+		{ollamaRead, "", `{"message":{"content":"","tool_calls":[{"function":{"name":"f"}}]}}`},
+		{openAIRead, "text/event-stream", `data: {"choices":[{"delta":{"content":"x"}}]}`},
+		{openAIRead, "text/event-stream", `data: {"choices":[{"delta":{"reasoning_content":"x"}}]}`},
+		{openAIRead, "text/event-stream", `data: {"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}`},
+		{anthropicPlain, "text/event-stream", `data: {"type":"content_block_delta","delta":{"type":"text_delta","text":"x"}}`},
+		{anthropicPlain, "text/event-stream", `data: {"type":"content_block_delta","delta":{"type":"thinking_delta","thinking":"x"}}`},
+		{anthropicPlain, "text/event-stream", `data: {"type":"content_block_start","content_block":{"type":"tool_use","name":"f"}}`},
+	} {
+		for _, early := range []string{"", test.body + "\n\n"} {
+			_, stream := server.stream(t.Context(), "", llmPost{streams: true})
+			stream.body, stream.kind = io.NopCloser(strings.NewReader(early)), test.media
+			_ = test.read(stream, newAnswer(&llmRequest{}, silent{})) // it breaks off
+			if begun := stream.later == nil; begun != (early != "") {
+				t.Errorf("%q: begun %v", early, begun)
+			}
+			stream.Close()
+		}
+	}
+}
+
 // Each Progress is a sign of life.
 func TestListened(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"gleitzeit/protocols"
@@ -104,6 +105,29 @@ func TestPartial(t *testing.T) {
 				t.Errorf("a refusal costs: %s", e.Data)
 			}
 		})
+	}
+}
+
+// A key that a server repeats in its answer doesn't get into the error.
+func TestPartialSecret(t *testing.T) {
+	for name, kind := range kinds {
+		s := says("your key is sk-secret-1 one two")
+		after := 5
+		if name == "anthropic" {
+			after = 8
+		}
+		s.Fail(llmtest.Fault{After: after, Cut: true})
+		h := httptest.NewServer(s)
+		p, err := kind.make("test", ProviderConfig{URL: h.URL, KeyEnv: "K", Model: "m"}, deps{env: func(string) string { return "sk-secret-1" }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = p.Call(t.Context(), llmCall("llm/chat", `{"prompt":"hi"}`), &tokens{})
+		if e, is := err.(*protocols.Error); !is || strings.Contains(string(e.Data), "sk-secret") || !strings.Contains(string(e.Data), "your key is ***") {
+			t.Errorf("%s: %v", name, err)
+		}
+		p.Close()
+		h.Close()
 	}
 }
 

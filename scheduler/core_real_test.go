@@ -12,6 +12,7 @@ import (
 
 	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
+	"gleitzeit/providers"
 	"gleitzeit/replay"
 )
 
@@ -53,7 +54,7 @@ func (c *core) call(t *testing.T, d *datadriven.TestData) string {
 	for _, line := range []struct {
 		what string
 		raw  any
-	}{{"parameters", call.Parameters}, {"env", call.Env}} {
+	}{{"parameters", call.Parameters}, {"env", call.Env}, {"output_schema", call.OutputSchema}, {"idle_timeout", patience(call)}} {
 		text, err := json.Marshal(line.raw)
 		if err != nil {
 			t.Fatal(err)
@@ -63,6 +64,14 @@ func (c *core) call(t *testing.T, d *datadriven.TestData) string {
 		}
 	}
 	return out
+}
+
+// patience is how long a call may be silent, nil if that is not bounded.
+func patience(call providers.Call) any {
+	if call.IdleTimeout == 0 {
+		return nil
+	}
+	return call.IdleTimeout.String()
 }
 
 // evaluate finds out what was asked about a task, and answers it.

@@ -46,10 +46,15 @@ func newGame(t *testing.T, seed uint64) *game {
 	u := newUmpire(p.log.Value)
 	u.seq, u.at = uint64(p.state.Seq), p.state.Time
 	p.referee = u
+	p.policy.Schedules, p.policy.ScheduleGrace = true, 3*time.Second
 	return p
 }
 
 func (p *game) move() {
+	if p.chance(12) {
+		p.scheduleSomething()
+		return
+	}
 	switch n := p.play.rng.IntN(100); {
 	case n < 8:
 		p.submitNew()
@@ -353,7 +358,7 @@ func (p *game) submission(depth int) *Submit {
 // finishAll lets everything report: what rests then says for what, and ends
 // when it gets that.
 func (p *game) finishAll() {
-	p.policy.Closed = false
+	p.policy.Closed, p.policy.Schedules = false, false
 	p.do()
 	for range 200 {
 		p.toRest()

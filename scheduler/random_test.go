@@ -556,7 +556,7 @@ func (p *play) crash() {
 }
 
 // halfSaved lets the process die between two batches of checkpoints: those of
-// the first runs are new, the others and the system's are old.
+// the first streams are new, the others and the system's are old.
 func (p *play) halfSaved() {
 	system, found, err := p.log.Checkpoint(replay.SystemStream)
 	if err != nil {
@@ -581,13 +581,16 @@ func (p *play) halfSaved() {
 	}
 }
 
-// checkpoints returns those of the runs.
+// checkpoints returns those of the schedules and runs, in the order in which
+// they are written.
 func (p *play) checkpoints() (all []eventlog.Checkpoint) {
-	for c, err := range p.log.Checkpoints(replay.RunPrefix) {
-		if err != nil {
-			p.fatal("%v", err)
+	for _, prefix := range []string{replay.ScheduleStream(""), replay.RunPrefix} {
+		for c, err := range p.log.Checkpoints(prefix) {
+			if err != nil {
+				p.fatal("%v", err)
+			}
+			all = append(all, c)
 		}
-		all = append(all, c)
 	}
 	return all
 }

@@ -33,6 +33,9 @@ func decideAddSchedule(s *replay.State, now time.Time, c AddSchedule) ([]replay.
 		return nil, protocols.Errorf(protocols.InvalidRequest, "the idempotency key has %d bytes, the limit is %d", len(c.Key), eventlog.MaxName)
 	}
 	c.Schedule = scheduleOf(c.Schedule)
+	if o := c.Schedule.Overlap; o != "skip" && o != "queue" && o != "allow" {
+		return nil, protocols.Errorf(protocols.InvalidParams, "overlap must be skip, queue or allow, not %q", o)
+	}
 	first, err := firstTime(c.Schedule, now)
 	if err != nil {
 		return nil, err

@@ -25,6 +25,7 @@ type umpire struct {
 	kept   map[string]bool // results that the cache has
 	picked bool            // the next retry names tasks
 	load   func(eventlog.Hash) ([]byte, error)
+	clocks *timekeeper
 }
 
 // match is a run as the umpire knows it.
@@ -71,10 +72,12 @@ type player struct {
 }
 
 func newUmpire(load func(eventlog.Hash) ([]byte, error)) *umpire {
-	return &umpire{runs: map[uint64]*match{}, ended: map[uint64]*match{}, kept: map[string]bool{}, load: load}
+	return &umpire{runs: map[uint64]*match{}, ended: map[uint64]*match{}, kept: map[string]bool{}, load: load, clocks: newTimekeeper()}
 }
 
-func (u *umpire) allow(p Policy) { u.policy = p }
+func (u *umpire) allow(p Policy) { u.policy, u.clocks.policy = p, p }
+
+func (u *umpire) lives(run uint64) bool { return u.runs[run] != nil }
 
 func (u *umpire) fact(f replay.Fact) error {
 	if uint64(f.Seq) != u.seq+1 || f.At.Before(u.at) {
@@ -101,12 +104,17 @@ func (u *umpire) judge(f replay.Fact) error {
 		return nil
 	case *replay.KeyTaken, *replay.SystemAlive:
 		return nil
+	case replay.ScheduleEvent:
+		return u.clocks.fact(f, e, u.lives)
 	case *replay.CacheStored:
 		u.kept[same(e.Result)] = true
 		return nil
 	case *replay.WorkflowSubmitted:
 		if u.runs[f.Run] != nil || u.ended[f.Run] != nil {
 			return errors.New("the number is taken")
+		}
+		if err := u.clocks.submitted(e); err != nil {
+			return err
 		}
 		plan := e.Plan()
 		u.runs[f.Run] = &match{id: e.ID, deadline: e.Deadline, last: f.At, held: true, parent: e.Parent, plan: plan, signals: map[string]int{}, tasks: make([]player, len(plan.Workflow.Tasks))}
@@ -758,6 +766,9 @@ func (m *match) active() bool { return m.held && !m.paused }
 
 // settled checks what must hold when nothing more follows.
 func (u *umpire) settled(now time.Time) error {
+	if err := u.clocks.settled(now, u.lives); err != nil {
+		return err
+	}
 	for n, m := range u.runs {
 		if m.active() && m.cancel == "" && !m.deadline.IsZero() && !now.Before(m.deadline) {
 			return fmt.Errorf("run %d: its time is over", n)

@@ -14,6 +14,7 @@ import (
 	"gleitzeit/cli/server"
 	"gleitzeit/cli/server/servertest"
 	"gleitzeit/eventlog"
+	"gleitzeit/protocols"
 	"gleitzeit/replay"
 )
 
@@ -110,6 +111,27 @@ func TestLostAnswers(t *testing.T) {
 		}
 		if v := get(t, c, id); v.Status != replay.Cancelled || !c.Holder() {
 			t.Errorf("status %s", v.Status)
+		}
+	})
+	schedule := server.ScheduleAddParams{Name: "tick", Schedule: protocols.Schedule{Cron: "@daily"}, Run: servertest.Chain("once", servertest.Work{})}
+	t.Run("schedule", func(t *testing.T) {
+		dir := t.TempDir()
+		newFragile(t, dir, `"name":"tick"`, &servertest.Fake{})
+		c := open(t, onDisk(dir, &servertest.Fake{}))
+		var v server.ScheduleView
+		if err := c.Call(soon(t), server.ScheduleAdd, schedule, &v); err != nil || v.Name != "tick" || !c.Holder() {
+			t.Errorf("%+v, %v", v, err)
+		}
+	})
+	t.Run("remove", func(t *testing.T) {
+		dir := t.TempDir()
+		newFragile(t, dir, `"id":2,"result":{"name":"tick"`, &servertest.Fake{})
+		c := open(t, onDisk(dir, &servertest.Fake{}))
+		if err := c.Call(soon(t), server.ScheduleAdd, schedule, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Call(soon(t), server.ScheduleRemove, server.ScheduleParams{Name: "tick"}, nil); err != nil || !c.Holder() {
+			t.Error(err)
 		}
 	})
 }
