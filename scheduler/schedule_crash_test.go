@@ -94,7 +94,7 @@ func (s *server) add() {
 // beginning has come.
 func (s *server) serve(end time.Time) {
 	for {
-		at, any := Wake(s.state, s.policy, time.Now())
+		at, any := Wake(s.state, s.policy, s.state.Time)
 		if !any || at.After(end) {
 			return
 		}
