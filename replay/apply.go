@@ -63,6 +63,9 @@ func (s *State) apply(r *Run, f Fact) {
 		t := &r.Tasks[e.Task]
 		s.unready(r, e.Task)
 		t.Attempts, t.Started, t.Due = e.Attempt, f.At, time.Time{}
+		if t.First.IsZero() {
+			t.First = f.At
+		}
 		r.set(e.Task, TaskRunning)
 		s.Running++
 		s.group(r.Plan, r.Def(e.Task)).Running++
@@ -139,7 +142,7 @@ func (s *State) apply(r *Run, f Fact) {
 		t.Result, t.Error, t.Iteration, t.Duration = e.Result.kept(), nil, e.Iteration, time.Duration(e.Duration)
 	case *TaskRepeating:
 		t := &r.Tasks[e.Task]
-		t.Earlier, t.Due = t.Attempts-t.Uncounted, e.At
+		t.Earlier, t.First, t.Due = t.Attempts-t.Uncounted, time.Time{}, e.At
 		r.set(e.Task, TaskWaitsToRetry)
 		s.alarm(r, e.Task)
 		r.inVain(e.Task)
