@@ -245,7 +245,8 @@ type Retry struct {
 	BaseDelay   Duration `json:"base_delay"`
 	MaxDelay    Duration `json:"max_delay"`
 	Jitter      bool     `json:"jitter"`
-	On          []Class  `json:"on,omitempty"` // empty: every class but the hopeless ones (Class.Hopeless)
+	Deadline    Duration `json:"deadline,omitempty"` // how long after the first attempt another may start; 0: for ever
+	On          []Class  `json:"on,omitempty"`       // empty: every class but the hopeless ones (Class.Hopeless)
 }
 
 // Batch is the original's "one task per file" form before expansion.

@@ -182,6 +182,12 @@ func retryKeys() []key[*Retry] {
 					r.MaxDelay = d
 				}
 			}},
+		{spelling{name: "deadline", doc: "How long after the start of the first attempt another may start.", schema: schemaDuration},
+			func(c *compiler, r *Retry, k string, v *node) {
+				if d, ok := c.duration(k, v, 1); ok {
+					r.Deadline = d
+				}
+			}},
 		{spelling{name: "jitter", doc: "Adds 10 to 30 % to each delay, at random.", schema: schemaBool},
 			func(c *compiler, r *Retry, k string, v *node) {
 				if b, ok := c.boolean(k, v); ok {

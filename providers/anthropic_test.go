@@ -118,6 +118,20 @@ func TestAnthropicTools(t *testing.T) {
 	}
 }
 
+// What a tool said without saying to which call goes with the last turn's.
+func TestAnthropicTurns(t *testing.T) {
+	call := func(id string) []llmToolCall { return []llmToolCall{{ID: id, Function: llmToolFunction{Name: "f"}}} }
+	system, turns := anthropicTurns([]llmMessage{{Role: "system", Content: "a"}, {Role: "user", Content: "q"},
+		{Role: "assistant", ToolCalls: call("old")}, {Role: "user", Content: " "}, {Role: "assistant", ToolCalls: call("new")},
+		{Role: "tool", Content: "r"}, {Role: "system", Content: "b"}})
+	got, _ := json.Marshal(turns)
+	want := `[{"role":"user","content":[{"text":"q","type":"text"}]},{"role":"assistant","content":[{"id":"old","input":{},"name":"f","type":"tool_use"},` +
+		`{"id":"new","input":{},"name":"f","type":"tool_use"}]},{"role":"user","content":[{"content":"r","tool_use_id":"new","type":"tool_result"}]}]`
+	if string(got) != want || system != "a\n\nb" {
+		t.Errorf("%s %s", system, got)
+	}
+}
+
 func TestAnthropicToolChoice(t *testing.T) {
 	for _, test := range []struct{ choice, format, tools, want string }{
 		{``, ``, ``, `null`},
@@ -166,6 +180,29 @@ func TestAnthropicWhole(t *testing.T) {
 			t.Errorf("%s, %v", result, err)
 		}
 		h.Close()
+	}
+}
+
+// Counts are totals, of which an event may lack some.
+func TestAnthropicCounts(t *testing.T) {
+	h := httptest.NewServer(handler(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		for _, data := range []string{
+			`{"type":"message_start","message":{"model":"m2","usage":{"input_tokens":5,"cache_read_input_tokens":2,"output_tokens":1}}}`,
+			`{"type":"what_is_new"}`,
+			`{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"x"}}`,
+			`{"type":"message_delta","usage":{"output_tokens":9}}`,
+			`{"type":"message_delta","delta":{"stop_reason":"stop_sequence"}}`,
+			`{"type":"message_stop"}`,
+		} {
+			w.Write([]byte("data: " + data + "\n\n"))
+		}
+	}))
+	defer h.Close()
+	p := open(t, newAnthropic, ProviderConfig{URL: h.URL})
+	result, err := p.Call(t.Context(), llmCall("llm/chat", `{"model":"m","prompt":"hi"}`), &tokens{})
+	if err != nil || !strings.Contains(string(result), `"model":"m2","provider":"test","usage":{"prompt_tokens":7,"completion_tokens":9,"total_tokens":16},"finish_reason":"stop"`) {
+		t.Errorf("%s, %v", result, err)
 	}
 }
 

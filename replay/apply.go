@@ -71,6 +71,9 @@ func (s *State) apply(r *Run, f Fact) {
 		s.unready(r, e.Task)
 		t.Attempts, t.Started, t.Due, r.went = e.Attempt, f.At, time.Time{}, true
 		t.Provider = r.Plan.provider(r.Def(e.Task), e.Provider)
+		if t.First.IsZero() {
+			t.First = f.At
+		}
 		r.set(e.Task, TaskRunning)
 		r.begins(e.Task, f.At)
 		s.grab(r, e.Task)
@@ -155,7 +158,7 @@ func (s *State) apply(r *Run, f Fact) {
 		t.Result, t.Error, t.Iteration, t.Duration = e.Result.kept(), nil, e.Iteration, time.Duration(e.Duration)
 	case *TaskRepeating:
 		t := &r.Tasks[e.Task]
-		t.Earlier, t.Due = t.Attempts-t.Uncounted, e.At
+		t.Earlier, t.First, t.Due = t.Attempts-t.Uncounted, time.Time{}, e.At
 		r.set(e.Task, TaskWaitsToRetry)
 		s.alarm(r, e.Task)
 		r.inVain(e.Task)

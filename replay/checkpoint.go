@@ -58,6 +58,7 @@ type savedTask struct {
 	Attempts  int              `json:"a,omitempty"`
 	Lost      int              `json:"l,omitempty"`
 	Uncounted int              `json:"u,omitempty"`
+	First     time.Time        `json:"f,omitzero"`
 	Started   time.Time        `json:"b,omitzero"`
 	Ended     time.Time        `json:"e,omitzero"`
 	Due       time.Time        `json:"d,omitzero"`
@@ -75,7 +76,7 @@ type savedTask struct {
 	Provider  int              `json:"g,omitempty"`
 	Tried     uint64           `json:"k,omitempty"`
 	Spent     Usage            `json:"c,omitzero"`
-	Calls     time.Time        `json:"f,omitzero"`
+	Calls     time.Time        `json:"z,omitzero"`
 }
 
 type savedEach struct {
@@ -106,7 +107,7 @@ func saveRun(r *Run) *savedRun {
 }
 
 func saveTask(t *Task) savedTask {
-	s := savedTask{Status: t.Status, Attempts: t.Attempts, Lost: t.Lost, Uncounted: t.Uncounted, Started: t.Started,
+	s := savedTask{Status: t.Status, Attempts: t.Attempts, Lost: t.Lost, Uncounted: t.Uncounted, First: t.First, Started: t.Started,
 		Ended: t.Ended, Due: t.Due, Duration: t.Duration, Result: t.Result, Error: t.Error, Reason: t.Reason, Wait: t.Wait,
 		Of: t.Of, Asked: t.Asked, Iteration: t.Iteration, Earlier: t.Earlier,
 		ReadyAt: t.ReadyAt, Provider: t.Provider, Tried: t.Tried, Spent: t.Spent, Calls: t.calls}
@@ -117,7 +118,7 @@ func saveTask(t *Task) savedTask {
 }
 
 func (s *savedTask) restore() Task {
-	t := Task{Status: s.Status, Attempts: s.Attempts, Lost: s.Lost, Uncounted: s.Uncounted, Started: s.Started,
+	t := Task{Status: s.Status, Attempts: s.Attempts, Lost: s.Lost, Uncounted: s.Uncounted, First: s.First, Started: s.Started,
 		Ended: s.Ended, Due: s.Due, Duration: s.Duration, Result: s.Result, Error: s.Error, Reason: s.Reason, Wait: s.Wait,
 		Of: s.Of, Asked: s.Asked, Iteration: s.Iteration, Earlier: s.Earlier,
 		ReadyAt: s.ReadyAt, Provider: s.Provider, Tried: s.Tried, Spent: s.Spent, calls: s.Calls}

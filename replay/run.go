@@ -70,6 +70,7 @@ type Task struct {
 	Uncounted int       // attempts that don't count toward max_attempts: lost or interrupted ones
 	Iteration int       // of a repeat, from 1; 0 before the first has ended
 	Earlier   int       // counted attempts of earlier iterations
+	First     time.Time // start of the first attempt, of this iteration and since the run was last retried
 	Started   time.Time // of the last attempt
 	Ended     time.Time
 	Due       time.Time // of the retry, or of what it waits for

@@ -228,9 +228,15 @@ func ends(r *replay.Run, t *replay.Task, now time.Time, c Finish) replay.Event {
 	case c.Interrupted:
 		return &replay.TaskInterrupted{Task: c.Task, Attempt: c.Attempt, Duration: c.Duration}
 	}
-	if delay, again := retry(r, t, c); again {
+	delay, again := retry(r, t, c)
+	at := now.Add(delay)
+	switch {
+	case !again:
+	case late(r, c.Task, at):
+		c.Error = tooLate(r, c.Task, c.Error)
+	default:
 		return &replay.TaskRetrying{Task: c.Task, Attempt: c.Attempt, Error: c.Error, Duration: c.Duration,
-			Delay: protocols.Duration(delay), At: now.Add(delay), Usage: c.Usage,
+			Delay: protocols.Duration(delay), At: at, Usage: c.Usage,
 			Avoid: r.Plan.Choices(r.Def(c.Task)) > 1 && elsewhere(c.Error.Code.Class())}
 	}
 	return &replay.TaskFailed{Task: c.Task, Attempt: c.Attempt, Error: c.Error, Duration: c.Duration, Usage: c.Usage}
@@ -248,6 +254,19 @@ func retry(r *replay.Run, t *replay.Task, c Finish) (time.Duration, bool) {
 		return 0, false
 	}
 	return max(policy.Delay(made, c.Jitter), c.Error.RetryAfter()), true
+}
+
+// late tells whether the retry's deadline lets no attempt start at that moment.
+func late(r *replay.Run, task int, at time.Time) bool {
+	policy, first := r.Task(task).Retry, r.Tasks[task].First
+	return policy != nil && policy.Deadline > 0 && !first.IsZero() && at.After(first.Add(time.Duration(policy.Deadline)))
+}
+
+// tooLate is the error of the last attempt, with why there is no other.
+func tooLate(r *replay.Run, task int, err *protocols.Error) *protocols.Error {
+	deadline := time.Duration(r.Task(task).Retry.Deadline)
+	return &protocols.Error{Code: err.Code, Data: err.Data,
+		Message: shorten(err.Message, maxMessage-100) + fmt.Sprintf("; not tried again after its retry's deadline of %s", deadline)}
 }
 
 // end makes the last event of a run.

@@ -429,7 +429,9 @@ func (r *watched) stopped() bool {
 // outcome checks that it is the current attempt's, and that there is one.
 func (r *watched) outcome(task, attempt int, to stand) error {
 	t := &r.tasks[task]
-	resolved := t.stand == asking && (to == fails || to == isSkipped)
+	retry := r.plan.Task(task).Retry
+	resolved := t.stand == asking && (to == fails || to == isSkipped) ||
+		t.stand == delayed && to == fails && retry != nil && retry.Deadline > 0
 	if t.stand != runs && !resolved || t.attempts != attempt {
 		return fmt.Errorf("of attempt %d; task %d: %+v", attempt, task, *t)
 	}
@@ -444,7 +446,7 @@ func (r *watched) outcome(task, attempt int, to stand) error {
 func (r *watched) retries(e *replay.TaskFailed) bool {
 	t := &r.tasks[e.Task]
 	return t.stand == runs && t.attempts-t.uncounted < attempts(r.plan.Task(e.Task)) && r.cancel == "" && !r.stopped() &&
-		!e.Error.Code.Class().Hopeless()
+		(r.plan.Task(e.Task).Retry == nil || r.plan.Task(e.Task).Retry.Deadline == 0) && !e.Error.Code.Class().Hopeless()
 }
 
 func (r *watched) retrying(at time.Time, e *replay.TaskRetrying) error {

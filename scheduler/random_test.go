@@ -733,7 +733,7 @@ func randomTask(rng *rand.Rand, i int, density float64) *protocols.Task {
 		}
 	}
 	if rng.IntN(2) == 0 {
-		t.Retry = &protocols.Retry{MaxAttempts: 1 + rng.IntN(4), Jitter: rng.IntN(2) == 0, MaxDelay: protocols.Duration(3 * time.Second),
+		t.Retry = &protocols.Retry{Deadline: protocols.Duration(rng.IntN(3)/2) * protocols.Duration(5*time.Second), MaxAttempts: 1 + rng.IntN(4), Jitter: rng.IntN(2) == 0, MaxDelay: protocols.Duration(3 * time.Second),
 			Backoff:   []protocols.Backoff{protocols.Exponential, protocols.Linear, protocols.Fixed}[rng.IntN(3)],
 			BaseDelay: protocols.Duration(rng.IntN(2000)) * protocols.Duration(time.Millisecond)}
 	}

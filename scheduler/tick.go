@@ -68,6 +68,9 @@ func elapsed(s *replay.State, r *replay.Run, t replay.Timer, now time.Time) []re
 	case r.Tasks[t.Task].Status == replay.TaskWaits:
 		return facts(t.Run, now, waitedLong(r, t.Task, now)...)
 	}
+	if task := &r.Tasks[t.Task]; task.Error != nil && late(r, t.Task, now) { // nobody ran it when it was due
+		return facts(t.Run, now, &replay.TaskFailed{Task: t.Task, Attempt: task.Attempts, Error: tooLate(r, t.Task, task.Error)})
+	}
 	return facts(t.Run, now, &replay.TaskDue{Task: t.Task})
 }
 

@@ -65,6 +65,7 @@ type player struct {
 	approved bool
 	provider string            // of the last attempt
 	stop     time.Time         // when a cancelled attempt must have reported
+	began    time.Time         // of its first attempt
 	decided  bool              // a person has approved or rejected
 	judged   protocols.OnCrash // what became of its attempt in doubt
 	attempts, uncounted, earlier, iterations,
@@ -246,7 +247,7 @@ func (u *umpire) event(f replay.Fact, m *match) error {
 		return m.completed(e)
 	case *replay.TaskRetrying:
 		t := &m.tasks[e.Task]
-		if !m.mayRetry(e.Task, e.Error) || !e.At.Equal(f.At.Add(time.Duration(e.Delay))) {
+		if !m.mayRetry(e.Task, e.Error) || m.late(e.Task, e.At) || !e.At.Equal(f.At.Add(time.Duration(e.Delay))) {
 			return fmt.Errorf("task %d: %+v after %v", e.Task, *t, e.Error)
 		}
 		if m.stopping() && !m.spared(e.Task) || m.failing(e.Task) {
@@ -262,7 +263,7 @@ func (u *umpire) event(f replay.Fact, m *match) error {
 		}
 		m.tasks[e.Task].due = time.Time{}
 	case *replay.TaskFailed:
-		if t := &m.tasks[e.Task]; (t.runs && !t.doubtful || t.wait != nil && !t.decided) && m.mayRetry(e.Task, e.Error) {
+		if t := &m.tasks[e.Task]; (t.runs && !t.doubtful || t.wait != nil && !t.decided) && m.mayRetry(e.Task, e.Error) && m.task(e.Task).Retry.Deadline == 0 {
 			return fmt.Errorf("task %d should be tried again: %+v", e.Task, *t)
 		}
 		return m.over(e.Task, replay.TaskIsFailed)
@@ -361,6 +362,7 @@ func (u *umpire) event(f replay.Fact, m *match) error {
 		if t.asked != replay.AskUntil || t.iterations+1 != e.Iteration || e.Iteration > m.task(e.Task).Repeat.MaxIterations {
 			return fmt.Errorf("task %d: %+v", e.Task, *t)
 		}
+		t.began = time.Time{}
 		t.asked, t.due, t.earlier = "", e.At, t.attempts-t.uncounted
 	case *replay.SignalReceived:
 		m.signals[e.Name]++
@@ -446,6 +448,12 @@ func (m *match) mayRetry(i int, err *protocols.Error) bool {
 	t, policy := &m.tasks[i], m.task(i).Retry
 	return policy != nil && t.attempts-t.uncounted-t.earlier < policy.MaxAttempts && policy.Retries(err.Code.Class()) &&
 		(!m.stopping() || m.spared(i)) && !m.failing(i)
+}
+
+// late tells whether the deadline of the task's retry is over at that moment.
+func (m *match) late(i int, at time.Time) bool {
+	policy := m.task(i).Retry
+	return policy.Deadline > 0 && at.After(m.tasks[i].began.Add(time.Duration(policy.Deadline)))
 }
 
 // maySkip tells whether something speaks against the task.
@@ -622,6 +630,9 @@ func (u *umpire) started(m *match, e *replay.TaskStarted) error {
 		}
 	}
 	t.runs, t.attempts, t.stop, t.judged, t.provider = true, e.Attempt, time.Time{}, "", e.Provider
+	if t.began.IsZero() {
+		t.began = u.at
+	}
 	if made, most := t.attempts-t.uncounted-t.earlier, attempts(def); made > most {
 		return fmt.Errorf("attempt %d of task %d that counts, of at most %d", made, e.Task, most)
 	}
