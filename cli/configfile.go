@@ -157,9 +157,15 @@ func (c *config) anchor(env *environment, dir string, root *yaml.Node) {
 		case "providers":
 			anchorEach(root.Content[i+1], c.Providers, func(p *providers.ProviderConfig) {
 				p.Command = env.program(p.Command, dir)
+				p.Python = env.expand(p.Python, dir)
 				for _, paths := range [][]string{p.Sandbox.Read, p.Sandbox.Write} {
 					for i, path := range paths {
 						paths[i] = env.expand(path, dir)
+					}
+				}
+				for i, entry := range p.Requirements {
+					if providers.IsRequirementsFile(entry) {
+						p.Requirements[i] = env.expand(entry, dir)
 					}
 				}
 			})

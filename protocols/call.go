@@ -95,11 +95,11 @@ func (c *compiler) unknownMethod(d *draft, name string) {
 	own := c.registry.methodNames(d.Protocol)
 	prefix, _, _ := strings.Cut(d.Protocol, "/")
 	hint := Suggest(name, own)
-	if hint == "" {
-		hint = Suggest(prefix+"/"+name, own)
-	}
 	if other := c.registry.protocolOf(name); hint == "" && other != "" {
 		hint = fmt.Sprintf("it is a method of %s", other)
+	}
+	if hint == "" {
+		hint = Suggest(prefix+"/"+name, own)
 	}
 	if hint == "" {
 		hint = thereAre(own)

@@ -234,6 +234,9 @@ func (p ProviderConfig) problems() []string {
 	if err := checkURL(p.Kind, p.URL); err != nil {
 		problems = append(problems, fmt.Sprintf("url: %v", err)) // not the URL: it may hold a password
 	}
+	if p.Python != "" && p.Command != "" {
+		problems = append(problems, "python: command names the interpreter already; one of them is enough")
+	}
 	_, limits := p.Sandbox.limits()
 	problems = append(problems, limits...)
 	for _, one := range [][2]string{{"timeout", p.Timeout}, {"first_token_timeout", p.FirstTokenTimeout}, {"idle_timeout", p.IdleTimeout}} {

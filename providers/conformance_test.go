@@ -44,7 +44,7 @@ func conformers(t *testing.T) map[string]conformer {
 			name:    "python",
 			slow:    Call{Method: "python/execute", Parameters: parameters(t, "code", "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('on')\ntime.sleep(60)")},
 			fails:   Call{Method: "python/execute", Parameters: parameters(t, "code", "1/0")},
-			methods: []string{"python/execute"},
+			methods: []string{"python/execute", "python/call"},
 		}
 	}
 	return map[string]conformer{

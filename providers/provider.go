@@ -109,7 +109,10 @@ type ProviderConfig struct {
 	PassEnv []string          `json:"pass_env,omitempty" yaml:"pass_env"` // python: variables handed to children
 	Warm    *bool             `json:"warm,omitempty" yaml:"warm"`         // python: whether an interpreter is kept that forks; nil: yes
 	Timeout string            `json:"timeout,omitempty" yaml:"timeout"`   // of one request
-	Sandbox SandboxConfig     `json:"sandbox,omitzero" yaml:"sandbox"`    // python
+	Python  string            `json:"python,omitempty" yaml:"python"`     // python: a virtual environment, instead of Command
+	// Requirements are what every call of kind python needs to be installed.
+	Requirements []string      `json:"requirements,omitempty" yaml:"requirements"`
+	Sandbox      SandboxConfig `json:"sandbox,omitzero" yaml:"sandbox"` // python
 
 	Rate       string         `json:"rate,omitempty" yaml:"rate"`               // calls that may begin, e.g. 60/m
 	Burst      int            `json:"burst,omitempty" yaml:"burst"`             // of those, how many at once

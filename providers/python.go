@@ -40,6 +40,7 @@ type python struct {
 
 	mu           sync.Mutex
 	interpreters map[string]string // by working folder, for those that a shim chose
+	met          map[string]bool   // requirements, with their interpreter
 }
 
 //go:embed python_driver.py
@@ -69,7 +70,7 @@ const (
 )
 
 func newPython(name string, c ProviderConfig, d deps) (Provider, error) {
-	p := &python{config: c, env: d.env, roots: d.roots, children: d.children, interpreters: map[string]string{}}
+	p := &python{config: c, env: d.env, roots: d.roots, children: d.children, interpreters: map[string]string{}, met: map[string]bool{}}
 	if c.Timeout != "" {
 		var err error
 		if p.timeout, err = time.ParseDuration(c.Timeout); err != nil {
@@ -90,8 +91,8 @@ func (p *python) Close() error {
 	return nil
 }
 
-// pythonParameters are those of python/execute. Just one of Code and File is
-// given.
+// pythonParameters are those of python/execute, of which just one of Code and
+// File is given, and of python/call, which has Function.
 type pythonParameters struct {
 	Code    *string         `json:"code"`
 	File    string          `json:"file"`
@@ -100,6 +101,12 @@ type pythonParameters struct {
 	Timeout *float64        `json:"timeout"` // in seconds
 	Write   []string        `json:"write"`   // folders
 	Network bool            `json:"network"`
+
+	Function string          `json:"function"`
+	Kwargs   json.RawMessage `json:"kwargs"`
+
+	Python       string `json:"python"`       // a virtual environment or an interpreter
+	Requirements names  `json:"requirements"` // what must be installed
 }
 
 // pythonRequest is what the driver is told.
@@ -109,6 +116,9 @@ type pythonRequest struct {
 	File     string            `json:"file,omitempty"`   // __file__, if it is a file's
 	Folder   string            `json:"folder,omitempty"` // where its siblings are imported from
 	Source   []byte            `json:"source"`
+	Module   string            `json:"module,omitempty"`   // where Function is, unless in File
+	Function string            `json:"function,omitempty"` // to call
+	Kwargs   json.RawMessage   `json:"kwargs,omitempty"`
 	Context  json.RawMessage   `json:"context,omitempty"`
 	Args     json.RawMessage   `json:"args,omitempty"`
 	Bindings map[string]string `json:"bindings,omitempty"` // placeholder to JSON text
@@ -134,14 +144,14 @@ type pythonOutcome struct {
 	Refused   string          `json:"refused"` // why the sandbox could not be taken on
 }
 
-// Call carries out python/execute. The result is {result, output, success,
+// Call carries out python/execute and python/call. The result is {result, output, success,
 // execution_time}, and stderr when there was any; output_missing and
 // stderr_missing tell how many bytes were left out. A last expression that
 // JSON can't hold leaves the result null, and a note says so.
 func (p *python) Call(ctx context.Context, call Call, host Host) (json.RawMessage, error) {
-	if call.Method != "python/execute" {
+	if call.Method != "python/execute" && call.Method != "python/call" {
 		return nil, protocols.Errorf(protocols.MethodNotSupported,
-			"python/v1 has no method %s; there is python/execute", call.Method)
+			"python/v1 has no method %s; there are python/execute and python/call", call.Method)
 	}
 	if ctx.Err() != nil {
 		return nil, endedError(ctx)
@@ -166,7 +176,7 @@ func (p *python) Call(ctx context.Context, call Call, host Host) (json.RawMessag
 	if err != nil {
 		return nil, err
 	}
-	job := &pythonJob{call: call, request: request, host: host}
+	job := &pythonJob{call: call, request: request, host: host, python: params.Python, requirements: params.Requirements}
 	if err := p.restrict(job, params, scratch); err != nil {
 		return nil, err
 	}
@@ -180,6 +190,9 @@ type pythonJob struct {
 	host    Host
 	box     *sandbox          // nil: none
 	env     map[string]string // ours for it
+
+	python       string   // that the task names
+	requirements []string // of the task
 }
 
 // limit is how long the call may take, 0 for ever.
@@ -188,7 +201,7 @@ func (p *python) limit(params pythonParameters) (time.Duration, error) {
 		return p.timeout, nil
 	}
 	if *params.Timeout <= 0 {
-		return 0, protocols.Errorf(protocols.TaskParameterError, "timeout of python/execute: must be more than 0 seconds")
+		return 0, protocols.Errorf(protocols.TaskParameterError, "timeout: must be more than 0 seconds")
 	}
 	return seconds(*params.Timeout), nil
 }
@@ -199,6 +212,9 @@ func (p *python) request(call Call, params pythonParameters, scratch string) (*p
 	r := &pythonRequest{
 		Nonce: nonce(), Name: "<code>", Folder: call.Dir, Limit: pythonResult,
 		Context: params.Context, Args: params.Args, Bindings: texts(call.Bindings),
+	}
+	if call.Method == "python/call" {
+		return r, r.calling(call, params)
 	}
 	switch {
 	case params.Code != nil && params.File != "":
@@ -256,7 +272,10 @@ func nonce() string {
 
 // execute starts an interpreter, and judges what became of it.
 func (p *python) execute(ctx context.Context, job *pythonJob, limit time.Duration) (json.RawMessage, error) {
-	interpreter, err := p.interpreter(ctx, job.call.Dir)
+	interpreter, err := p.choose(ctx, job)
+	if err == nil {
+		err = p.require(ctx, interpreter, job)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -342,40 +342,91 @@ def stage(request):
     names["context"] = {} if context is None else context
     names["args"] = [] if args is None else args
     sys.argv = ["-c"]
-    if request.get("file"):
+    if request.get("file") and not request.get("function"):
         names["__file__"] = request["file"]
         sys.argv = [request["file"]]
-    if isinstance(args, list):
+    if isinstance(args, list) and not request.get("function"):
         sys.argv += [a if isinstance(a, str) else json.dumps(a) for a in args]
     if request.get("folder"):
         sys.path.insert(0, request["folder"])
     return main
 
 
+def executed(request, names, clock):
+    """Runs a program. Returns its result, and whether that is more than the value of its last expression."""
+    before = names["result"]
+    script = Script(binascii.a2b_base64(request["source"]), request["name"], request.get("bindings") or {})
+    script.keep_last_value()
+    code = script.code()
+    names.update(script.values)
+    clock[0] = time.perf_counter()
+    successfully(lambda: exec(code, names))
+    value, last = names.get("result"), names.pop(HIDDEN, None)
+    if value is not before or script.assigns("result"):
+        return value, True
+    return last, False
+
+
+def called(request, names, clock):
+    """Calls a function, and waits for what it promises if it is a coroutine."""
+    import importlib
+
+    if request.get("file"):
+        module = imported(request["file"])
+    else:
+        module = importlib.import_module(request["module"])
+    request["name"] = getattr(module, "__file__", None) or request["name"]
+    function = module
+    for name in request["function"].split("."):
+        function = getattr(function, name)
+    clock[0] = time.perf_counter()
+
+    def call():
+        value = function(*(request.get("args") or []), **(request.get("kwargs") or {}))
+        if isinstance(value, types.CoroutineType):
+            import asyncio
+
+            value = asyncio.run(value)
+        return value
+
+    return successfully(call), True
+
+
+def successfully(do):
+    """What do returns. sys.exit() and sys.exit(0) are an end like any other."""
+    try:
+        return do()
+    except SystemExit as e:
+        if e.code not in (None, 0):
+            raise
+
+
+def imported(path):
+    """The module that a file is, whatever its name is otherwise used for."""
+    import importlib.util
+
+    name = os.path.splitext(os.path.basename(path))[0]
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
 def run(request):
     """Runs the code and returns the outcome and the exit code."""
     main = stage(request)
-    names = main.__dict__
-    before = names["result"]
     sys.modules["__main__"] = main
-    started = time.perf_counter()
+    clock = [time.perf_counter()]
     try:
-        script = Script(binascii.a2b_base64(request["source"]), request["name"], request.get("bindings") or {})
-        script.keep_last_value()
-        code = script.code()
-        names.update(script.values)
-        started = time.perf_counter()
-        exec(code, names)
+        value, chosen = (called if request.get("function") else executed)(request, main.__dict__, clock)
     except SystemExit as e:
-        if e.code not in (None, 0):
-            return left(e, started), exit_code(e)
+        return left(e, clock[0]), exit_code(e)
     except BaseException as e:
-        return failure(e, request["name"], started), 1
-    seconds = time.perf_counter() - started
-    value, last = names.get("result"), names.pop(HIDDEN, None)
-    chosen = value is not before or script.assigns("result")
+        return failure(e, request["name"], clock[0]), 1
+    seconds = time.perf_counter() - clock[0]
     try:
-        body = encoded(value if chosen else last, request["limit"])
+        body = encoded(value, request["limit"])
     except UnfitType as e:
         if not chosen:  # a script may well end with a call whose value nobody wants
             return {"note": "the value of the last expression is not kept: %s" % e, "seconds": seconds}, 0

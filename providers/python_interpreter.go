@@ -23,7 +23,7 @@ var pyenvVariables = []string{"PYENV_ROOT", "PYENV_VERSION", "ASDF_DIR", "ASDF_D
 const pythonProbe = `import sys;print(sys.executable);print(sys.version.split()[0])`
 
 // interpreter returns the path of the Python that a call in folder dir uses:
-// the configured command, else python3 on PATH (python on Windows). Where
+// the configured environment's or command, else python3 on PATH (python on Windows). Where
 // that is a script, such as pyenv's shim, which takes a tenth of a second
 // each time, it is asked once per folder for the interpreter it stands for.
 func (p *python) interpreter(ctx context.Context, dir string) (string, error) {
@@ -49,6 +49,9 @@ func (p *python) interpreter(ctx context.Context, dir string) (string, error) {
 
 // found looks for the program, without starting it.
 func (p *python) found() (string, error) {
+	if p.config.Python != "" {
+		return environmentPython(p.config.Python, protocols.ProviderNotAvailable)
+	}
 	if p.config.Command != "" {
 		path, ok := lookPath(p.config.Command, p.env)
 		if !ok {
@@ -150,6 +153,9 @@ func (p *python) Check(ctx context.Context) Health {
 	}
 	executable, version, err := p.probe(ctx, path, "")
 	if err != nil {
+		return Health{Status: "unhealthy", Message: err.Error()}
+	}
+	if err := p.require(ctx, executable, &pythonJob{}); err != nil {
 		return Health{Status: "unhealthy", Message: err.Error()}
 	}
 	details := map[string]any{"version": version, "executable": executable}

@@ -51,7 +51,7 @@ type kind struct {
 func kindTable() map[string]kind {
 	return map[string]kind{
 		"echo": {"echo/v1", 1024, nil, plain(newEcho)},
-		"python": {"python/v1", 4, []string{"command", "pass_env", "timeout", "warm", "sandbox"},
+		"python": {"python/v1", 4, []string{"command", "pass_env", "timeout", "warm", "sandbox", "python", "requirements"},
 			newPython},
 		"ollama":    {"llm/v1", 2, llmKeys, newOllama},
 		"openai":    {"llm/v1", 8, append([]string{"api_version"}, llmKeys...), newOpenAI},
