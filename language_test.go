@@ -48,7 +48,7 @@ func TestLanguage(t *testing.T) {
 }
 
 // awaited are keys whose row comes with their feature.
-var awaited = []string{"limits", "budget", "secrets", "schedule", "input.secret"}
+var awaited = []string{"limits", "budget", "schedule"}
 
 // notProved are keys that need no row, with the reason.
 var notProved = map[string]string{"version": "does nothing", "wait_for_completion": "does nothing", "providers": "does nothing"}

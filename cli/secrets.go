@@ -102,10 +102,17 @@ func (o secretOpener) encrypted(path string) (string, error) {
 		in = armor.NewReader(in)
 	}
 	plain, err := age.Decrypt(in, identities...)
-	if err != nil {
-		return "", fmt.Errorf("decrypt it with %s: %w", o.identity, err)
+	switch {
+	case errors.As(err, new(*age.NoIdentityMatchError)):
+		return "", fmt.Errorf("%s does not decrypt it: it was encrypted for somebody else", o.identity)
+	case err != nil: // which may quote what is no header
+		return "", errors.New("it is no file that age has encrypted")
 	}
-	return readSecret(plain)
+	value, err := readSecret(plain)
+	if err != nil {
+		return "", errors.New("it was damaged after age had encrypted it")
+	}
+	return value, nil
 }
 
 // identities reads what opens files that age has encrypted.

@@ -283,9 +283,16 @@ func (c *compiler) needEnv(name string, d *draft, wrong complaint) {
 		wrong("refer to the secret itself", "the variable %s is made of a secret", name)
 		return
 	}
-	if _, own := c.w.Env[name]; !own {
-		c.env[name] = true
+	if _, own := c.w.Env[name]; own {
+		return
 	}
+	for _, secret := range sortedKeys(c.w.Secrets) {
+		if c.w.Secrets[secret] == "env:"+name {
+			wrong(fmt.Sprintf("write ${secrets.%s}", secret), "the variable %s is a secret, and what ${env} means is recorded with the run", name)
+			return
+		}
+	}
+	c.env[name] = true
 }
 
 // setMember returns the JSON object raw with the member set: in its place if

@@ -25,7 +25,8 @@ func (c *core) shell() *Scheduler {
 	return &Scheduler{log: c.log, opts: Options{Registry: protocols.NewRegistry()}}
 }
 
-// call shows the call that a running attempt is.
+// call shows the call that a running attempt is, with secrets such as
+// env:TOKEN=text at hand.
 func (c *core) call(t *testing.T, d *datadriven.TestData) string {
 	run := c.number(t, d)
 	task := c.task(t, run, d.CmdArgs[1].Key)
@@ -34,6 +35,10 @@ func (c *core) call(t *testing.T, d *datadriven.TestData) string {
 	j.attempt, j.group = r.Tasks[task].Attempts, r.Tasks[task].Group()
 	j.provider = c.state.OnProvider(r, task).Provider.Name
 	s := c.shell()
+	j.family = []uint64{run}
+	for _, a := range d.CmdArgs[2:] {
+		s.vault.offer(run, map[string]string{a.Key: a.Vals[0]})
+	}
 	known, err := s.context(j.context)
 	if err != nil {
 		t.Fatal(err)

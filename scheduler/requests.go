@@ -1,12 +1,14 @@
 package scheduler
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
@@ -116,11 +118,38 @@ func checkSecrets(sub Submission, plan *replay.Plan, c replay.Context) error {
 	for place, child := range c.Children {
 		documents[child.Document] = sub.Children[place].Workflow
 	}
-	_, err := References(plan, c, func(child replay.Child) (*protocols.Workflow, error) { return documents[child.Document], nil })
-	if err != nil {
-		return asError(err)
+	if plan.MayNeedSecrets() {
+		_, err := References(plan, c, func(child replay.Child) (*protocols.Workflow, error) { return documents[child.Document], nil })
+		if err != nil {
+			return asError(err)
+		}
 	}
-	return checkOffered(sub.Secrets)
+	if err := checkOffered(sub.Secrets); err != nil {
+		return err
+	}
+	return checkRecorded(sub)
+}
+
+// checkRecorded refuses inputs and variables in which there is a secret: they
+// are kept in the log.
+func checkRecorded(sub Submission) error {
+	for ref, value := range sub.Secrets {
+		for _, name := range slices.Sorted(maps.Keys(sub.Env)) {
+			if strings.Contains(sub.Env[name], value) {
+				return plainly("the variable "+name, ref)
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(sub.Inputs)) {
+			if bytes.Contains(sub.Inputs[name], []byte(quotedJSON(value))) {
+				return plainly("the input "+name, ref)
+			}
+		}
+	}
+	return nil
+}
+
+func plainly(what, reference string) error {
+	return protocols.Errorf(protocols.InvalidParams, "%s holds the secret %s itself, and would be kept in the store: refer to the secret instead", what, reference)
 }
 
 func checkOffered(secrets map[string]string) error {

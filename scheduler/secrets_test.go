@@ -102,6 +102,21 @@ func TestSecretsUndeclared(t *testing.T) {
 	}
 }
 
+// TestSecretRecorded: what would be kept in the log must not hold a secret.
+func TestSecretRecorded(t *testing.T) {
+	_, s := open(t, Options{}, answer)
+	for _, sub := range []Submission{
+		{Env: map[string]string{"OTHER": "user:s3cret/\"x\"@host"}},
+		{Inputs: map[string]json.RawMessage{"url": json.RawMessage(`{"at":"user:s3cret/\"x\"@host"}`)}},
+	} {
+		sub.Setup, sub.Workflow, sub.Secrets = echoSetup, compile(t, oneSecret), map[string]string{"env:S": `s3cret/"x"`}
+		_, err := s.Submit(soon(t), sub)
+		if err == nil || !strings.Contains(err.Error(), "holds the secret env:S itself") || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
 // TestSecretParameters: what doesn't fit is not quoted, not even in part.
 func TestSecretParameters(t *testing.T) {
 	log, s := open(t, Options{}, answer)
