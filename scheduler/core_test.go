@@ -236,6 +236,8 @@ func (c *core) setPolicy(t *testing.T, d *datadriven.TestData) {
 			c.policy.Slots = n
 		case "crash_limit":
 			c.policy.CrashLimit = n
+		case "signals":
+			c.policy.MaxSignals = n
 		case "schedules":
 			c.policy.Schedules = n > 0
 		case "echo":
