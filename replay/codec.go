@@ -91,6 +91,9 @@ func Encode(f Fact, b *eventlog.Batch) error {
 		}
 	case *SignalReceived:
 		e.Data.put(b, &r)
+		r.Keys = sentKeys(e.Key)
+	case *ApprovalDecided:
+		r.Keys = sentKeys(e.Key)
 	case *WorkflowEnded:
 		e.Outputs.put(b, &r)
 	case *WorkflowRetried:

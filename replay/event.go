@@ -254,6 +254,7 @@ type SignalReceived struct {
 	Name string `json:"name"`
 	Data Value  `json:"data,omitzero"`
 	By   string `json:"by,omitempty"`
+	Key  string `json:"key,omitempty"` // see SentKey
 }
 
 // ApprovalDecided: a person decided what a task asked for. The task's end is
@@ -263,6 +264,7 @@ type ApprovalDecided struct {
 	Approved bool   `json:"approved"`
 	Comment  string `json:"comment,omitempty"`
 	By       string `json:"by,omitempty"`
+	Key      string `json:"key,omitempty"` // see SentKey
 }
 
 // WorkflowPaused: a person wants nothing new of the run to start.

@@ -15,8 +15,24 @@ type KeyHolder struct {
 	At        time.Time
 }
 
-// idPrefix begins the keys that are chosen ids; no idempotency key may begin so.
-const idPrefix = "id:"
+// idPrefix begins the keys that are chosen ids, and sentPrefix those of
+// signals and decisions; no idempotency key may begin so.
+const (
+	idPrefix   = "id:"
+	sentPrefix = "sent:"
+)
+
+// SentKey is the key under which the log finds the run that has had a signal
+// or a decision which was sent under that name.
+func SentKey(name string) string { return sentPrefix + name }
+
+// sentKeys are the keys of such an event.
+func sentKeys(name string) []string {
+	if name == "" {
+		return nil
+	}
+	return []string{SentKey(name)}
+}
 
 // schedulePrefixOfKeys begins the keys of the runs that schedules start.
 const schedulePrefixOfKeys = "schedule:"
@@ -76,13 +92,13 @@ func submittedIn(log *eventlog.Log, stream string) (*KeyHolder, error) {
 
 // CheckKey refuses what can't be an idempotency key.
 func CheckKey(key string) error {
-	for _, ours := range []string{idPrefix, schedulePrefixOfKeys} {
+	for _, ours := range []string{idPrefix, sentPrefix} {
 		if strings.HasPrefix(key, ours) {
 			return fmt.Errorf("an idempotency key may not begin with %q", ours)
 		}
 	}
-	if len(key) > eventlog.MaxName {
-		return fmt.Errorf("the idempotency key has %d bytes, the limit is %d", len(key), eventlog.MaxName)
+	if most := eventlog.MaxName - len(sentPrefix); len(key) > most {
+		return fmt.Errorf("the idempotency key has %d bytes, the limit is %d", len(key), most)
 	}
 	return nil
 }

@@ -100,6 +100,7 @@ type Signal struct {
 	Name string
 	Data replay.Value
 	By   string
+	Key  string // under which the log finds it again, "" for none
 }
 
 // Approve decides what a task of a run asked for.
@@ -109,6 +110,7 @@ type Approve struct {
 	Approved bool
 	Comment  string
 	By       string
+	Key      string // as of a Signal
 }
 
 // Pause lets nothing new of a run start until a person unpauses it.

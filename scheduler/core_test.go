@@ -257,6 +257,8 @@ func (c *core) setPolicy(t *testing.T, d *datadriven.TestData) {
 			c.policy.CrashLimit = n
 		case "queue_size":
 			c.policy.QueueSize = n
+		case "signals":
+			c.policy.MaxSignals = n
 		case "schedules":
 			c.policy.Schedules = n > 0
 		case "echo":

@@ -19,6 +19,9 @@ type Policy struct {
 	// CrashLimit is how many attempts of one task may be lost to crashes
 	// before its run is parked; 0 means no limit.
 	CrashLimit int
+	// MaxSignals is how many signals a run keeps that no task has taken; 0 means
+	// DefaultMaxSignals.
+	MaxSignals int
 	// KeyLife is how long an idempotency key stands for its run, from the
 	// submission on; 0 means for ever.
 	KeyLife time.Duration
@@ -53,7 +56,7 @@ func Decide(s *replay.State, p Policy, now time.Time, c Command) ([]replay.Fact,
 	case Spawn:
 		return decideSpawn(s, now, c), nil
 	case Signal:
-		return decideSignal(s, now, c)
+		return decideSignal(s, p, now, c)
 	case Approve:
 		return decideApprove(s, now, c)
 	case Pause:

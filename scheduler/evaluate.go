@@ -13,7 +13,11 @@ import (
 // This file finds things out for the core, and decides what follows from what
 // was found (design.md, rule 7).
 
-// startEvaluation finds out what the event asks, in a goroutine for each task.
+// maxEvaluations is how many evaluations go on at once: they load values, but
+// wait for nobody.
+const maxEvaluations = 16
+
+// startEvaluation finds out what the event asks, for each task by itself.
 func (s *Scheduler) startEvaluation(run uint64, e *replay.EvaluationRequested) {
 	r := s.state.Run(run)
 	if r == nil {
@@ -100,14 +104,13 @@ func itemResults(r *replay.Run, task int) []replay.Value {
 }
 
 func (s *Scheduler) evaluate(j job, q replay.Question, status protocols.StatusValue, results []replay.Value) {
-	s.evaluating++
-	s.working.Go(func() {
+	s.evaluations.add(func() {
 		answer := Answer{Run: j.run, What: q, Task: j.task, Attempt: j.attempt, Retries: j.retries}
 		err := safely("an evaluation", func() error { return s.answerTo(&answer, j, q, status, results) })
 		if err != nil {
 			answer.Error = clip(asError(err))
 		}
-		s.send(context.Background(), request{command: answer, act: func() { s.evaluating-- }})
+		s.send(context.Background(), request{command: answer, act: s.evaluations.done})
 	})
 }
 

@@ -23,6 +23,8 @@ const (
 	// six times as much.
 	maxMessage   = 4 << 10
 	maxErrorData = eventlog.MaxData / 2
+	// DefaultMaxSignals bounds the signals that wait for a task of their run.
+	DefaultMaxSignals = 10_000
 	// maxBy bounds who asks for something.
 	maxBy = 1 << 10
 	// maxSkipped is how many tasks one TaskSkipped names.

@@ -76,13 +76,13 @@ type Scheduler struct {
 	policy  Policy
 	started bool // SystemStarted is in the log
 	workers map[attempt]*worker
-	// evaluating counts what is being found out: conditions, items, outputs.
-	evaluating int
-	idlers     []chan struct{} // each closed when no attempt runs
-	batch      eventlog.Batch
-	saving     chan struct{} // closed when the running checkpoint pass has ended
-	saved      int           // what the last pass cost, in tasks
-	broken     bool          // the state holds what the log has not
+	// evaluations find things out: conditions, items, outputs.
+	evaluations pool
+	idlers      []chan struct{} // each closed when no attempt runs
+	batch       eventlog.Batch
+	saving      chan struct{} // closed when the running checkpoint pass has ended
+	saved       int           // what the last pass cost, in tasks
+	broken      bool          // the state holds what the log has not
 
 	ctx      context.Context // of everything that the scheduler starts
 	stop     context.CancelCauseFunc
@@ -150,6 +150,7 @@ func New(log *eventlog.Log, o Options) (*Scheduler, error) {
 		inbox: make(chan request, maxBatch), quit: make(chan struct{}), done: make(chan struct{}),
 		workers: map[attempt]*worker{},
 	}
+	s.evaluations = pool{most: maxEvaluations, start: s.working.Go}
 	s.sets.open = o.Open
 	s.ctx, s.stop = context.WithCancelCause(context.Background())
 	go s.loop()
@@ -298,7 +299,7 @@ func (s *Scheduler) accepted(c Submit, decided []replay.Fact) (a Accepted, made 
 
 // rest lets those know who wait for the last attempt to end.
 func (s *Scheduler) rest() {
-	if len(s.workers)+s.evaluating > 0 {
+	if len(s.workers)+s.evaluations.len() > 0 {
 		return
 	}
 	for _, idle := range s.idlers {

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -51,7 +52,7 @@ func missed(r *replay.Run, task int, now time.Time, err *protocols.Error) []repl
 
 // decideSignal keeps the signal for the run, or gives it to the task that
 // waits for it.
-func decideSignal(s *replay.State, now time.Time, c Signal) ([]replay.Fact, error) {
+func decideSignal(s *replay.State, p Policy, now time.Time, c Signal) ([]replay.Fact, error) {
 	r, err := find(s, c.Run)
 	if err != nil {
 		return nil, err
@@ -60,8 +61,13 @@ func decideSignal(s *replay.State, now time.Time, c Signal) ([]replay.Fact, erro
 		return nil, protocols.Errorf(protocols.InvalidParams, "the signal's name has %d bytes, the limit is %d; its data %d, the limit is %d",
 			len(c.Name), eventlog.MaxName, weight(c), maxValue)
 	}
-	events := []replay.Event{&replay.SignalReceived{Name: c.Name, Data: c.Data, By: shorten(c.By, maxBy)}}
-	if task := r.Waiter(c.Name); task >= 0 {
+	task := r.Waiter(c.Name)
+	if most := cmp.Or(p.MaxSignals, DefaultMaxSignals); task < 0 && len(r.Signals) >= most {
+		return nil, protocols.Errorf(protocols.ResourceExhausted,
+			"%s has %d signals that no task has taken yet, the limit is %d: send it again later", r.ID(), len(r.Signals), most)
+	}
+	events := []replay.Event{&replay.SignalReceived{Name: c.Name, Data: c.Data, By: shorten(c.By, maxBy), Key: c.Key}}
+	if task >= 0 {
 		events = append(events, got(r, task, now, c.Data)...)
 	}
 	return facts(c.Run, now, events...), nil
@@ -83,7 +89,7 @@ func decideApprove(s *replay.State, now time.Time, c Approve) ([]replay.Fact, er
 // decided are the events of a decision. A rejection is never retried.
 func decided(r *replay.Run, task int, now time.Time, c Approve) []replay.Event {
 	c.By, c.Comment = shorten(c.By, maxBy), shorten(c.Comment, maxMessage)
-	first := &replay.ApprovalDecided{Task: task, Approved: c.Approved, Comment: c.Comment, By: c.By}
+	first := &replay.ApprovalDecided{Task: task, Approved: c.Approved, Comment: c.Comment, By: c.By, Key: c.Key}
 	if !c.Approved {
 		t := &r.Tasks[task]
 		return []replay.Event{first, &replay.TaskFailed{Task: task, Attempt: t.Attempts, Error: rejected(c),

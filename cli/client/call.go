@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -58,7 +59,7 @@ func errGivenUp(what string) error {
 	return protocols.Errorf(protocols.ConnectionLost, "%s: whoever held the store was gone before the answer, %d times", what, maxTries)
 }
 
-// withKey gives a submission the name that makes repeating it safe.
+// withKey gives what would count twice the name that makes repeating it safe.
 func withKey(params any) any {
 	switch p := params.(type) {
 	case server.SubmitParams:
@@ -68,6 +69,12 @@ func withKey(params any) any {
 		return p
 	case *server.SubmitParams:
 		return withKey(*p)
+	case server.SignalParams:
+		p.Key = cmp.Or(p.Key, rand.Text())
+		return p
+	case server.ApprovalParams:
+		p.Key = cmp.Or(p.Key, rand.Text())
+		return p
 	case server.ScheduleAddParams:
 		if p.Key == "" {
 			p.Key = rand.Text()

@@ -191,6 +191,9 @@ type SignalParams struct {
 	Name string          `json:"name"`
 	Data json.RawMessage `json:"data,omitempty"` // any JSON; none: null
 	By   string          `json:"by,omitempty"`
+	// Key makes it safe to send the same again: it counts once. The client
+	// draws one if it is empty.
+	Key string `json:"key,omitempty"`
 }
 
 // ApprovalParams decide what a task asked for.
@@ -202,6 +205,7 @@ type ApprovalParams struct {
 	Approved bool   `json:"approved"`
 	Comment  string `json:"comment,omitempty"`
 	By       string `json:"by,omitempty"`
+	Key      string `json:"key,omitempty"` // as in SignalParams
 }
 
 // ScheduleAddParams add a schedule.

@@ -28,12 +28,18 @@ func (s *Server) signal(ctx context.Context, c *Call, p SignalParams) (RunResult
 	if p.Name == "" {
 		return RunResult{}, protocols.Errorf(protocols.InvalidParams, "the signal's name is missing")
 	}
+	if r, had, err := s.had(p.ID, p.Key); had || err != nil {
+		return r, err
+	}
 	return s.act(c.Peer, p.ID, func(running *scheduler.Scheduler, ref runRef) error {
-		return running.Signal(ctx, scheduler.Signal{Run: ref.number, Name: p.Name, Data: replay.NewValue(p.Data), By: p.By})
+		return running.Signal(ctx, scheduler.Signal{Run: ref.number, Name: p.Name, Data: replay.NewValue(p.Data), By: p.By, Key: p.Key})
 	})
 }
 
 func (s *Server) decide(ctx context.Context, c *Call, p ApprovalParams) (RunResult, error) {
+	if r, had, err := s.had(p.ID, p.Key); had || err != nil {
+		return r, err
+	}
 	return s.act(c.Peer, p.ID, func(running *scheduler.Scheduler, ref runRef) error {
 		task := -1
 		if p.Task != "" {
@@ -43,8 +49,28 @@ func (s *Server) decide(ctx context.Context, c *Call, p ApprovalParams) (RunResu
 			}
 			task = places[0]
 		}
-		return running.Approve(ctx, scheduler.Approve{Run: ref.number, Task: task, Approved: p.Approved, Comment: p.Comment, By: p.By})
+		return running.Approve(ctx, scheduler.Approve{Run: ref.number, Task: task, Approved: p.Approved, Comment: p.Comment, By: p.By, Key: p.Key})
 	})
+}
+
+// had tells whether the run has had already what was sent under the key, which
+// may have ended it: then whoever sent it didn't get the answer.
+func (s *Server) had(id, key string) (r RunResult, had bool, err error) {
+	if key == "" {
+		return r, false, nil
+	}
+	if err := replay.CheckKey(key); err != nil {
+		return r, false, protocols.Errorf(protocols.InvalidParams, "%v", err)
+	}
+	stream, found, err := s.log.Lookup(replay.SentKey(key))
+	if err != nil || !found {
+		return r, false, err
+	}
+	ref, err := s.find(id)
+	if err == nil && replay.Stream(ref.number) != stream {
+		err = protocols.Errorf(protocols.InvalidParams, "the key %q was used for another run", key)
+	}
+	return RunResult{ref.id}, true, err
 }
 
 // act does something to a live run. It takes the scheduler that is there, even

@@ -2,6 +2,8 @@ package server_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,6 +45,14 @@ func (f *fixture) until(id string, wanted func(*replay.RunView) bool) {
 	f.t.Fatal("it never was")
 }
 
+// typesOf lists what happened.
+func typesOf(h *replay.History) (types []string) {
+	for _, f := range h.Facts {
+		types = append(types, f.Event.Type())
+	}
+	return types
+}
+
 // Signals, decisions and pauses reach a run, with the run's scheduler or with
 // one made for them, and refuse what can't be meant.
 func TestWaits(t *testing.T) {
@@ -65,7 +75,9 @@ func TestWaits(t *testing.T) {
 	}
 	f.until(id, func(v *replay.RunView) bool { return v.Status == replay.Paused })
 	f.must(server.WorkflowUnpause, server.PauseParams{ID: id}, nil)
-	f.must(server.SignalSend, server.SignalParams{ID: id, Name: "go", Data: json.RawMessage(`{"a":1}`)}, nil)
+	sent := server.SignalParams{ID: id, Name: "go", Data: json.RawMessage(`{"a":1}`), Key: "one"}
+	f.must(server.SignalSend, sent, nil)
+	f.must(server.SignalSend, sent, nil) // it counts once
 	for name, p := range map[string]server.ApprovalParams{
 		"nobody": {ID: id, Task: "nobody"}, "beyond": {ID: id, Task: "ask[2]"}, "before": {ID: id, Task: "ask[-1]"}, "no list": {ID: id, Task: "go[0]"},
 	} {
@@ -80,8 +92,17 @@ func TestWaits(t *testing.T) {
 		t.Errorf("a task that asks nothing: %v", err)
 	}
 	f.must(server.ApprovalDecide, server.ApprovalParams{ID: id, Task: "ask[1]", Approved: true}, nil)
-	f.must(server.ApprovalDecide, server.ApprovalParams{ID: id, Approved: true, By: "anna"}, nil)
+	last := server.ApprovalParams{ID: id, Approved: true, By: "anna", Key: "two"}
+	f.must(server.ApprovalDecide, last, nil)
 	f.until(id, func(v *replay.RunView) bool { return v.Status == replay.Completed })
+	f.must(server.ApprovalDecide, last, nil) // though the run has ended
+	f.must(server.SignalSend, sent, nil)
+	if h, err := replay.LoadHistory(log, 1); err != nil || strings.Count(fmt.Sprint(typesOf(h)), "signal.received") != 1 {
+		t.Errorf("%v %v", typesOf(h), err)
+	}
+	if err := f.ask(server.SignalSend, server.SignalParams{ID: id, Name: "go", Key: "sent:one"}, nil); code(err) != protocols.InvalidParams {
+		t.Errorf("a key of ours: %v", err)
+	}
 	for method, p := range map[string]any{
 		server.WorkflowPause: server.PauseParams{ID: id}, server.WorkflowUnpause: server.PauseParams{ID: id},
 		server.SignalSend: server.SignalParams{ID: id, Name: "go"}, server.ApprovalDecide: server.ApprovalParams{ID: id, Task: "ask[1]"},
