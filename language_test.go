@@ -17,7 +17,7 @@ import (
 
 // TestLanguage holds testdata/language.txt to the language and to the tests:
 // every key has a row, every row is proved by core scripts that TestCore runs,
-// shown by examples that a script runs, and has a misuse that validate refuses
+// shown by examples that a script or document runs, and has a misuse that validate refuses
 // with its place.
 func TestLanguage(t *testing.T) {
 	rows, rulings := languageTable(t)
@@ -115,14 +115,15 @@ func (p *proof) check(t *testing.T, key string, refusals string) {
 	}
 }
 
-// runByScript tells whether a script of testdata/script runs the example.
+// runByScript tells whether a script of testdata/script, or the console of a
+// document, runs the example.
 func runByScript(t *testing.T, example string) bool {
 	scripts, err := filepath.Glob("testdata/script/*.txtar")
 	if err != nil {
 		t.Fatal(err)
 	}
-	runs := regexp.MustCompile(`(?m)^(exits \d+|[!]? *exec gleitzeit|signal .*) run .*\$EXAMPLES/` + regexp.QuoteMeta(example))
-	return slices.ContainsFunc(scripts, func(s string) bool { return runs.MatchString(readText(t, s)) })
+	runs := regexp.MustCompile(`(?m)^(exits \d+|[!]? *exec gleitzeit|signal .*|\$ .*gleitzeit) run .*(\$EXAMPLES|examples)/` + regexp.QuoteMeta(example))
+	return slices.ContainsFunc(append(scripts, documents(t)...), func(s string) bool { return runs.MatchString(readText(t, s)) })
 }
 
 // validateAll is what validate says to all documents that the compiler's tests

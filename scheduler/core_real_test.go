@@ -83,7 +83,7 @@ func patience(call providers.Call) any {
 func (c *core) evaluate(t *testing.T, d *datadriven.TestData) string {
 	run := c.number(t, d)
 	r, q := c.state.Run(run), replay.Question(d.CmdArgs[1].Key)
-	a := Answer{Run: run, What: q}
+	a := Answer{Run: run, What: q, Retries: r.Retries}
 	var j job
 	var results []replay.Value
 	status := protocols.StatusValue{}

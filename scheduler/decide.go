@@ -206,9 +206,10 @@ func decideFinish(s *replay.State, now time.Time, c Finish) []replay.Fact {
 	return out
 }
 
-// current tells whether the attempt is the one that runs now.
+// current tells whether the attempt is the one that runs now. A retried run may
+// have no such task any more, when that was of a foreach.
 func current(r *replay.Run, task, attempt int) bool {
-	return r != nil && !r.Doubt && r.Tasks[task].Status == replay.TaskRunning && r.Tasks[task].Attempts == attempt
+	return r != nil && task < len(r.Tasks) && !r.Doubt && r.Tasks[task].Status == replay.TaskRunning && r.Tasks[task].Attempts == attempt
 }
 
 // outcome says what becomes of an attempt that has ended.

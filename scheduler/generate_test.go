@@ -368,6 +368,7 @@ func (g *generator) retry() doc {
 	r["base_delay"] = g.span(2)
 	maybe(2, "max_delay", g.span(4))
 	maybe(2, "jitter", g.chance(2))
+	maybe(5, "deadline", g.span(9))
 	maybe(3, "on", pick(g, []string{"timeout", "network"}, []string{"execution", "rate_limit"}, []string{"parameters", "execution"}))
 	return r
 }

@@ -271,6 +271,8 @@ func (w *world) call(s *Scheduler) {
 		w.answer(ctx, s, run)
 	case 16:
 		err = s.Offer(ctx, run, someSecrets(w.roll))
+	case 17:
+		err = s.Retry(ctx, Again{Run: run})
 	default:
 		err = s.Query(ctx, func(state *replay.State) {
 			if err := state.CheckIndexes(); err != nil {

@@ -32,17 +32,31 @@ func seeds(t *testing.T, few int, game func(t *testing.T, seed uint64) (moves in
 		few = int(number(t, "GLEITZEIT_SEEDS", many))
 	}
 	t.Logf("seeds %d to %d; one again: GLEITZEIT_SEED=N", first, first+uint64(few)-1)
-	var next, played, moves atomic.Int64
-	t.Cleanup(func() { t.Logf("%s: played %d seeds with %d moves", t.Name(), played.Load(), moves.Load()) })
+	var next, done, moves atomic.Int64
+	t.Cleanup(func() { t.Logf("%s: played %d seeds with %d moves", t.Name(), done.Load(), moves.Load()) })
 	for i := range runtime.GOMAXPROCS(0) {
 		t.Run(strconv.Itoa(i), func(t *testing.T) {
 			t.Parallel()
 			for n := next.Add(1) - 1; n < int64(few); n = next.Add(1) - 1 {
-				moves.Add(int64(game(t, first+uint64(n))))
-				played.Add(1)
+				seed := first + uint64(n)
+				moves.Add(int64(played(t, seed, game)))
+				done.Add(1)
 			}
 		})
 	}
+}
+
+// played plays a game and says which when it panics.
+func played(t *testing.T, seed uint64, game func(t *testing.T, seed uint64) (moves int)) int {
+	over := false
+	defer func() {
+		if !over && !t.Failed() {
+			fmt.Fprintf(os.Stderr, "%s: seed %d panics\n", t.Name(), seed)
+		}
+	}()
+	moves := game(t, seed)
+	over = true
+	return moves
 }
 
 func number(t *testing.T, name, text string) uint64 {

@@ -51,7 +51,7 @@ func unended(r *replay.Run) error {
 // chosen says, by task, which run again, and which foreaches of those look for
 // their items again. Unless some are named, all that failed run again; whatever
 // was skipped or cancelled gets another chance in any case, and hooks run again
-// when the run ends anew.
+// when the run ends anew. A foreach that waits for what runs again begins anew.
 func chosen(c Retry) (again, anew []bool) {
 	tasks := c.Run.Plan.Workflow.Tasks
 	again, anew = make([]bool, len(tasks)), make([]bool, len(tasks))
@@ -78,6 +78,10 @@ func chosen(c Retry) (again, anew []bool) {
 	}
 	for _, i := range withAll(c.Run, c.From) {
 		name(i, true)
+	}
+	for i, t := range tasks { // what it goes over may become another
+		sooner := slices.ContainsFunc(t.Dependencies, func(d int) bool { return again[d] })
+		anew[i] = anew[i] || again[i] && sooner && c.Run.Tasks[i].Each != nil
 	}
 	return again, anew
 }
