@@ -13,11 +13,14 @@ import (
 // overspent is what becomes of a task that may not start because of a budget.
 func overspent(s *replay.State, r *replay.Run, now time.Time, task int) []replay.Fact {
 	b, spent, byTask := r.Exceeded(task)
-	text := exceeded(r, b, spent)
+	text := "the run's budget of " + exceeded(r, b, spent)
 	if byTask {
-		text = fmt.Sprintf("task %q: %s", r.Task(task).ID, text)
+		text = "the task's budget of " + exceeded(r, b, spent)
 	}
 	if b.OnExceed == "pause" {
+		if byTask {
+			text = fmt.Sprintf("task %q: %s", r.Task(task).ID, text)
+		}
 		return pause(s, r, now, &replay.WorkflowPaused{By: "its budget", Budget: text})
 	}
 	return facts(r.Number, now, &replay.TaskFailed{Task: task, Attempt: r.Tasks[task].Attempts,
@@ -28,13 +31,13 @@ func overspent(s *replay.State, r *replay.Run, now time.Time, task int) []replay
 // exceeded says in words what of a budget is spent.
 func exceeded(r *replay.Run, b *protocols.Budget, spent replay.Usage) string {
 	if most := replay.MicroUSD(b.USD) + r.Granted.MicroUSD; b.USD > 0 && spent.MicroUSD >= most {
-		return fmt.Sprintf("the budget of %s USD is used up: %s USD are spent", dollars(most), dollars(spent.MicroUSD))
+		return fmt.Sprintf("%s USD is used up: %s USD are spent", dollars(most), dollars(spent.MicroUSD))
 	}
 	most := b.Tokens + r.Granted.Tokens
 	if spent.Tokens < most {
-		return fmt.Sprintf("the budget of %d tokens has not enough left for its max_tokens: %d are spent", most, spent.Tokens)
+		return fmt.Sprintf("%d tokens has not enough left for its max_tokens: %d are spent", most, spent.Tokens)
 	}
-	return fmt.Sprintf("the budget of %d tokens is used up: %d are spent", most, spent.Tokens)
+	return fmt.Sprintf("%d tokens is used up: %d are spent", most, spent.Tokens)
 }
 
 func dollars(micro int64) string { return fmt.Sprintf("%g", float64(micro)/1e6) }
