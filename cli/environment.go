@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"fmt"
 	"io"
 	"os"
+	"os/user"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -57,14 +59,17 @@ func screenHeight(f *os.File) int {
 	return 24
 }
 
-// user says who gives the command, for the history.
+// user says who gives the command, for the history. It is never empty.
 func (e *environment) user() string {
 	for _, name := range []string{"USER", "LOGNAME", "USERNAME"} {
-		if user := e.get(name); user != "" {
-			return user
+		if said := e.get(name); said != "" {
+			return said
 		}
 	}
-	return ""
+	if known, err := user.Current(); err == nil && known.Username != "" {
+		return known.Username
+	}
+	return fmt.Sprintf("user %d", os.Getuid())
 }
 
 // home returns the user's folder, "" if it isn't known.

@@ -28,6 +28,7 @@ func (c *compiler) outputSchema(key string, v *node) json.RawMessage {
 		}
 		v = inner.get("schema")
 	}
+	c.refuseReferences(key, v)
 	raw, ok := c.object(key, v)
 	if !ok {
 		return nil
@@ -41,6 +42,22 @@ func (c *compiler) outputSchema(key string, v *node) json.RawMessage {
 		c.problem(v, fmt.Sprintf("%s: JSON has no type %s", key, quoted(name)), Suggest(name, sortedKeys(kindNames)))
 	}
 	return raw
+}
+
+// refuseReferences: a schema is the same for every run. A pattern is left
+// alone, for in one "${" may mean something else.
+func (c *compiler) refuseReferences(key string, n *node) {
+	if n.kind == stringKind && hasReference(n.text) {
+		c.problem(n, key+" can't hold references", "it is the same for every run; a later task can compare values")
+	}
+	for _, item := range n.items {
+		c.refuseReferences(key, item)
+	}
+	for _, m := range n.members {
+		if m.key != "pattern" {
+			c.refuseReferences(key, m.value)
+		}
+	}
 }
 
 // strangeTypes returns the types that a schema names and JSON hasn't, sorted.

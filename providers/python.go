@@ -160,11 +160,13 @@ func (p *python) Call(ctx context.Context, call Call, host Host) (json.RawMessag
 	if err := readParameters(call, &params); err != nil {
 		return nil, err
 	}
-	scratch, err := os.MkdirTemp("", "gleitzeit-python-")
+	sweepOnce()
+	home, err := newScratch()
 	if err != nil {
 		return nil, protocols.Errorf(protocols.ResourceExhausted, "scratch folder for Python: %v", err)
 	}
-	defer os.RemoveAll(scratch)
+	defer home.release()
+	scratch := home.work()
 	if call.Dir == "" {
 		call.Dir = scratch
 	}

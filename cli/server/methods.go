@@ -45,7 +45,7 @@ func Methods() []Method {
 			(*Server).pauseRun),
 		method(WorkflowUnpause, "Lets a paused run go on, once somebody runs it. A run that isn't paused is fine.",
 			(*Server).unpauseRun),
-		method(SecretReferences, "Says which secrets a run needs, those of the runs that it starts included; without an id, all live runs.",
+		method(SecretReferences, "Says which secrets a run needs, those of the runs that it starts included; without an id, all live runs, for whoever is about to resume them.",
 			(*Server).references),
 		method(WorkflowRetry, "Lets a run go on that has ended, but not completed: what failed is tried again, what completed is kept.",
 			(*Server).retry),

@@ -17,20 +17,8 @@ import (
 // This file says which secrets runs need, so that a client can look for them
 // and offer them. The log knows where they are, never what they are.
 
-func (s *Server) references(ctx context.Context, _ *Call, p ReferencesParams) (r ReferencesResult, err error) {
-	var numbers []uint64
-	if p.ID == "" {
-		err = s.live(ctx, func(run *replay.Run) {
-			if run.Submitted.Parent == nil && run.Plan.MayNeedSecrets() {
-				numbers = append(numbers, run.Number)
-			}
-		})
-	} else {
-		var ref runRef
-		if ref, err = s.find(p.ID); err == nil {
-			numbers = []uint64{ref.number}
-		}
-	}
+func (s *Server) references(ctx context.Context, c *Call, p ReferencesParams) (r ReferencesResult, err error) {
+	numbers, err := s.needy(ctx, c, p.ID)
 	all := map[string]bool{}
 	for _, n := range numbers {
 		if err == nil {
@@ -40,6 +28,28 @@ func (s *Server) references(ctx context.Context, _ *Call, p ReferencesParams) (r
 	r.References = slices.AppendSeq([]string{}, maps.Keys(all))
 	slices.Sort(r.References)
 	return r, err
+}
+
+// needy returns the runs that are asked about. Whoever asks about all of them
+// is about to resume them: that is a wish already, so that the state is read
+// once.
+func (s *Server) needy(ctx context.Context, c *Call, id string) (numbers []uint64, err error) {
+	if id != "" {
+		ref, err := s.find(id)
+		return []uint64{ref.number}, err
+	}
+	running, err := s.wish(c.Peer)
+	if err != nil {
+		return nil, err
+	}
+	err = running.Query(ctx, func(state *replay.State) {
+		state.Each(func(run *replay.Run) {
+			if run.Submitted.Parent == nil && run.Plan.MayNeedSecrets() {
+				numbers = append(numbers, run.Number)
+			}
+		})
+	})
+	return numbers, err
 }
 
 // addReferences adds those of one run, from what it was submitted with.
