@@ -76,6 +76,9 @@ type exit struct {
 	code int    // -1 when a signal ended it
 }
 
+// overdueTime is how long the end of a killed process may stay unheard of.
+const overdueTime = 10 * time.Second
+
 // children owns the processes of one Set. The zero value is ready to use.
 type children struct {
 	mu     sync.Mutex
@@ -283,7 +286,7 @@ func (c *child) stop(grace time.Duration) {
 	if !c.endsWithin(grace) {
 		c.signal(group.kill)
 	}
-	if c.overdue != nil && !c.endsWithin(drainMost) {
+	if c.overdue != nil && !c.endsWithin(overdueTime) {
 		c.overdue()
 	}
 	<-c.ended

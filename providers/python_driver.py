@@ -535,13 +535,13 @@ def drop_descriptors(keep):
     try:
         numbers = [int(n) for n in os.listdir("/dev/fd")]
     except (OSError, ValueError):
-        return
+        numbers = range(3, 4096) if os.name == "posix" else ()
     for fd in numbers:
         if fd > 2 and fd not in keep:
             try:
                 os.close(fd)
             except OSError:
-                pass  # that of the listing
+                pass  # that of the listing, or none
 
 
 def perform(back, *handed):

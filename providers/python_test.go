@@ -542,11 +542,18 @@ func TestPythonHundredAtOnce(t *testing.T) {
 	all.Wait()
 }
 
+// BenchmarkPythonCall: one call through the provider; "open" has no sandbox.
 func BenchmarkPythonCall(b *testing.B) {
 	needPython(b)
-	for name, warm := range map[string]bool{"warm": true, "cold": false} {
-		b.Run(name, func(b *testing.B) {
-			s := openSet(b, Config{Providers: map[string]ProviderConfig{"python": {Kind: "python", Command: realPython(), Warm: &warm}}})
+	yes, no := true, false
+	for _, row := range []struct {
+		name          string
+		warm, sandbox *bool
+	}{{"warm", &yes, &yes}, {"warm open", &yes, &no}, {"cold", &no, &yes}, {"cold open", &no, &no}} {
+		b.Run(row.name, func(b *testing.B) {
+			s := openSet(b, Config{Providers: map[string]ProviderConfig{"python": {
+				Kind: "python", Command: realPython(), Warm: row.warm, Sandbox: SandboxConfig{Enabled: row.sandbox},
+			}}})
 			call := Call{Method: "python/execute", Parameters: parameters(b, "code", "1 + 1")}
 			for b.Loop() {
 				if _, err := s.Call(context.Background(), "python", call, nil); err != nil {

@@ -35,7 +35,7 @@ import (
 
 const (
 	warmIdle   = 2 * time.Minute  // until a warm interpreter that nobody uses is ended
-	warmAnswer = 10 * time.Second // for what a warm interpreter does at once
+	warmAnswer = 30 * time.Second // for what a warm interpreter does at once; that it died is heard sooner
 )
 
 var errWarmDied = errors.New("the warm interpreter died")

@@ -10,9 +10,11 @@ def serve(number):
     import array
     import gc
     import select
+    import resource  # not for us: those that we fork find it loaded
     import signal
     import socket
 
+    del resource
     line = socket.socket(fileno=number)
     woken, wake = os.pipe()
     for fd in (woken, wake):

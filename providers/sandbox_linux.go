@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"unsafe"
 
@@ -208,7 +209,7 @@ func (s *sandbox) fill(rules *os.File, known uint64) error {
 		paths  []string
 		access uint64
 	}{
-		{systemRead, landlockRead}, {systemWrite, landlockWrite}, {s.Read, landlockRead}, {s.Write, landlockWrite},
+		{systemPaths(), landlockRead}, {systemWrite, landlockWrite}, {realPaths(s.Read), landlockRead}, {realPaths(s.Write), landlockWrite},
 	} {
 		for _, path := range set.paths {
 			if err := allowPath(rules, path, set.access&known); err != nil {
@@ -219,16 +220,26 @@ func (s *sandbox) fill(rules *os.File, known uint64) error {
 	return nil
 }
 
-// allowPath adds a rule. A path that isn't there, or that we may not even look
-// at, needs none.
-func allowPath(rules *os.File, path string, access uint64) error {
-	real, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return nil
+// systemPaths is systemRead, without links and what isn't there. Looked at once.
+var systemPaths = sync.OnceValue(func() []string { return realPaths(systemRead) })
+
+// realPaths follows the links in paths; what isn't there, or what we may not
+// even look at, needs no rule.
+func realPaths(paths []string) (real []string) {
+	for _, path := range paths {
+		if r, err := filepath.EvalSymlinks(path); err == nil {
+			real = append(real, r)
+		}
 	}
-	// Resolved once: a link that somebody puts there meanwhile is not followed.
-	fd, err := unix.Openat2(unix.AT_FDCWD, real, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS})
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EACCES) {
+	slices.Sort(real)
+	return slices.Compact(real)
+}
+
+// allowPath adds a rule for a path without links: one that somebody puts there
+// meanwhile is not followed.
+func allowPath(rules *os.File, path string, access uint64) error {
+	fd, err := unix.Openat2(unix.AT_FDCWD, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS})
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ELOOP) {
 		return nil
 	}
 	if err != nil {

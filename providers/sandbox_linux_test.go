@@ -439,6 +439,8 @@ func TestSandboxFilter(t *testing.T) {
 		{shut, unix.SYS_CLONE3, nil, seccompAbsent}, {shut, unix.SYS_IO_URING_SETUP, nil, seccompAbsent},
 		{shut, unix.SYS_CLONE, []uint64{unix.CLONE_THREAD | unix.CLONE_VM}, seccompAllow}, {shut, unix.SYS_CLONE, []uint64{uint64(unix.SIGCHLD)}, seccompAsk},
 		{open, unix.SYS_CLONE, []uint64{uint64(unix.SIGCHLD)}, seccompAllow}, {open, unix.SYS_CLONE, []uint64{unix.CLONE_NEWUSER}, seccompDeny},
+		{open, unix.SYS_CLONE, []uint64{unix.CLONE_PARENT}, seccompDeny}, {shut, unix.SYS_IOCTL, []uint64{0, fioSetOwn}, seccompDeny},
+		{shut, unix.SYS_FCNTL, []uint64{0, unix.F_SETOWN}, seccompDeny}, {shut, unix.SYS_FCNTL, []uint64{0, unix.F_GETFD}, seccompAllow},
 		{shut, unix.SYS_PRLIMIT64, []uint64{0}, seccompAllow}, {shut, unix.SYS_PRLIMIT64, []uint64{1}, seccompDeny},
 		{shut, unix.SYS_SETPRIORITY, []uint64{5, 0}, seccompAllow}, {shut, unix.SYS_SETPRIORITY, []uint64{0, 7}, seccompDeny},
 		{shut, unix.SYS_PRCTL, []uint64{unix.PR_SET_PDEATHSIG}, seccompDeny}, {shut, unix.SYS_PRCTL, []uint64{unix.PR_SET_NAME}, seccompAllow},

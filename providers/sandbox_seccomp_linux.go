@@ -35,9 +35,16 @@ var ofOthers = map[uint32]uint32{
 	unix.SYS_SCHED_SETAFFINITY: 0, unix.SYS_SETPRIORITY: 1, unix.SYS_IOPRIO_SET: 1,
 }
 
-// namespaces are the flags of clone with which a process leaves its world.
-const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
+// leaving are the flags of clone with which a process leaves its world, or its
+// parent.
+const leaving = unix.CLONE_PARENT | unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
 	unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET
+
+// Requests of ioctl that do what F_SETOWN does.
+const (
+	fioSetOwn    = 0x8901
+	siocSetGroup = 0x8902
+)
 
 const (
 	seccompAllow  = unix.SECCOMP_RET_ALLOW
@@ -114,9 +121,9 @@ func (s *sandbox) filter(ask, signals bool) []byte {
 		b.equal(unix.PR_SET_PDEATHSIG, 1)
 		b.end(seccompDeny)
 	})
-	p.on(unix.SYS_IOCTL, func(b *bpf) { // typing into a terminal
+	p.on(unix.SYS_IOCTL, func(b *bpf) { // typing into a terminal, having a file signal somebody
 		b.load(argument(1))
-		for _, request := range []uint32{unix.TIOCSTI, unix.TIOCLINUX} {
+		for _, request := range []uint32{unix.TIOCSTI, unix.TIOCLINUX, fioSetOwn, siocSetGroup} {
 			b.equal(request, 1)
 			b.end(seccompDeny)
 		}
@@ -164,7 +171,7 @@ func forks(p *bpf, ask bool) {
 	p.on(unix.SYS_CLONE3, always(seccompAbsent)) // its flags can't be seen; clone's can
 	p.on(unix.SYS_CLONE, func(b *bpf) {
 		b.load(argument(0))
-		b.any(namespaces, 1)
+		b.any(leaving, 1)
 		b.end(seccompDeny)
 		b.any(unix.CLONE_THREAD, 1)
 		b.end(seccompAllow)
@@ -179,8 +186,15 @@ func forks(p *bpf, ask bool) {
 var signalCalls = []uint32{unix.SYS_KILL, unix.SYS_TKILL, unix.SYS_TGKILL, unix.SYS_RT_SIGQUEUEINFO, unix.SYS_RT_TGSIGQUEUEINFO}
 
 // signalling has somebody asked before a signal is sent. Without anybody a
-// signal to everybody is refused.
+// signal to everybody is refused, and so is having a file send one.
 func signalling(p *bpf, ask bool) {
+	p.on(unix.SYS_FCNTL, func(b *bpf) {
+		b.load(argument(1))
+		for _, request := range []uint32{unix.F_SETOWN, unix.F_SETOWN_EX} {
+			b.equal(request, 1)
+			b.end(seccompDeny)
+		}
+	})
 	for _, call := range signalCalls {
 		p.on(call, func(b *bpf) {
 			b.load(argument(0))
