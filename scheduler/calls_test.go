@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"time"
 
 	"gleitzeit/protocols"
 	"gleitzeit/providers"
@@ -13,6 +14,27 @@ import (
 
 // echoSetup is a setup with the echo provider alone.
 var echoSetup = replay.Setup{Providers: []replay.ProviderSlots{{Name: "echo", Protocol: "echo/v1", Slots: 1 << 20}}}
+
+// modelSetup is a setup with a language model whose breaker opens soon.
+var modelSetup = replay.Setup{Providers: []replay.ProviderSlots{{Name: "far", Protocol: "llm/v1", Slots: 2, ID: "far-1",
+	Rate:    &replay.Rate{N: 1000, Per: protocols.Duration(time.Second), Burst: 2},
+	Breaker: &replay.Breaker{Failures: 2, Open: protocols.Duration(3 * time.Millisecond), Successes: 2}}}}
+
+// chat is a model that says what it was told, for 20 tokens; it can't be
+// reached as often as it was told.
+func chat(call providers.Call) (json.RawMessage, error) {
+	var p struct {
+		Prompt json.RawMessage `json:"prompt"`
+	}
+	if err := json.Unmarshal(call.Parameters, &p); err != nil {
+		return nil, err
+	}
+	times := 0
+	if _, err := fmt.Sscanf(string(p.Prompt), `"fail %d times"`, &times); err == nil && known(call.Key) <= times {
+		return nil, protocols.Errorf(protocols.ConnectionRefused, "nobody is there").With(map[string]any{"usage": map[string]int{"total_tokens": 20}})
+	}
+	return json.RawMessage(fmt.Sprintf(`{"content":%s,"usage":{"total_tokens":20}}`, p.Prompt)), nil
+}
 
 // calls is an echo provider that remembers what it was asked to do. It fails
 // `times` times per key group for echo/fail, or always when times is absent.
@@ -43,6 +65,9 @@ func (c *calls) runs() map[string]int {
 
 func (c *calls) Call(ctx context.Context, name string, call providers.Call, _ providers.Host) (json.RawMessage, error) {
 	c.note(call)
+	if call.Method == "llm/chat" {
+		return chat(call)
+	}
 	if call.Method != "echo/fail" {
 		return call.Parameters, nil
 	}

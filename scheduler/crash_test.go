@@ -27,9 +27,12 @@ type crashCase struct {
 	text     string
 	children map[string]string // the workflow files that it runs
 	policy   Policy
+	setup    *replay.Setup // nil: echoSetup
 	// attend does what somebody does to a live run; it is called for every run
 	// after every record, in every life. nil gives a run what it waits for.
 	attend func(ctx context.Context, s *Scheduler, r situation)
+	// sees are events that there are when nothing is cut off.
+	sees []string
 	// never are tasks that no provider may be asked to do.
 	never []string
 }
@@ -103,6 +106,20 @@ var crashCases = map[string]crashCase{
 		"- {id: in, method: workflow/run, dependencies: [a], parameters: {file: inner.yaml, inputs: {key: '${secrets.S}'}}}\n" +
 		"outputs: {text: '${s.text}', each: '${each}', in: '${in.got}'}\n",
 		children: map[string]string{"inner.yaml": "name: inner\ninputs: {key: {secret: true, required: true}}\ntasks: [{id: k, method: echo/echo, parameters: {k: '<${inputs.key}>'}}]\noutputs: {got: '${k.k}'}\n"}},
+	"breaker": {setup: &modelSetup, sees: []string{"breaker.opened", "breaker.half_opened", "breaker.closed", "provider.rate_taken"}, text: "name: breaker\nerror_strategy: continue\ntasks:\n" +
+		"- {id: a, method: llm/chat, parameters: {prompt: fail 3 times}, retry: {max_attempts: 5, base_delay: 0.001, jitter: false}}\n" +
+		"- {id: b, method: llm/chat, dependencies: [a], parameters: {prompt: hello}}\n" +
+		"- {id: c, method: llm/chat, foreach: [1, 2, 3], parameters: {prompt: '${item}'}, retry: {max_attempts: 9, base_delay: 0.001}}\n" +
+		"outputs: {b: '${b.content}', c: '${c.content}'}\n"},
+	"budget": {setup: &modelSetup, sees: []string{"workflow.paused"}, text: "name: budget\nbudget: {tokens: 50, on_exceed: pause}\ntasks:\n" +
+		"- {id: a, method: llm/chat, parameters: {prompt: hello}}\n- {id: b, method: llm/chat, dependencies: [a], parameters: {prompt: fail 1 times}, retry: {max_attempts: 3, base_delay: 0.001}}\n" +
+		"- {id: c, method: llm/chat, dependencies: [b], parameters: {prompt: hello}}\n- {id: d, method: llm/chat, dependencies: [b], parameters: {prompt: hello, max_tokens: 10}}\n" +
+		"outputs: {c: '${c.content}', d: '${d.content}'}\n",
+		attend: func(ctx context.Context, s *Scheduler, r situation) {
+			if r.status == replay.Paused {
+				s.Unpause(ctx, Unpause{Run: r.run, By: "anna", Granted: replay.Usage{Tokens: 40}})
+			}
+		}},
 	"paused": {text: "name: paused\ntasks:\n- {id: a, method: echo/echo}\n- {id: told, method: wait/signal, dependencies: [a], parameters: {name: go}}\n" +
 		"- {id: b, method: echo/echo, dependencies: [told], parameters: {n: '${told.amount}'}}\n",
 		attend: func(ctx context.Context, s *Scheduler, r situation) {
@@ -264,6 +281,11 @@ func TestCrashAtEveryEvent(t *testing.T) {
 			if err := log.Close(); err != nil {
 				t.Fatal(err)
 			}
+			for _, kind := range what.sees {
+				if !slices.ContainsFunc(records, func(r eventlog.Record) bool { return r.Type == kind }) {
+					t.Fatalf("there is no %s", kind)
+				}
+			}
 			if n := c.points(); n < appends {
 				t.Fatalf("cut off after %d of %d appends", n, appends)
 			}
@@ -350,6 +372,9 @@ func completed(t testing.TB, log *eventlog.Log) map[string]bool {
 func (cc crashCase) submission(t testing.TB) Submission {
 	t.Helper()
 	sub := Submission{Workflow: compile(t, cc.text), Setup: echoSetup, Key: "the-run", Children: map[string]Child{}, Names: map[string]string{}}
+	if cc.setup != nil {
+		sub.Setup = *cc.setup
+	}
 	for file := range cc.children {
 		sub.Names[file] = file
 	}
