@@ -50,7 +50,7 @@ type job struct {
 	attempt  int
 	provider string // that it runs on
 	group    int
-	round    int // of an instance: which of its foreach's lists of items it is of
+	round    int                 // of an instance: which of its foreach's lists of items it is of
 	item     *itemPlace          // of an instance of a foreach
 	needs    map[int]replay.Task // the tasks that parameters refer to
 	family   []uint64            // whose secrets it may use: the run's, and of those that started it
