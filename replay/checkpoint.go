@@ -86,6 +86,7 @@ type savedEach struct {
 	Items  []Value `json:"i"`
 	Failed int     `json:"x"`
 	Next   int     `json:"n"`
+	Round  int     `json:"r,omitempty"`
 }
 
 // encodeRun writes a live run for its stream's checkpoint.
@@ -112,7 +113,7 @@ func saveTask(t *Task) savedTask {
 		Of: t.Of, Asked: t.Asked, Iteration: t.Iteration, Earlier: t.Earlier,
 		ReadyAt: t.ReadyAt, Provider: t.Provider, Tried: t.Tried, Spent: t.Spent, Calls: t.calls}
 	if e := t.Each; e != nil {
-		s.Each = &savedEach{e.First, e.Count, e.Size, e.Items, e.Failed, e.next}
+		s.Each = &savedEach{e.First, e.Count, e.Size, e.Items, e.Failed, e.next, e.Round}
 	}
 	return s
 }
@@ -123,7 +124,7 @@ func (s *savedTask) restore() Task {
 		Of: s.Of, Asked: s.Asked, Iteration: s.Iteration, Earlier: s.Earlier,
 		ReadyAt: s.ReadyAt, Provider: s.Provider, Tried: s.Tried, Spent: s.Spent, calls: s.Calls}
 	if e := s.Each; e != nil {
-		t.Each = &Each{First: e.First, Count: e.Count, Size: e.Size, Items: e.Items, Failed: e.Failed, next: e.Next}
+		t.Each = &Each{First: e.First, Count: e.Count, Size: e.Size, Items: e.Items, Failed: e.Failed, Round: e.Round, next: e.Next}
 	}
 	return t
 }

@@ -4,7 +4,7 @@ package replay
 
 // expanded gives a foreach its instances.
 func (s *State) expanded(r *Run, e *TaskExpanded) {
-	each := &Each{First: e.First, Count: e.Count, Size: e.Size, Failed: -1, left: e.Count}
+	each := &Each{First: e.First, Count: e.Count, Size: e.Size, Failed: -1, Round: r.Retries, left: e.Count}
 	for _, v := range e.Items {
 		each.Items = append(each.Items, v.kept())
 	}

@@ -99,6 +99,7 @@ type Each struct {
 	Size   int     // items in a chunk
 	Items  []Value // the chunks
 	Failed int     // the first instance that failed, or -1
+	Round  int     // how often the run had been retried when it got its items
 
 	next int // the first that has not been let go, for max_parallel
 	left int // instances that have not ended

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -91,7 +92,7 @@ func (w *world) crash(fs *vfs.MemFS) *vfs.MemFS {
 // was then.
 func (w *world) die(log *eventlog.Log) *eventlog.Log {
 	var left *eventlog.Log
-	var keys map[string]string
+	var keys map[string]bool
 	w.live(log, func(s *Scheduler) {
 		var crash sync.WaitGroup
 		crash.Go(func() {
@@ -122,11 +123,11 @@ type world struct {
 	safe     int      // how many of them a crash may not lose
 	policy   Policy
 	// In a bubble alone, where no crash lets anything happen a second time:
-	keys map[string]string // the idempotency key of each attempt
+	keys map[string]bool // run, task, attempt and idempotency key of each call
 }
 
 func newWorld(t *testing.T, seed uint64, tick time.Duration) *world {
-	w := &world{t: t, seed: seed, tick: tick, rng: rand.New(rand.NewPCG(seed, 2)), keys: map[string]string{}}
+	w := &world{t: t, seed: seed, tick: tick, rng: rand.New(rand.NewPCG(seed, 2)), keys: map[string]bool{}}
 	w.docs = generator{rng: w.rng, tick: tick}
 	w.policy = Policy{Slots: 1 + w.rng.IntN(8), CrashLimit: w.rng.IntN(4)}
 	return w
@@ -164,7 +165,8 @@ func (w *world) bubble() bool { return w.tick == time.Second }
 func (w *world) noted(u *unruly) func(context.Context, providers.Call) (json.RawMessage, error) {
 	return func(ctx context.Context, c providers.Call) (json.RawMessage, error) {
 		w.lock.Lock()
-		w.keys[fmt.Sprintf("%s %s %d", c.Run, c.Task, c.Attempt)] = c.Key
+		_, key, _ := strings.Cut(c.Key, "-") // without the store's own
+		w.keys[fmt.Sprintf("%s %s %d %s", c.Run, c.Task, c.Attempt, key)] = true
 		w.lock.Unlock()
 		if got := hidden(c.Parameters); got != "" && !strings.Contains(got, "s3cret") || got == "" && bytes.Contains(c.Parameters, []byte("s3cret")) {
 			w.t.Errorf("seed %d: a call with %s", w.seed, c.Parameters)
@@ -415,6 +417,7 @@ func (w *world) check(log *eventlog.Log) (records int) {
 		u.grace = 10 * w.tick
 	}
 	codec := replay.NewCodec(log.Value)
+	keys := map[string]bool{}
 	state, then := replay.NewState(), map[eventlog.Seq]string{}
 	for rec, err := range log.Read(1) {
 		if err != nil {
@@ -425,7 +428,7 @@ func (w *world) check(log *eventlog.Log) (records int) {
 			w.t.Fatal(err)
 		}
 		if e, ok := f.Event.(*replay.TaskStarted); ok && u.runs[f.Run] != nil {
-			w.checkKey(u.runs[f.Run], f.Run, e)
+			keys[keyOf(u.runs[f.Run], f.Run, e)] = true
 		}
 		if err := u.fact(f); err != nil {
 			w.t.Fatalf("seed %d: record %d: %v", w.seed, rec.Seq, err)
@@ -435,6 +438,11 @@ func (w *world) check(log *eventlog.Log) (records int) {
 			then[rec.Seq] = dump(w.t, state)
 		}
 		records++
+	}
+	for key := range w.keys {
+		if w.bubble() && !keys[key] {
+			w.t.Errorf("seed %d: the wrong key, or none that was to be had: %s", w.seed, key)
+		}
 	}
 	for _, id := range w.accepted {
 		if number, _ := replay.NumberOf(id); u.ended[number] == nil {
@@ -486,13 +494,13 @@ func decode(c *replay.Codec, rec eventlog.Record) (replay.Fact, error) {
 	return f, json.Unmarshal(rec.Data, f.Event)
 }
 
-// checkKey holds the key that a provider got for an attempt that is about to
-// start against what it should be: another one after a known outcome alone.
-func (w *world) checkKey(m *match, run uint64, e *replay.TaskStarted) {
+// keyOf is the key that a provider should get for an attempt that is about to
+// start: another one after a known outcome alone, and for each list of items.
+func keyOf(m *match, run uint64, e *replay.TaskStarted) string {
 	t := m.tasks[e.Task]
-	want := fmt.Sprintf("-%d-%d-%d", run, e.Task, t.attempts+1-t.uncounted)
-	got, called := w.keys[fmt.Sprintf("%s %s %d", m.id, m.name(e.Task), e.Attempt)]
-	if w.bubble() && called && !strings.HasSuffix(got, want) {
-		w.t.Errorf("seed %d: run %d, task %d, attempt %d had the key %q, should end in %q", w.seed, run, e.Task, e.Attempt, got, want)
+	task := strconv.Itoa(e.Task)
+	if t.of > 0 {
+		task = fmt.Sprintf("%d.%d.%d", t.of-1, m.tasks[t.of-1].round, e.Task-m.tasks[t.of-1].first)
 	}
+	return fmt.Sprintf("%s %s %d %d-%s-%d", m.id, m.name(e.Task), e.Attempt, run, task, t.attempts+1-t.uncounted)
 }

@@ -34,6 +34,7 @@ type match struct {
 	plan        *replay.Plan
 	parent      *replay.Parent
 	deadline    time.Time
+	retries     int
 	last        time.Time // of its last fact
 	until       time.Time // when somebody held it for the last time
 	rested      time.Time // when it was paused
@@ -69,7 +70,8 @@ type player struct {
 	decided  bool              // a person has approved or rejected
 	judged   protocols.OnCrash // what became of its attempt in doubt
 	attempts, uncounted, earlier, iterations,
-	first, count int
+	first, count,
+	round int // of a foreach: how often its run had been retried when it got its items
 }
 
 func newUmpire(load func(eventlog.Hash) ([]byte, error)) *umpire {
@@ -536,12 +538,12 @@ func (m *match) retried(at time.Time, e *replay.WorkflowRetried, picked bool) er
 		}
 		fresh := player{met: t.met && t.count > 0 && !whole}.tried(*t)
 		if !whole {
-			fresh.first, fresh.count = t.first, t.count
+			fresh.first, fresh.count, fresh.round = t.first, t.count, t.round
 		}
 		*t = fresh
 	}
 	m.compact()
-	*m = match{id: m.id, held: true, parent: m.parent, plan: m.plan, signals: m.signals, tasks: m.tasks, deadline: e.Deadline, last: at}
+	*m = match{id: m.id, retries: m.retries + 1, held: true, parent: m.parent, plan: m.plan, signals: m.signals, tasks: m.tasks, deadline: e.Deadline, last: at}
 	return nil
 }
 
@@ -732,7 +734,7 @@ func (u *umpire) expanded(m *match, e *replay.TaskExpanded) error {
 	if items != e.Count {
 		return fmt.Errorf("%d items, %d instances", items, e.Count)
 	}
-	t.asked, t.first, t.count = "", e.First, e.Count
+	t.asked, t.first, t.count, t.round = "", e.First, e.Count, m.retries
 	for range e.Count {
 		m.tasks = append(m.tasks, player{of: e.Task + 1})
 	}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"time"
 
@@ -49,6 +50,7 @@ type job struct {
 	attempt  int
 	provider string // that it runs on
 	group    int
+	round    int                 // of an instance: which of its foreach's lists of items it is of
 	item     *itemPlace          // of an instance of a foreach
 	needs    map[int]replay.Task // the tasks that parameters refer to
 	family   []uint64            // whose secrets it may use: the run's, and of those that started it
@@ -94,9 +96,21 @@ func newJob(r *replay.Run, task int, references []int) job {
 	}
 	if task >= 0 {
 		j.def, j.name = r.Def(task), r.TaskID(task)
-		j.item = placeOf(r, task)
+		if j.item = placeOf(r, task); j.item != nil {
+			j.round = r.Tasks[j.def].Each.Round
+		}
 	}
 	return j
+}
+
+// key is the idempotency key of the attempt: another one after a known outcome,
+// and for every item of every list that a foreach has gone over.
+func (j job) key(store string) string {
+	task := strconv.Itoa(j.task)
+	if j.item != nil {
+		task = fmt.Sprintf("%d.%d.%d", j.def, j.round, j.item.index)
+	}
+	return fmt.Sprintf("%s-%d-%s-%d", store, j.run, task, j.group)
 }
 
 // values copies the tasks that something refers to.
@@ -332,7 +346,7 @@ func (s *Scheduler) providerCall(j job, c replay.Context, filled *protocols.Subs
 			return b, err == nil, err
 		},
 		Dir: existing(c.Dir), Roots: roots(c),
-		Key:          fmt.Sprintf("%s-%d-%d-%d", s.log.ID(), j.run, j.task, j.group),
+		Key:          j.key(s.log.ID()),
 		OutputSchema: task.OutputSchema, IdleTimeout: time.Duration(task.IdleTimeout),
 		Run: j.id, Task: j.name, Attempt: j.attempt,
 	}
