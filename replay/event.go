@@ -419,6 +419,7 @@ type WorkflowRetried struct {
 	Anew     []int     `json:"anew,omitempty"`
 	Count    int       `json:"count"`
 	Deadline time.Time `json:"deadline,omitzero"`
+	Granted  Usage     `json:"granted,omitzero"` // beyond its budgets
 	// Run is the run as it goes on: savedRun. State has no more of it.
 	Run Value `json:"run"`
 

@@ -169,8 +169,10 @@ func (g *Group) Take(now time.Time, calls, tokens int64) *RateTaken {
 	return e
 }
 
-// restoreHealth reads how the providers are: the last record of each stream.
+// restoreHealth reads how the providers are: the last record of each stream. It
+// may be newer than the state, whose place in the log stays.
 func (s *State) restoreHealth(log *eventlog.Log, codec *Codec) error {
+	defer func(seq eventlog.Seq, at time.Time) { s.Seq, s.Time = seq, at }(s.Seq, s.Time)
 	for name, err := range log.Streams(providerPrefix, false, "") {
 		if err != nil {
 			return err

@@ -54,6 +54,9 @@ func (s *State) restore(log *eventlog.Log, codec *Codec) (from eventlog.Seq, err
 	if err := s.restoreSystem(cp); err != nil {
 		return 0, err
 	}
+	if err := s.restoreHealth(log, codec); err != nil { // before the runs, whose attempts may be trials
+		return 0, err
+	}
 	for cp, err := range log.Checkpoints(runPrefix) {
 		if err != nil {
 			return 0, err
@@ -73,10 +76,6 @@ func (s *State) restore(log *eventlog.Log, codec *Codec) (from eventlog.Seq, err
 			return 0, err
 		}
 	}
-	if err := s.restoreHealth(log, codec); err != nil {
-		return 0, err
-	}
-	s.Seq = cp.At
 	return cp.At + 1, nil
 }
 

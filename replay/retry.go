@@ -13,7 +13,7 @@ import (
 // of its document tried again and, of the foreaches among them, some anew; and
 // with more to spend. The run isn't changed.
 func (r *Run) Again(by string, tasks, anew []int, deadline time.Time, granted Usage) (*WorkflowRetried, error) {
-	e := &WorkflowRetried{By: by, Count: len(tasks), Deadline: deadline, plan: r.Plan, saved: saveRun(r),
+	e := &WorkflowRetried{By: by, Count: len(tasks), Deadline: deadline, Granted: granted, plan: r.Plan, saved: saveRun(r),
 		Tasks: tasks[:min(len(tasks), MaxNamed)], Anew: anew[:min(len(anew), MaxNamed)]}
 	s := e.saved
 	s.Deadline, s.Held, s.Doubt, s.Cancel, s.CancelBy, s.CancelHook, s.Hook = deadline, true, false, "", "", "", ""
@@ -53,7 +53,7 @@ func (s *savedRun) again(i int) {
 // again puts a task back to where it began; only how often it was tried stays
 // known.
 func (t *savedTask) again() {
-	*t = savedTask{Attempts: t.Attempts, Uncounted: t.Uncounted, Earlier: t.Attempts - t.Uncounted, Of: t.Of, Spent: t.Spent}
+	*t = savedTask{Attempts: t.Attempts, Uncounted: t.Uncounted, Earlier: t.Attempts - t.Uncounted, Of: t.Of, Spent: t.Spent, Calls: t.Calls}
 }
 
 // compact drops the instances of foreaches that begin anew; the others move up.

@@ -174,7 +174,7 @@ func (n *Narrator) Describe(f Fact) Entry {
 		e.Task, e.Text = name(v.Task), "parked: "+v.Reason
 	case *WorkflowRetried:
 		n.each = v.expansions()
-		e.Text = "retried" + by(v.By)
+		e.Text = "retried" + by(v.By) + v.Granted.describe()
 		if some := v.Tasks[:min(len(v.Tasks), mostRetried)]; len(some) > 0 {
 			e.Text += "; again: " + names(some)
 			if more := v.Count - len(some); more > 0 {

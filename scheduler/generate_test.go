@@ -20,6 +20,7 @@ type generator struct {
 	now  time.Time     // about which the times to wait for are
 
 	hides bool // the document has secrets
+	asks  bool // it may ask language models
 }
 
 // doc is a map of the language.
@@ -129,6 +130,8 @@ func (g *generator) document(name string, files []string) doc {
 	maybe(6, "description", "made by a generator")
 	maybe(6, "metadata", doc{"by": "generator"})
 	maybe(6, "id", "random")
+	maybe(5, "limits", g.limits())
+	maybe(4, "budget", g.budget())
 	tasks := g.tasks("t", 1+g.rng.IntN(9), files)
 	d["tasks"] = tasks
 	for _, hook := range []string{"on_success", "on_failure", "finally"} {
@@ -137,7 +140,7 @@ func (g *generator) document(name string, files []string) doc {
 		}
 	}
 	if g.chance(3) {
-		d["outputs"] = doc{"x": g.reference(ids(tasks)), "n": "${inputs.n}"}
+		d["outputs"] = doc{"x": g.reference(echoes(tasks)), "n": "${inputs.n}"}
 	}
 	return d
 }
@@ -151,6 +154,11 @@ func ids(tasks []doc) (all []string) {
 		all = append(all, id)
 	}
 	return all
+}
+
+// echoes are the ids of the tasks whose results may have any key.
+func echoes(tasks []doc) []string {
+	return ids(slices.DeleteFunc(slices.Clone(tasks), func(t doc) bool { return t["method"] == "llm/chat" }))
 }
 
 // reference is one to an earlier task, or to a root.
@@ -168,7 +176,7 @@ func (g *generator) tasks(prefix string, n int, files []string) []doc {
 	var tasks []doc
 	density := g.rng.IntN(5)
 	for i := range n {
-		t := g.task(ids(tasks), files)
+		t := g.task(echoes(tasks), files)
 		if label := fmt.Sprintf("%s%d", prefix, i); g.chance(3) {
 			t["name"] = "Task " + label
 		} else {
@@ -212,7 +220,45 @@ func (g *generator) task(earlier, files []string) doc {
 	maybe(9, "tags", []string{"random"})
 	maybe(9, "description", "made by a generator")
 	maybe(9, "metadata", doc{"by": "generator"})
+	maybe(9, "limits", g.limits())
+	maybe(9, "budget", g.budget())
 	return t
+}
+
+// limits are those of a workflow or a task.
+func (g *generator) limits() doc {
+	l := doc{"per_provider": 1 + g.rng.IntN(3)}
+	if g.chance(2) {
+		l["rate"] = fmt.Sprintf("%d/%s", 1+g.rng.IntN(4), g.tick)
+	}
+	return l
+}
+
+// budget is one that a few calls use up.
+func (g *generator) budget() doc {
+	b := doc{"tokens": 20 + g.rng.IntN(200)}
+	if g.chance(3) {
+		b["usd"] = 0.001 * float64(1+g.rng.IntN(5))
+	}
+	if g.chance(2) {
+		b["on_exceed"] = pick(g, "fail", "pause")
+	}
+	return b
+}
+
+// chat asks a language model.
+func (g *generator) chat(t doc, earlier []string) {
+	p := doc{"prompt": "what of " + g.reference(earlier)}
+	if g.chance(2) {
+		p["model"] = pick(g, "small", "big")
+	}
+	if g.chance(2) {
+		p["max_tokens"] = 1 + g.rng.IntN(60)
+	}
+	t["method"], t["parameters"] = "llm/chat", p
+	if g.chance(3) {
+		t["provider"] = pick[any](g, "near", "far", []string{"near", "far"}, []string{"far", "near"})
+	}
 }
 
 // work says what a task does, and with which item if it has one.
@@ -225,6 +271,8 @@ func (g *generator) work(t doc, earlier, files []string, item string) {
 		if g.hides && g.chance(2) {
 			t["parameters"].(doc)["inputs"].(doc)["pin"] = pick(g, "${secrets.S}", "${inputs.pin}", "env:S")
 		}
+	case k < 4 && g.asks:
+		g.chat(t, earlier)
 	default:
 		t["method"] = pick(g, "echo/echo", "echo/echo", "echo/ping", "echo/delay")
 		p := doc{}

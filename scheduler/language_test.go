@@ -42,11 +42,16 @@ type game struct {
 
 func newGame(t *testing.T, seed uint64) *game {
 	p := &game{play: newPlay(t, seed), works: map[attempt]int{}}
-	p.generator = generator{rng: p.play.rng, tick: time.Second}
+	p.generator = generator{rng: p.play.rng, tick: time.Second, asks: true}
 	u := newUmpire(p.log.Value)
 	u.seq, u.at = uint64(p.state.Seq), p.state.Time
 	p.referee = u
 	p.policy.Schedules, p.policy.ScheduleGrace = true, 3*time.Second
+	p.policy.Queues = map[string]Queue{"": {}, "q": {Slots: 1 + p.play.rng.IntN(3), Size: 1 + p.play.rng.IntN(20)}}
+	shared := models(p.play.rng)
+	for i := range p.setups {
+		p.setups[i].Providers = append(slices.Clone(p.setups[i].Providers), shared...)
+	}
 	return p
 }
 
@@ -83,7 +88,7 @@ func (p *game) move() {
 	case n < 89:
 		p.do(Pause{Run: p.anyRun()})
 	case n < 92:
-		p.do(Unpause{Run: p.anyRun()})
+		p.do(Unpause{Run: p.anyRun(), Granted: replay.Usage{Tokens: p.play.rng.Int64N(100), MicroUSD: p.play.rng.Int64N(2000)}})
 	case n < 95:
 		p.do(Signal{Run: p.anyRun(), Name: []string{"x", "y", "z"}[p.play.rng.IntN(3)], Data: replay.NewValue(p.result())})
 	case n < 96:
@@ -155,12 +160,15 @@ func (p *game) work() bool {
 
 // report says what became of an attempt.
 func (p *game) report(run uint64, task, attempt int) {
-	f := Finish{Run: run, Task: task, Attempt: attempt, Duration: protocols.Duration(p.play.rng.IntN(1e9)), Jitter: p.play.rng.Float64()}
+	f := Finish{Run: run, Task: task, Attempt: attempt, Called: true, Duration: protocols.Duration(p.play.rng.IntN(1e9)), Jitter: p.play.rng.Float64()}
 	r := p.state.Run(run)
 	if r == nil {
 		p.fatal("run %d ended before its worker reported", run)
 	}
 	def := r.Task(task)
+	if def.Protocol == "llm/v1" {
+		f.Usage = replay.Usage{Tokens: p.play.rng.Int64N(60), MicroUSD: p.play.rng.Int64N(2000)}
+	}
 	if names, err := r.Plan.Workflow.TaskSecrets(r.Def(task), testRegistry); err != nil {
 		p.fatal("%v", err)
 	} else if len(names) > 0 && p.chance(3) {
@@ -280,7 +288,7 @@ func (p *game) goOn() {
 	if h == nil {
 		return
 	}
-	c := Retry{Run: h.Run(), By: "anna"}
+	c := Retry{Run: h.Run(), By: "anna", Granted: replay.Usage{Tokens: p.play.rng.Int64N(100)}}
 	if end, _ := h.End(); end != nil {
 		c.How = end.Status
 	}
@@ -324,6 +332,9 @@ func (p *game) crashAll() {
 func (p *game) submitNew() {
 	c := p.submission(0)
 	c.Priority = protocols.Priority(p.play.rng.IntN(4) - 1)
+	if p.chance(3) {
+		c.Queue = "q"
+	}
 	if p.chance(4) {
 		c.Key = fmt.Sprintf("key%d", p.play.rng.IntN(9))
 	}
@@ -390,7 +401,7 @@ func (p *game) unblock(n uint64) {
 	status, kind, _ := r.Stand()
 	switch {
 	case status == replay.Paused:
-		p.do(Unpause{Run: n})
+		p.do(Unpause{Run: n, Granted: replay.Usage{Tokens: 1e6, MicroUSD: 1e9}})
 	case status == replay.Parked, kind == "process":
 		p.do(Resume{Run: n, Explicit: true})
 	case kind == "answer":

@@ -26,6 +26,7 @@ type umpire struct {
 	picked bool            // the next retry names tasks
 	load   func(eventlog.Hash) ([]byte, error)
 	clocks *timekeeper
+	ward   *warden
 }
 
 // match is a run as the umpire knows it.
@@ -75,10 +76,10 @@ type player struct {
 }
 
 func newUmpire(load func(eventlog.Hash) ([]byte, error)) *umpire {
-	return &umpire{runs: map[uint64]*match{}, ended: map[uint64]*match{}, kept: map[string]bool{}, load: load, clocks: newTimekeeper()}
+	return &umpire{runs: map[uint64]*match{}, ended: map[uint64]*match{}, kept: map[string]bool{}, load: load, clocks: newTimekeeper(), ward: newWarden()}
 }
 
-func (u *umpire) allow(p Policy) { u.policy, u.clocks.policy = p, p }
+func (u *umpire) allow(p Policy) { u.policy, u.clocks.policy, u.ward.policy = p, p, p }
 
 func (u *umpire) lives(run uint64) bool { return u.runs[run] != nil }
 
@@ -88,6 +89,9 @@ func (u *umpire) fact(f replay.Fact) error {
 	}
 	u.seq, u.at, u.before = uint64(f.Seq), f.At, u.at
 	if err := u.judge(f); err != nil {
+		return fmt.Errorf("%s of run %d: %w", f.Event.Type(), f.Run, err)
+	}
+	if err := u.ward.fact(f, u.runs[f.Run]); err != nil {
 		return fmt.Errorf("%s of run %d: %w", f.Event.Type(), f.Run, err)
 	}
 	return nil
@@ -105,7 +109,7 @@ func (u *umpire) judge(f replay.Fact) error {
 			}
 		}
 		return nil
-	case *replay.KeyTaken, *replay.SystemAlive:
+	case *replay.KeyTaken, *replay.SystemAlive, *replay.BreakerChanged, *replay.RateTaken:
 		return nil
 	case replay.ScheduleEvent:
 		return u.clocks.fact(f, e, u.lives)
