@@ -161,10 +161,15 @@ func TestPythonWarmIsSuspended(t *testing.T) {
 // One that nobody needs ends, and so does one whose packages have changed.
 func TestPythonWarmEnds(t *testing.T) {
 	s, n := warmPython(t)
-	n.idle = time.Millisecond
+	idle := func(d time.Duration) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.idle = d
+	}
+	idle(time.Millisecond)
 	first := parentOf(t, s)
 	wantGone(t, first)
-	n.idle = time.Hour
+	idle(time.Hour)
 	second := parentOf(t, s)
 	z := n.onlyZygote(t)
 	z.mu.Lock()
