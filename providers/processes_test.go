@@ -63,6 +63,11 @@ func pidOf(t testing.TB, line string) int {
 // children of this process, zombies included.
 func ownChildren(t testing.TB) []string {
 	t.Helper()
+	return childrenOf(os.Getpid())
+}
+
+// childrenOf a process, zombies included.
+func childrenOf(parent int) []string {
 	if !linux() {
 		return nil
 	}
@@ -75,7 +80,7 @@ func ownChildren(t testing.TB) []string {
 		}
 		head, rest, _ := strings.Cut(string(stat), ") ")
 		fields := strings.Fields(rest)
-		if len(fields) > 1 && fields[1] == strconv.Itoa(os.Getpid()) {
+		if len(fields) > 1 && fields[1] == strconv.Itoa(parent) {
 			found = append(found, head+") "+fields[0])
 		}
 	}
