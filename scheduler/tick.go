@@ -41,7 +41,8 @@ func Tick(s *replay.State, p Policy, now time.Time) []replay.Fact {
 	return starts(s, p, now, next)
 }
 
-// Wake returns when Tick will have something to say that it hasn't now.
+// Wake returns when Tick will have something to say that it hadn't when it was
+// asked last, a little before now: now itself, if that has come already.
 func Wake(s *replay.State, p Policy, now time.Time) (at time.Time, any bool) {
 	sooner := func(t time.Time, ok bool) {
 		if ok && (!any || t.Before(at)) {
@@ -55,7 +56,10 @@ func Wake(s *replay.State, p Policy, now time.Time) (at time.Time, any bool) {
 	sooner(nextSign(s))
 	if !p.Closed && s.Running < p.Slots {
 		_, chance, found := s.NextStart(now, p.room(s))
-		sooner(chance, !found && !chance.IsZero())
+		if found { // what wasn't yet a moment ago, when Tick was asked
+			chance = now
+		}
+		sooner(chance, !chance.IsZero())
 	}
 	return at, any
 }
