@@ -132,7 +132,7 @@ func (p *play) note(what any) { p.trace = append(p.trace, traced{p.now, what}) }
 // strictly is the share of the games in which all is compared after each
 // command; in the others that happens at random moments, at each crash and at
 // the end. The laws see every fact of every game.
-const strictly = 32
+const strictly = 64
 
 func newPlay(t *testing.T, seed uint64) *play {
 	rng := rand.New(rand.NewPCG(seed, 1))
