@@ -291,6 +291,9 @@ func slots(info providers.Info, all providers.Config) replay.ProviderSlots {
 	if r := info.TokenRate; r != nil {
 		p.TokenRate = &replay.Rate{N: int64(r.Calls), Per: r.Per, Burst: int64(max(r.Calls/10, 1))}
 	}
+	if b := info.Pool; b != nil {
+		p.Pool = &replay.Pool{Min: b.Min, Max: b.Max, Up: b.Up, Down: b.Down, Cooldown: b.Cooldown}
+	}
 	if b := info.Breaker; b != nil {
 		p.Breaker = &replay.Breaker{Failures: b.Failures, Open: b.Open, Successes: b.Successes}
 	}

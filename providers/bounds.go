@@ -20,6 +20,25 @@ type Bounds struct {
 	Burst      int             `json:"burst,omitempty"`       // of those, how many at once
 	TokenRate  *protocols.Rate `json:"token_rate,omitempty"`  // tokens that may be used; nil: no bound
 	Breaker    *Breaker        `json:"breaker,omitempty"`     // nil: none
+	Pool       *Pool           `json:"pool,omitempty"`        // nil: always as many as Slots
+}
+
+// Pool says how many calls at once a provider may have, and when that changes.
+type Pool struct {
+	Min      int                `json:"min"`
+	Max      int                `json:"max"`
+	Up       float64            `json:"scale_up"`   // it grows when this share of its slots is in use
+	Down     float64            `json:"scale_down"` // it shrinks when no more than this is
+	Cooldown protocols.Duration `json:"cooldown"`   // between two changes
+}
+
+// PoolConfig is a Pool as a file has it; what is zero is 2, 10, 0.8, 0.2 and 30s.
+type PoolConfig struct {
+	Min      int     `json:"min,omitempty" yaml:"min"`
+	Max      int     `json:"max,omitempty" yaml:"max"`
+	Up       float64 `json:"scale_up,omitempty" yaml:"scale_up"`
+	Down     float64 `json:"scale_down,omitempty" yaml:"scale_down"`
+	Cooldown string  `json:"cooldown,omitempty" yaml:"cooldown"`
 }
 
 // Breaker says when a provider that fails is left alone, and when it is tried
@@ -42,7 +61,7 @@ type BreakerConfig struct {
 }
 
 // boundKeys are the keys that every kind understands, beside kind.
-var boundKeys = []string{"slots", "rate", "burst", "breaker"}
+var boundKeys = []string{"slots", "rate", "burst", "breaker", "pool"}
 
 // bounds reads the bounds of a provider; server tells that it has a breaker
 // unless told otherwise. The problems name their keys.
@@ -70,7 +89,42 @@ func (p ProviderConfig) bounds(server bool) (b Bounds, problems []string) {
 	}
 	var more []string
 	b.Breaker, more = p.breaker(server)
+	problems = append(problems, more...)
+	b.Pool, more = p.pool()
 	return b, append(problems, more...)
+}
+
+// pool reads the pool of a provider.
+func (p ProviderConfig) pool() (*Pool, []string) {
+	c := p.Pool
+	if c == nil {
+		return nil, nil
+	}
+	var problems []string
+	b := Pool{Min: orElse(c.Min, 2), Max: orElse(c.Max, max(10, c.Min)), Up: c.Up, Down: c.Down, Cooldown: protocols.Duration(30 * time.Second)}
+	if b.Up == 0 {
+		b.Up = 0.8
+	}
+	if b.Down == 0 {
+		b.Down = min(0.2, b.Up/2)
+	}
+	if c.Cooldown != "" {
+		d, err := time.ParseDuration(strings.TrimSpace(c.Cooldown))
+		if err != nil || d <= 0 {
+			problems = append(problems, fmt.Sprintf("pool.cooldown: %q: must be a duration such as 30s", c.Cooldown))
+		}
+		b.Cooldown = protocols.Duration(d)
+	}
+	if b.Min < 1 || b.Max < b.Min {
+		problems = append(problems, fmt.Sprintf("pool: min %d and max %d: must be at least 1, and max no less than min", b.Min, b.Max))
+	}
+	if !(b.Down > 0 && b.Down < b.Up && b.Up <= 1) {
+		problems = append(problems, fmt.Sprintf("pool: scale_down %g and scale_up %g: must be shares between 0 and 1, scale_down the smaller", b.Down, b.Up))
+	}
+	if p.Slots > 0 {
+		problems = append(problems, "pool: min and max take the place of slots")
+	}
+	return &b, problems
 }
 
 // breaker reads the breaker of a provider.

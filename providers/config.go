@@ -102,7 +102,9 @@ func (c Config) List() []Info {
 			info.Slots = max(table[p.Kind].slots, 1)
 		}
 		info.Model, info.Models = p.ModelByDefault(), p.Models
-		info.Bounds, _ = p.bounds(info.Protocol == "llm/v1")
+		if info.Bounds, _ = p.bounds(info.Protocol == "llm/v1"); info.Pool != nil {
+			info.Slots = info.Pool.Max
+		}
 		if info.Spare = reflect.DeepEqual(p, defaults[name]); info.Spare {
 			untouched = append(untouched, info)
 		} else {

@@ -34,6 +34,9 @@ func (s *State) Apply(f Fact) {
 	case *RateTaken:
 		s.rates(f, e)
 		return
+	case *PoolScaled:
+		s.scales(f, e)
+		return
 	case *SystemAlive:
 		return // its time is what it says
 	case ScheduleEvent:
@@ -558,6 +561,7 @@ func (s *State) unuse(p *Plan) {
 	for _, g := range use.groups {
 		if g.setups--; g.setups == 0 {
 			delete(s.groups, g.key)
+			s.pools = slices.DeleteFunc(s.pools, func(one *Group) bool { return one == g })
 			if *g.Health == (Health{}) {
 				delete(s.health, g.key)
 			}
@@ -584,6 +588,9 @@ func (s *State) know(p *Plan) {
 			if g == nil {
 				g = &Group{Provider: &p.Setup.Providers[i], Health: s.healthOf(key), key: key}
 				s.groups[key] = g
+				if g.Provider.Pool != nil {
+					s.pools = append(s.pools, g)
+				}
 			}
 			g.setups++
 			use.groups = append(use.groups, g)

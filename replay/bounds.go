@@ -54,7 +54,7 @@ func (s *State) grab(r *Run, task int) {
 // giveBack takes the slot from an attempt.
 func (s *State) giveBack(r *Run, task int) {
 	t, g, def := &r.Tasks[task], s.on(r, task), r.Def(task)
-	if g.Running >= g.Provider.Slots {
+	if g.Running >= g.Slots() {
 		g.freed = s.Time
 	}
 	s.Running--

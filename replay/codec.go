@@ -34,6 +34,7 @@ var table = map[string]func() Event{
 	"breaker.opened":            func() Event { return new(BreakerChanged) },
 	"breaker.half_opened":       func() Event { return new(BreakerChanged) },
 	"provider.rate_taken":       func() Event { return new(RateTaken) },
+	"pool.scaled":               func() Event { return new(PoolScaled) },
 	"task.waiting":              func() Event { return new(TaskWaiting) },
 	"secret.offered":            func() Event { return new(SecretOffered) },
 	"signal.received":           func() Event { return new(SignalReceived) },

@@ -37,8 +37,10 @@ type Health struct {
 	Error     *protocols.Error // that opened it
 	Calls     time.Time        // the bucket of Rate: when it will be full
 	Tokens    time.Time        // that of TokenRate
+	Size      int              // of its pool; 0: the least
+	Scaled    time.Time        // when that changed
 
-	breakerSeq, rateSeq eventlog.Seq
+	breakerSeq, rateSeq, poolSeq eventlog.Seq
 }
 
 // BreakerChanged: a provider's calls went well or badly, so that its breaker
@@ -90,6 +92,8 @@ func stream(e Event) string {
 		return providerPrefix + e.Provider + breakerStream
 	case *RateTaken:
 		return providerPrefix + e.Provider + rateStream
+	case *PoolScaled:
+		return providerPrefix + e.Provider + poolStream
 	case *CacheStored:
 		return CacheStream(e.Call)
 	case *KeyTaken:

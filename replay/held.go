@@ -110,7 +110,7 @@ func (s *State) blockedBy(r *Run, task int, g *Group, model string, now time.Tim
 			text += fmt.Sprintf(" (%s)", e.Message)
 		}
 		return "breaker", text
-	case g.Running >= g.Provider.Slots:
+	case g.Running >= g.Slots():
 		return "slot", fmt.Sprintf("a slot of %s (%d in use)", name, g.Running)
 	}
 	if at, ok := g.room(model, now); !ok && at.IsZero() {

@@ -43,6 +43,7 @@ type ProviderSlots struct {
 	Rate       *Rate          `json:"rate,omitempty"`       // of calls begun
 	TokenRate  *Rate          `json:"token_rate,omitempty"` // of tokens used
 	Breaker    *Breaker       `json:"breaker,omitempty"`    // nil: none
+	Pool       *Pool          `json:"pool,omitempty"`       // how its slots change; nil: there are always Slots
 	Secrets    []string       `json:"secrets,omitempty"`    // that its configuration names, see Setup.Secrets
 }
 

@@ -189,7 +189,7 @@ var farAway = time.Unix(1<<40, 0)
 // room tells whether the provider can take one more call for the model, and if
 // not when time alone will have changed that; zero: it won't.
 func (g *Group) room(model string, now time.Time) (at time.Time, ok bool) {
-	if g.Running >= g.Provider.Slots {
+	if g.Running >= g.Slots() {
 		return at, false
 	}
 	if name, most := g.Provider.modelSlots(model); name != "" && g.models[name] >= most {

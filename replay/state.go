@@ -65,6 +65,7 @@ type State struct {
 	setups    map[eventlog.Hash]*setupUse
 	groups    map[string]*Group // by the provider's key
 	self      *Group            // for what needs no provider
+	pools     []*Group          // those whose slots change
 	health    map[string]*Health
 	routes    []*Route
 	byKey     map[routeKey]*Route

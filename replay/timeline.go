@@ -79,6 +79,8 @@ func (n *Narrator) Describe(f Fact) Entry {
 		}
 	case *BreakerChanged:
 		e.Text = v.describe()
+	case *PoolScaled:
+		e.Text = fmt.Sprintf("%s has %d slots (%d in use, %d waited for)", v.Name, v.Size, v.Running, v.Queued)
 	case *TaskCompleted:
 		of(v.Task, v.Attempt)
 		e.Text = fmt.Sprintf("completed in %s", short(v.Duration))

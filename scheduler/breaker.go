@@ -103,3 +103,12 @@ func starts(s *replay.State, p Policy, now time.Time, next replay.Start) (out []
 	}
 	return out
 }
+
+// scale lets a pool grow or shrink that should.
+func scale(s *replay.State, now time.Time) []replay.Fact {
+	e, _ := s.Scale(now)
+	if e == nil {
+		return nil
+	}
+	return []replay.Fact{{At: now, Event: e}}
+}

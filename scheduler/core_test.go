@@ -203,6 +203,8 @@ func (c *core) describe(f replay.Fact) string {
 	switch e := f.Event.(type) {
 	case *replay.BreakerChanged:
 		return fmt.Sprintf("%s %s\n", e.Type(), replay.NewNarrator("", nil).Describe(f).Text)
+	case *replay.PoolScaled:
+		return fmt.Sprintf("%s %s\n", e.Type(), replay.NewNarrator("", nil).Describe(f).Text)
 	case *replay.RateTaken:
 		return fmt.Sprintf("%s %s %s\n", e.Type(), moment(e.Calls), moment(e.Tokens))
 	case replay.ScheduleEvent:

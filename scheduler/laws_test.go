@@ -306,6 +306,9 @@ func choices(p *replay.Plan, task int, tried map[string]bool) (tiers [][]string)
 // slotsOf is how many calls a provider takes at once.
 func slotsOf(p *replay.Plan, name string) int {
 	for _, s := range p.Setup.Providers {
+		if s.Name == name && s.Pool != nil {
+			return s.Pool.Max // the warden knows better
+		}
 		if s.Name == name {
 			return s.Slots
 		}

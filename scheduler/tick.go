@@ -34,7 +34,7 @@ func Tick(s *replay.State, p Policy, now time.Time) []replay.Fact {
 	next, _, found := s.NextStart(now, p.room(s))
 	switch {
 	case !found:
-		return nil
+		return scale(s, now)
 	case next.Over:
 		return overspent(s, s.Run(next.Run), now, next.Task)
 	}
@@ -60,6 +60,11 @@ func Wake(s *replay.State, p Policy, now time.Time) (at time.Time, any bool) {
 			chance = now
 		}
 		sooner(chance, !chance.IsZero())
+		e, later := s.Scale(now)
+		if e != nil {
+			later = now
+		}
+		sooner(later, !later.IsZero())
 	}
 	return at, any
 }

@@ -109,7 +109,7 @@ func (u *umpire) judge(f replay.Fact) error {
 			}
 		}
 		return nil
-	case *replay.KeyTaken, *replay.SystemAlive, *replay.BreakerChanged, *replay.RateTaken:
+	case *replay.KeyTaken, *replay.SystemAlive, *replay.BreakerChanged, *replay.RateTaken, *replay.PoolScaled:
 		return nil
 	case replay.ScheduleEvent:
 		return u.clocks.fact(f, e, u.lives)

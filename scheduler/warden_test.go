@@ -20,6 +20,13 @@ type warden struct {
 	breakers  map[string]*replay.BreakerChanged // by the provider's key
 	providers map[string]replay.ProviderSlots
 	starts    map[string][]time.Time // calls by provider; of runs and tasks by their names
+	pools     map[string]*poolSize
+}
+
+// poolSize is how many slots a provider has, and since when.
+type poolSize struct {
+	size int
+	at   time.Time
 }
 
 // ward is a run as the warden knows it.
@@ -43,7 +50,7 @@ type call struct {
 
 func newWarden() *warden {
 	return &warden{runs: map[uint64]*ward{}, breakers: map[string]*replay.BreakerChanged{},
-		providers: map[string]replay.ProviderSlots{}, starts: map[string][]time.Time{}}
+		providers: map[string]replay.ProviderSlots{}, starts: map[string][]time.Time{}, pools: map[string]*poolSize{}}
 }
 
 // fact is told the umpire's tasks of the run, who knows which are instances.
@@ -59,6 +66,8 @@ func (l *warden) fact(f replay.Fact, m *match) error {
 		}
 	case *replay.BreakerChanged:
 		return l.breaker(f.At, e)
+	case *replay.PoolScaled:
+		return l.scaled(f.At, e)
 	case *replay.WorkflowSubmitted:
 		l.submitted(f.Run, e)
 	case *replay.WorkflowRetried:
@@ -204,11 +213,39 @@ func (l *warden) calls(key, model string, p replay.ProviderSlots) error {
 			}
 		}
 	}
-	if most := p.ModelSlots[model]; all > p.Slots || most > 0 && same > most {
+	slots := p.Slots
+	if p.Pool != nil {
+		slots = l.pool(key).size
+	}
+	if most := p.ModelSlots[model]; all > slots || most > 0 && same > most {
 		return fmt.Errorf("%d calls of %s, %d of them of %q", all, key, same, model)
 	}
 	return nil
 }
+
+// pool is the provider's pool; all begin with one slot.
+func (l *warden) pool(key string) *poolSize {
+	if l.pools[key] == nil {
+		l.pools[key] = &poolSize{size: 1}
+	}
+	return l.pools[key]
+}
+
+// scaled holds a change against what the pool was.
+func (l *warden) scaled(now time.Time, e *replay.PoolScaled) error {
+	p, policy := l.pool(e.Provider), testPool
+	step := e.Size - p.size
+	if step == 0 || step < -1 || step > 2 || e.Size < policy.Min || e.Size > policy.Max ||
+		!p.at.IsZero() && now.Before(p.at.Add(time.Duration(policy.Cooldown))) ||
+		step < 0 && e.Queued > 0 || step > 0 && e.Running == 0 && e.Queued == 0 {
+		return fmt.Errorf("after %+v comes %+v", *p, *e)
+	}
+	p.size, p.at = e.Size, now
+	return nil
+}
+
+// testPool is the pool of the games' providers that have one.
+var testPool = replay.Pool{Min: 1, Max: 4, Up: 0.8, Down: 0.3, Cooldown: protocols.Duration(4 * time.Second)}
 
 // shut wants nothing to start behind an open breaker, and one call at a time
 // while the provider is being tried.
@@ -359,6 +396,9 @@ func models(rng *rand.Rand) (all []replay.ProviderSlots) {
 		}
 		if rng.IntN(3) == 0 {
 			p.TokenRate = &replay.Rate{N: 100, Per: protocols.Duration(10 * time.Second), Burst: int64(1 + rng.IntN(30))}
+		}
+		if rng.IntN(3) == 0 {
+			p.Pool = &testPool
 		}
 		if rng.IntN(3) == 0 {
 			p.ModelSlots = map[string]int{"small": 1}
