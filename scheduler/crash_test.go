@@ -109,7 +109,7 @@ var crashCases = map[string]crashCase{
 	"breaker": {setup: &modelSetup, sees: []string{"breaker.opened", "breaker.half_opened", "breaker.closed", "provider.rate_taken"}, text: "name: breaker\nerror_strategy: continue\ntasks:\n" +
 		"- {id: a, method: llm/chat, parameters: {prompt: fail 3 times}, retry: {max_attempts: 5, base_delay: 0.001, jitter: false}}\n" +
 		"- {id: b, method: llm/chat, dependencies: [a], parameters: {prompt: hello}}\n" +
-		"- {id: c, method: llm/chat, foreach: [1, 2, 3], parameters: {prompt: '${item}'}, retry: {max_attempts: 9, base_delay: 0.001}}\n" +
+		"- {id: c, method: llm/chat, dependencies: [a], foreach: [1, 2, 3], parameters: {prompt: '${item}'}, retry: {max_attempts: 9, base_delay: 0.001}}\n" +
 		"outputs: {b: '${b.content}', c: '${c.content}'}\n"},
 	"budget": {setup: &modelSetup, sees: []string{"workflow.paused"}, text: "name: budget\nbudget: {tokens: 50, on_exceed: pause}\ntasks:\n" +
 		"- {id: a, method: llm/chat, parameters: {prompt: hello}}\n- {id: b, method: llm/chat, dependencies: [a], parameters: {prompt: fail 1 times}, retry: {max_attempts: 3, base_delay: 0.001}}\n" +
