@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"gleitzeit/cli/client"
@@ -148,12 +149,27 @@ func (s *session) writeStatus(w io.Writer, v *replay.RunView, items bool) {
 	if v.Error != nil {
 		fmt.Fprintln(w, clean(v.Error.Message))
 	}
+	if text := costOf(v); text != "" {
+		fmt.Fprintln(w, text)
+	}
 	fmt.Fprintln(w)
 	rows, progress := [][]string{{"TASK", "STATUS", "ATTEMPTS", "TIME", ""}}, progressOfItems(v)
 	for _, t := range inOrder(foldUnless(v, items).Tasks) {
 		rows = append(rows, []string{line(t.ID, 60), i.status(t.Status.String()), attempts(t), took(t), line(whyOf(t, progress[t.ID]), 100)})
 	}
 	table(w, rows)
+}
+
+// costOf says what a run's calls have cost, "" if that is nothing.
+func costOf(v *replay.RunView) string {
+	text := ""
+	if v.Tokens > 0 {
+		text = fmt.Sprintf("%d tokens", v.Tokens)
+	}
+	if v.CostUSD > 0 {
+		text += fmt.Sprintf(", %g USD", v.CostUSD)
+	}
+	return strings.TrimPrefix(text, ", ")
 }
 
 // attempts counts a task's attempts; those of a foreach are its instances'.
