@@ -218,8 +218,7 @@ func (s *Scheduler) configuration(j job) (eventlog.Hash, json.RawMessage) {
 		return j.plan.SetupHash, setup.Config
 	}
 	config := ConfiguredSecret.ReplaceAllFunc(setup.Config, func(text []byte) []byte {
-		name := string(ConfiguredSecret.FindSubmatch(text)[1])
-		value, found := s.vault.find(j.family, setup.Secrets[name])
+		value, found := s.vault.find(j.family, setup.Secrets[string(ConfiguredSecret.FindSubmatch(text)[1])])
 		if !found {
 			return text
 		}

@@ -64,7 +64,6 @@ type player struct {
 	asked    replay.Question
 	met      bool // its condition holds
 	due      time.Time
-	approved bool
 	provider string            // of the last attempt
 	stop     time.Time         // when a cancelled attempt must have reported
 	began    time.Time         // of its first attempt
