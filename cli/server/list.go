@@ -99,8 +99,7 @@ func (s *Server) listChunk(ctx context.Context, p ListParams, numbers []uint64, 
 // listLive goes through the live runs alone.
 func (s *Server) listLive(ctx context.Context, p ListParams, r *ListResult) error {
 	var numbers []uint64
-	err := s.live(ctx, func(run *replay.Run) {
-		status, _ := run.Status()
+	err := s.live(ctx, func(run *replay.Run, status replay.Status) {
 		if (p.Before == 0 || run.Number < p.Before) && p.matches(status, run.Plan.Workflow.Name, run.Plan.Workflow.Tags) {
 			numbers = append(numbers, run.Number)
 		}

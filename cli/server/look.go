@@ -90,16 +90,18 @@ func (s *Server) numbers(before uint64) iter.Seq2[uint64, error] {
 	}
 }
 
-// live calls f for every live run, in no order: inside the scheduler's loop if
-// there is one, or else on the state that the log gives. f must be quick and
-// must not keep what it sees.
-func (s *Server) live(ctx context.Context, f func(*replay.Run)) error {
+// live calls f for every live run with its status, in no order: inside the
+// scheduler's loop if there is one, or else on the state that the log gives. f
+// must be quick and must not keep what it sees.
+func (s *Server) live(ctx context.Context, f func(*replay.Run, replay.Status)) error {
+	now := time.Now()
 	return s.state(ctx, func(state *replay.State, started bool) {
 		state.Each(func(r *replay.Run) {
 			if !started {
 				r.Abandon()
 			}
-			f(r)
+			status, _, _ := state.Stand(r, now)
+			f(r, status)
 		})
 	})
 }

@@ -34,10 +34,7 @@ func (s *Server) status(ctx context.Context, _ *Call, _ empty) (StatusResult, er
 			return r, err
 		}
 	}
-	err := s.live(ctx, func(run *replay.Run) {
-		status, _ := run.Status()
-		r.Runs[status]++
-	})
+	err := s.live(ctx, func(_ *replay.Run, status replay.Status) { r.Runs[status]++ })
 	return r, err
 }
 
