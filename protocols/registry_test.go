@@ -86,13 +86,12 @@ func TestSchemaWords(t *testing.T) {
 		{`{"if":{"type":"string"},"then":{"minLength":3}}`, `"a"`, `it doesn't fit its schema: minLength: "a" contains 1 Unicode code points, fewer than 3`},
 		{`{"type":"object","properties":{"a":{"$ref":"#/$defs/d"}}}`, `{"a":1}`, "a must be a string, not 1 (quote it for text)"},
 		{`{"$ref":"#/$defs/tree"}`, `{"next":{"next":{"next":1}}}`, "next.next.next must be a map, not 1"},
-		{`{"$ref":"#/$defs/loop"}`, `1`, ""},
 		{`{"properties":{"a":{"anyOf":[{"$ref":"#/$defs/d"}]}}}`, `{"a":1}`, `a doesn't fit its schema: type: 1 has type "integer", want "string"`},
 		{`{"type":["string","null"]}`, `1`, "it must be a string or null, not 1 (quote it for text)"},
 		{`{"multipleOf":2}`, `3`, "it doesn't fit its schema: multipleOf: 3/1 is not a multiple of 2.000000"},
 		{`{"dependentRequired":{"a":["b"]}}`, `{"a":1}`, `it doesn't fit its schema: dependentRequired["a"]: missing properties ["b"]`},
 	}
-	defs := `{"d":{"type":"string"},"tree":{"type":"object","properties":{"next":{"$ref":"#/$defs/tree"}}},"loop":{"$ref":"#/$defs/loop"}}`
+	defs := `{"d":{"type":"string"},"tree":{"type":"object","properties":{"next":{"$ref":"#/$defs/tree"}}}}`
 	for _, test := range tests {
 		s, err := newSchema(raw(test.schema), raw(defs))
 		if err != nil {
@@ -134,7 +133,7 @@ func TestRegister(t *testing.T) {
 		`method "x/" of x/v1 doesn't`: method("x/", ""),
 		"belongs to":                  {Protocol: "echo/v2", Methods: []*Method{{Name: "echo/echo"}}},
 		"parameters of x/a":           method("x/a", `{"type":3}`),
-		"only #/$defs can":            method("x/a", `{"properties":{"b":{"$ref":"#/properties/c"},"c":{}}}`),
+		"only #/$defs/NAME can":       method("x/a", `{"properties":{"b":{"$ref":"#/properties/c"},"c":{}}}`),
 	} {
 		if err := r.Register(spec); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)

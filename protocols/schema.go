@@ -78,6 +78,9 @@ func newSchema(raw, definitions json.RawMessage) (*schema, error) {
 	if _, err := s.root.Resolve(nil); err != nil {
 		return nil, err
 	}
+	if err := checkRefs(s.root); err != nil {
+		return nil, err
+	}
 	return s, s.prepare(s.root)
 }
 

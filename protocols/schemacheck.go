@@ -29,7 +29,6 @@ type checker struct {
 	*schema
 	o     checkOptions
 	found []violation
-	refs  int // definitions within each other
 }
 
 func (w *checker) violate(path []string, hint, format string, args ...any) {
@@ -68,15 +67,10 @@ func (w *checker) value(t *jsonschema.Schema, raw json.RawMessage, path []string
 
 // referred checks raw against the definition that t refers to.
 func (w *checker) referred(t *jsonschema.Schema, raw json.RawMessage, path []string) (known bool) {
-	const most = 100 // definitions that do nothing but refer to each other
-	d := w.facts[t].definition
-	if d == nil || w.refs > most {
-		return true
+	if d := w.facts[t].definition; d != nil {
+		return w.value(d, raw, path)
 	}
-	w.refs++
-	known = w.value(d, raw, path)
-	w.refs--
-	return known
+	return true
 }
 
 func (w *checker) references(raw json.RawMessage) (some, whole bool) {
