@@ -92,7 +92,7 @@ func (s *State) apply(r *Run, f Fact) {
 		t.Error, t.Due, t.Duration = e.Error, e.At, time.Duration(e.Duration)
 		r.spend(e.Task, e.Usage)
 		if e.Avoid && t.Provider > 0 {
-			t.Tried |= 1 << (t.Provider - 1)
+			t.Tried |= r.Plan.paths[r.Def(e.Task)].bit(t.Provider - 1)
 		}
 		r.set(e.Task, TaskWaitsToRetry)
 		s.alarm(r, e.Task)

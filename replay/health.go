@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -233,7 +234,7 @@ func trouble(log *eventlog.Log, r *Run, from, to eventlog.Seq) (facts []Fact, er
 // uses tells whether a task of the plan may run on the provider.
 func (p *Plan) uses(provider int) bool {
 	for i := range p.paths {
-		if provider < maxChoices && p.paths[i].all&(1<<provider) != 0 {
+		if slices.Contains(p.paths[i].choices, provider) {
 			return true
 		}
 	}

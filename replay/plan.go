@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"math/bits"
+	"slices"
 	"strings"
 
 	"gleitzeit/eventlog"
@@ -29,7 +29,7 @@ type path struct {
 	// tiers are providers in the order of preference, by their places in the
 	// setup; those of one tier are as good as each other. None: ourselves.
 	tiers   [][]int
-	all     uint64 // the providers of tiers, as bits
+	choices []int  // the providers of all tiers
 	model   string // the model that the task names; "" if it names none, or a computed one
 	metered bool   // its calls use tokens
 	reserve int64  // tokens that a call may use, as far as is known before
@@ -45,8 +45,19 @@ const (
 // meteredProtocol is the protocol whose calls use tokens.
 const meteredProtocol = "llm/v1"
 
-// maxChoices is among how many providers a task's is chosen.
+// maxChoices is among how many providers a task's is chosen: the first ones.
 const maxChoices = 64
+
+// bit is the provider as a bit among those that would do; 0: it is none.
+func (p *path) bit(provider int) uint64 {
+	if i := slices.Index(p.choices, provider); i >= 0 {
+		return 1 << i
+	}
+	return 0
+}
+
+// all has the bits of all that would do.
+func (p *path) all() uint64 { return 1<<len(p.choices) - 1 }
 
 // NewPlan makes a plan. It fails with PROVIDER_NOT_FOUND when a task has no
 // provider under the setup.
@@ -115,8 +126,8 @@ func (s *Setup) path(t *protocols.Task) (p path, err error) {
 func (p *path) add(tier []int) {
 	var fresh []int
 	for _, n := range tier {
-		if n < maxChoices && p.all&(1<<n) == 0 {
-			p.all |= 1 << n
+		if len(p.choices) < maxChoices && !slices.Contains(p.choices, n) {
+			p.choices = append(p.choices, n)
 			fresh = append(fresh, n)
 		}
 	}
@@ -190,7 +201,7 @@ func (p *Plan) MayNeedSecrets() bool {
 func (p *Plan) HasOutputs() bool { return p.outputs }
 
 // Choices returns how many providers would do for a task.
-func (p *Plan) Choices(task int) int { return bits.OnesCount64(p.paths[task].all) }
+func (p *Plan) Choices(task int) int { return len(p.paths[task].choices) }
 
 // NameFor returns the name under which a provider is to be called for a task:
 // its own, or the one that the task gives it.

@@ -219,8 +219,8 @@ func (s *State) route(r *Run, task int) *Route {
 	p := &r.Plan.paths[r.Def(task)]
 	key := routeKey{queue: r.Submitted.Queue}
 	if len(p.tiers) > 0 {
-		key.setup, key.path, key.avoid = r.Plan.SetupHash, p.key, r.Tasks[task].Tried&p.all
-		if key.avoid == p.all {
+		key.setup, key.path, key.avoid = r.Plan.SetupHash, p.key, r.Tasks[task].Tried
+		if key.avoid == p.all() {
 			key.avoid = 0
 		}
 	}
@@ -243,7 +243,7 @@ func (s *State) tiers(r *Run, p *path, avoid uint64) (tiers [][]*Group) {
 	for _, tier := range p.tiers {
 		var first []*Group
 		for _, n := range tier {
-			if avoid&(1<<n) != 0 {
+			if avoid&p.bit(n) != 0 {
 				last = append(last, groups[n])
 			} else {
 				first = append(first, groups[n])

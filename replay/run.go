@@ -84,7 +84,7 @@ type Task struct {
 	Asked     Question  // what is being found out about it
 	ReadyAt   time.Time // since when it waits to start
 	Provider  int       // where the last attempt runs: its place in the setup plus 1, 0 is ourselves
-	Tried     uint64    // providers that failed it and that another may stand in for, as bits
+	Tried     uint64    // of the providers that would do, those that failed it, as bits
 	Spent     Usage     // by its attempts, those of its instances included
 
 	waiting  int       // dependencies that have not ended
