@@ -2,7 +2,6 @@ package replay
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"gleitzeit/protocols"
@@ -305,57 +304,6 @@ func (s *State) claim(r *Run) {
 	}
 }
 
-// use counts one more run of the plan and returns the one that all of them
-// share.
-func (s *State) use(p *Plan) *Plan {
-	key := planKey{p.Document, p.SetupHash}
-	u := s.plans[key]
-	if u == nil {
-		u = &planUse{plan: p}
-		s.plans[key] = u
-		s.know(p)
-	}
-	u.runs++
-	return u.plan
-}
-
-// arm sets the timer of a held run's deadline.
-func (s *State) arm(r *Run) {
-	if r.Active() && !r.Deadline.IsZero() && r.Cancel == "" {
-		if _, there := s.timers.ReplaceOrInsert(Timer{r.Deadline, r.Number, -1}); !there {
-			s.deadlines++
-		}
-	}
-}
-
-// disarm takes it away.
-func (s *State) disarm(r *Run) {
-	if !r.Deadline.IsZero() {
-		if _, there := s.timers.Delete(Timer{r.Deadline, r.Number, -1}); there {
-			s.deadlines--
-		}
-	}
-}
-
-// alarm sets the timer of a task that waits for a moment.
-func (s *State) alarm(r *Run, task int) {
-	if t := &r.Tasks[task]; r.Active() && t.timed() {
-		s.timers.ReplaceOrInsert(Timer{t.Due, r.Number, task})
-	}
-}
-
-// unalarm takes it away.
-func (s *State) unalarm(r *Run, task int) {
-	if t := &r.Tasks[task]; t.timed() {
-		s.timers.Delete(Timer{t.Due, r.Number, task})
-	}
-}
-
-// timed tells whether a timer ends what the task waits for.
-func (t *Task) timed() bool {
-	return (t.Status == TaskWaitsToRetry || t.Status == TaskWaits) && !t.Due.IsZero()
-}
-
 // ready makes a task ready and, if somebody holds the run, lets it queue.
 func (s *State) ready(r *Run, task int) {
 	r.set(task, TaskReady)
@@ -542,59 +490,4 @@ func (s *State) forget(r *Run) {
 		}
 	}
 	s.unuse(r.Plan)
-}
-
-// unuse counts one run of the plan less. What nobody uses goes: the plan, and
-// with the last plan of a setup the groups of its providers.
-func (s *State) unuse(p *Plan) {
-	key := planKey{p.Document, p.SetupHash}
-	u := s.plans[key]
-	if u.runs--; u.runs > 0 {
-		return
-	}
-	delete(s.plans, key)
-	use := s.setups[p.SetupHash]
-	if use.plans--; use.plans > 0 {
-		return
-	}
-	delete(s.setups, p.SetupHash)
-	for _, g := range use.groups {
-		if g.setups--; g.setups == 0 {
-			delete(s.groups, g.key)
-			s.pools = slices.DeleteFunc(s.pools, func(one *Group) bool { return one == g })
-			if *g.Health == (Health{}) {
-				delete(s.health, g.key)
-			}
-		}
-	}
-	s.routes = slices.DeleteFunc(s.routes, func(q *Route) bool {
-		gone := q.key.setup == p.SetupHash
-		if gone {
-			delete(s.byKey, q.key)
-		}
-		return gone
-	})
-}
-
-// know counts one more plan of a setup, whose providers come with the first.
-func (s *State) know(p *Plan) {
-	use := s.setups[p.SetupHash]
-	if use == nil {
-		use = &setupUse{}
-		s.setups[p.SetupHash] = use
-		for i := range p.Setup.Providers {
-			key := p.Setup.Providers[i].key(p.SetupHash)
-			g := s.groups[key]
-			if g == nil {
-				g = &Group{Provider: &p.Setup.Providers[i], Health: s.healthOf(key), key: key}
-				s.groups[key] = g
-				if g.Provider.Pool != nil {
-					s.pools = append(s.pools, g)
-				}
-			}
-			g.setups++
-			use.groups = append(use.groups, g)
-		}
-	}
-	use.plans++
 }

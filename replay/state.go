@@ -85,24 +85,6 @@ type planUse struct {
 	runs int
 }
 
-// Timer is a moment at which something has to be decided about a run: a
-// retry's time has come (Task), or its deadline has passed (Task is -1).
-type Timer struct {
-	At   time.Time
-	Run  uint64
-	Task int
-}
-
-func (a Timer) before(b Timer) bool {
-	if !a.At.Equal(b.At) {
-		return a.At.Before(b.At)
-	}
-	if a.Run != b.Run {
-		return a.Run < b.Run
-	}
-	return a.Task < b.Task
-}
-
 const btreeDegree = 16
 
 // NewState returns the state of an empty log.

@@ -190,14 +190,8 @@ func EndedView(rec eventlog.Record) (*RunView, error) {
 		Tokens: e.Usage.Tokens, CostUSD: e.Usage.USD()}, nil
 }
 
-// Status says where a live run stands, and what it waits for if it waits.
-func (r *Run) Status() (status Status, reason string) {
-	status, _, reason = r.Stand()
-	return status, reason
-}
-
-// Stand is Status with the kind of what the run waits for: see
-// RunView.WaitsFor.
+// Stand says where a live run stands, and what it waits for if it waits: the
+// kind (see RunView.WaitsFor) and the same in words.
 func (r *Run) Stand() (status Status, kind, reason string) {
 	goOn := "; to go on: gleitzeit resume " + r.ID()
 	switch {

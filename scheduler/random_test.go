@@ -644,7 +644,7 @@ func (p *play) rest() {
 	p.drive()
 	for _, n := range p.live() {
 		r := p.state.Run(n)
-		if status, why := r.Status(); status != replay.Waiting && status != replay.Parked || why == "" {
+		if status, _, why := r.Stand(); status != replay.Waiting && status != replay.Parked || why == "" {
 			p.fatal("run %d rests, and is said to be %q (%s)", n, status, why)
 		}
 	}
