@@ -54,6 +54,6 @@ func (p Policy) accepts(s *replay.State, now time.Time, queue string) error {
 	if queue != "" {
 		name = fmt.Sprintf("the queue %q", queue)
 	}
-	return protocols.Errorf(protocols.QueueFull, "%s is full: %d runs wait for their first task to start; try again in %s",
+	return protocols.Errorf(protocols.QueueFull, "%s is full: its size is %d; try again in %s",
 		name, most, after.Round(time.Second)).With(map[string]any{"queue": queue, "retry_after": after.Seconds()})
 }

@@ -140,7 +140,7 @@ func nextAlarm(s *replay.State, p Policy) (replay.Alarm, bool) {
 // times that have passed before it.
 func scheduleFires(s *replay.State, p Policy, c *replay.Schedule, now time.Time) []replay.Fact {
 	if !c.Queued.IsZero() && !s.Overlaps(c) {
-		return begins(s, c, now, &replay.ScheduleFired{Name: c.Name(), At: c.Queued, Next: c.Next})
+		return begins(s, p, c, now, &replay.ScheduleFired{Name: c.Name(), At: c.Queued, Next: c.Next})
 	}
 	times, err := timesOf(c)
 	if err != nil { // the zone is unknown here: whoever knows it has to serve
@@ -154,7 +154,7 @@ func scheduleFires(s *replay.State, p Policy, c *replay.Schedule, now time.Time)
 	case late && !c.Added.Schedule.CatchUp:
 		e.Outcome = replay.ScheduleMissed
 	case !lives || c.Added.Schedule.Overlap == "allow":
-		return begins(s, c, now, e)
+		return begins(s, p, c, now, e)
 	case c.Added.Schedule.Overlap == "queue" && c.Queued.IsZero():
 		e.Outcome, e.Run, e.RunID = replay.ScheduleQueued, c.Run, c.RunID
 	default:
@@ -165,8 +165,12 @@ func scheduleFires(s *replay.State, p Policy, c *replay.Schedule, now time.Time)
 
 // begins starts the run of a time: what came of the time and the run's first
 // event are of one batch, so that neither is ever without the other.
-func begins(s *replay.State, c *replay.Schedule, now time.Time, e *replay.ScheduleFired) []replay.Fact {
+func begins(s *replay.State, p Policy, c *replay.Schedule, now time.Time, e *replay.ScheduleFired) []replay.Fact {
 	a := c.Added
+	if err := p.accepts(s, now, ""); err != nil {
+		e.Outcome, e.Reason = replay.ScheduleRefused, err.Error()
+		return ofSchedule(now, e)
+	}
 	run, err := submission(s, now, Submit{Plan: c.Plan, Context: a.Context, Files: a.Files, Source: a.Source, Priority: a.Priority,
 		Key: replay.ScheduleKey(c.Name(), e.At), Schedule: c.Name()})
 	if err != nil {
