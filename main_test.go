@@ -197,23 +197,26 @@ func waitFor(ts *testscript.TestScript, cmd *exec.Cmd) error {
 	return err
 }
 
-// await waits until a file is there, with at least so many lines:
+// await waits until a file is there, with at least so many lines or a match:
 //
 //	await lines.txt 3
+//	await said.txt 'flow-\d paused'
 func await(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) == 0 {
-		ts.Fatalf("usage: await FILE [LINES]")
+		ts.Fatalf("usage: await FILE [LINES|PATTERN]")
 	}
-	want := 0
+	want, pattern := 0, regexp.MustCompile("")
 	if len(args) > 1 {
 		n, err := strconv.Atoi(args[1])
-		ts.Check(err)
-		want = n
+		if want = n; err != nil {
+			pattern, err = regexp.Compile("(?m)" + args[1])
+			ts.Check(err)
+		}
 	}
 	deadline := time.Now().Add(patience)
 	for {
 		data, err := os.ReadFile(ts.MkAbs(args[0]))
-		if err == nil && bytes.Count(data, []byte("\n")) >= want {
+		if err == nil && bytes.Count(data, []byte("\n")) >= want && pattern.Match(data) {
 			return
 		}
 		if time.Now().After(deadline) {
@@ -250,11 +253,10 @@ func gone(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(args[0])))
 	ts.Check(err)
-	for range 100 {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if !alive(pid) {
 			return
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 	ts.Fatalf("process %d is still there", pid)
 }

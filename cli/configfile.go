@@ -73,6 +73,9 @@ func strict(file string, n *yaml.Node, t reflect.Type) (ps protocols.Problems) {
 	if n.Kind != yaml.MappingNode {
 		return nil
 	}
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
 	fields := map[string]reflect.Type{}
 	if t.Kind() == reflect.Struct {
 		for i := range t.NumField() {

@@ -114,7 +114,11 @@ func childReason(v *replay.RunView, children func(id string) (*replay.RunView, e
 				return "", err
 			}
 		}
-		if reason != "" {
+		switch {
+		case reason == "":
+		case child.Status == replay.Paused || child.Status == replay.Parked: // a sentence
+			return fmt.Sprintf("the run %s, which is %s: %s", child.ID, child.Status, reason), nil
+		default:
 			return fmt.Sprintf("the run %s, which waits for %s", child.ID, reason), nil
 		}
 	}

@@ -3,7 +3,9 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"math"
 
 	"gleitzeit/cli/client"
 	"gleitzeit/cli/server"
@@ -45,6 +47,14 @@ type unpauseCmd struct {
 type grant struct {
 	Tokens int64   `placeholder:"N" help:"Tokens that the run may use beyond its budgets."`
 	USD    float64 `name:"usd" placeholder:"N" help:"US dollars that it may spend beyond its budgets."`
+}
+
+// Validate refuses what is no sum of money.
+func (g grant) Validate() error {
+	if math.IsNaN(g.USD) || math.IsInf(g.USD, 0) {
+		return fmt.Errorf("--usd: %v is no sum of money", g.USD)
+	}
+	return nil
 }
 
 // Help shows how it is used.

@@ -18,10 +18,10 @@ type runCmd struct {
 	File       string   `arg:"" help:"The workflow file, YAML or JSON; - is standard input."`
 	Input      []string `short:"i" sep:"none" placeholder:"NAME=VALUE" help:"A value for one of the workflow's inputs."`
 	InputsJSON string   `name:"inputs-json" placeholder:"FILE" help:"A file with a JSON object of inputs; - is standard input."`
-	ID         string   `placeholder:"ID" help:"The run's id, instead of one that is made of the name and a number."`
-	Key        string   `name:"idempotency-key" placeholder:"KEY" help:"Submit only once: the run that the key stands for already is followed instead."`
+	ID         given    `placeholder:"ID" help:"The run's id, instead of one that is made of the name and a number."`
+	Key        given    `name:"idempotency-key" placeholder:"KEY" help:"Submit only once: the run that the key stands for already is followed instead."`
 	Priority   string   `enum:"low,normal,high,urgent" default:"normal" help:"Which of several runs goes first: low, normal, high or urgent."`
-	Queue      string   `placeholder:"NAME" help:"The queue of the configuration in which the run waits for slots."`
+	Queue      given    `placeholder:"NAME" help:"The queue of the configuration in which the run waits for slots."`
 	patience
 }
 
@@ -68,7 +68,7 @@ func (r *runCmd) Run(s *session) error {
 	if submission.Secrets, err = s.secretsFor(c, submission); err != nil {
 		return err
 	}
-	submission.ID, submission.Key, submission.Queue = r.ID, r.Key, r.Queue
+	submission.ID, submission.Key, submission.Queue = string(r.ID), string(r.Key), string(r.Queue)
 	return s.carry(c, r.patience, func(ctx context.Context, store *client.Client) (errand, error) {
 		var started server.SubmitResult
 		if err := store.Call(ctx, server.WorkflowSubmit, submission, &started); err != nil {

@@ -28,9 +28,9 @@ type scheduleCmd struct {
 // scheduleAddCmd adds a schedule.
 type scheduleAddCmd struct {
 	File       string   `arg:"" help:"The workflow file, YAML or JSON; - is standard input."`
-	Name       string   `placeholder:"NAME" help:"The schedule's name (default: made of the workflow's)."`
-	Cron       string   `placeholder:"TEXT" help:"When: minute, hour, day, month, weekday; or @daily, @every 15m and the like."`
-	Timezone   string   `placeholder:"ZONE" help:"Whose clock it goes by, such as Europe/Berlin (default: this machine's)."`
+	Name       given    `placeholder:"NAME" help:"The schedule's name (default: made of the workflow's)."`
+	Cron       given    `placeholder:"TEXT" help:"When: minute, hour, day, month, weekday; or @daily, @every 15m and the like."`
+	Timezone   given    `placeholder:"ZONE" help:"Whose clock it goes by, such as Europe/Berlin (default: this machine's)."`
 	Overlap    string   `enum:"skip,queue,allow," default:"" placeholder:"POLICY" help:"What a time does that comes while the last run lives: skip, queue or allow."`
 	CatchUp    *bool    `negatable:"" help:"Make up for the times that pass while no server runs, with one run."`
 	Input      []string `short:"i" sep:"none" placeholder:"NAME=VALUE" help:"A value for one of the workflow's inputs."`
@@ -57,7 +57,7 @@ func (a *scheduleAddCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	p := server.ScheduleAddParams{Name: a.Name, Run: *run, By: s.env.user()}
+	p := server.ScheduleAddParams{Name: string(a.Name), Run: *run, By: s.env.user()}
 	if p.Schedule, err = a.schedule(s, run.Document); err != nil {
 		return usage(err)
 	}
@@ -92,14 +92,14 @@ func (a *scheduleAddCmd) schedule(s *session, document json.RawMessage) (protoco
 		said = *w.Schedule
 	}
 	if a.Cron != "" {
-		if said.Cron, err = protocols.CheckCron(a.Cron); err != nil {
+		if said.Cron, err = protocols.CheckCron(string(a.Cron)); err != nil {
 			return said, fmt.Errorf("--%w", err)
 		}
 	}
 	if said.Cron == "" {
 		return said, fmt.Errorf(`%s says no schedule: give --cron, for example --cron "30 6 * * mon-fri"`, a.File)
 	}
-	said.Timezone = firstOf(a.Timezone, said.Timezone, s.env.zone())
+	said.Timezone = firstOf(string(a.Timezone), said.Timezone, s.env.zone())
 	said.Overlap = firstOf(a.Overlap, said.Overlap)
 	if a.CatchUp != nil {
 		said.CatchUp = *a.CatchUp

@@ -252,14 +252,19 @@ func (p ProviderConfig) problems() []string {
 	return append(problems, priceProblems(p.Prices)...)
 }
 
-// priceProblems: a pattern that is none, a price below nothing.
+// maxPrice bounds prices, so that no sum of them overflows.
+const maxPrice = 1e6
+
+// priceProblems: a pattern that is none, a price that is no number or below nothing.
 func priceProblems(prices map[string]Price) (problems []string) {
 	for _, pattern := range slices.Sorted(maps.Keys(prices)) {
 		if _, err := path.Match(pattern, ""); err != nil {
 			problems = append(problems, fmt.Sprintf("prices.%s: not a pattern; * and ? stand for any letters", pattern))
 		}
-		if p := prices[pattern]; p.Input < 0 || p.Output < 0 {
-			problems = append(problems, fmt.Sprintf("prices.%s: a price can't be below 0", pattern))
+		for _, price := range []float64{prices[pattern].Input, prices[pattern].Output} {
+			if !(price >= 0 && price <= maxPrice) { // NaN is neither
+				problems = append(problems, fmt.Sprintf("prices.%s: a price must be a number from 0 to 1000000, not %v", pattern, price))
+			}
 		}
 	}
 	return problems

@@ -38,7 +38,7 @@ func linux() bool {
 // wantGone fails the test unless the processes end soon.
 func wantGone(t testing.TB, pids ...int) {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(tooLong)
 	for _, pid := range pids {
 		for alive(pid) {
 			if time.Now().After(deadline) {

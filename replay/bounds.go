@@ -18,14 +18,22 @@ type Usage struct {
 	MicroUSD int64 `json:"micro_usd,omitempty"` // millionths of a US dollar
 }
 
+// maxUsage bounds what is counted, so that no sum of what people and servers
+// say overflows.
+const maxUsage = 1 << 60
+
 // Plus is the sum of two.
-func (u Usage) Plus(v Usage) Usage { return Usage{u.Tokens + v.Tokens, u.MicroUSD + v.MicroUSD} }
+func (u Usage) Plus(v Usage) Usage {
+	return Usage{plus(u.Tokens, v.Tokens), plus(u.MicroUSD, v.MicroUSD)}
+}
+
+func plus(a, b int64) int64 { return min(min(a, maxUsage)+min(b, maxUsage), maxUsage) }
 
 // USD is the cost in US dollars.
 func (u Usage) USD() float64 { return float64(u.MicroUSD) / 1e6 }
 
 // MicroUSD turns US dollars into what Usage counts.
-func MicroUSD(usd float64) int64 { return int64(math.Round(usd * 1e6)) }
+func MicroUSD(usd float64) int64 { return int64(math.Round(min(max(usd*1e6, -maxUsage), maxUsage))) }
 
 // uses is how many calls a run, or a task of it, has at once on a provider.
 type useKey struct {
@@ -176,19 +184,25 @@ func (r *Run) Within(b *protocols.Budget, spent Usage, reserved, more int64) ver
 	if b == nil {
 		return affordable
 	}
-	if b.USD > 0 && spent.MicroUSD >= MicroUSD(b.USD)+r.Granted.MicroUSD {
+	all := r.Ceiling(b)
+	if b.USD > 0 && spent.MicroUSD >= all.MicroUSD {
 		return usedUp
 	}
 	if b.Tokens == 0 {
 		return affordable
 	}
-	switch most := b.Tokens + r.Granted.Tokens; {
+	switch most := all.Tokens; {
 	case spent.Tokens >= most || spent.Tokens+more > most:
 		return usedUp
 	case spent.Tokens+reserved >= most || spent.Tokens+reserved+more > most:
 		return waits
 	}
 	return affordable
+}
+
+// Ceiling is what a budget and the grants beyond it allow together.
+func (r *Run) Ceiling(b *protocols.Budget) Usage {
+	return Usage{b.Tokens, MicroUSD(b.USD)}.Plus(r.Granted)
 }
 
 // over tells whether a ready task can't start because a budget is used up.

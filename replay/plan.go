@@ -45,6 +45,9 @@ const (
 // meteredProtocol is the protocol whose calls use tokens.
 const meteredProtocol = "llm/v1"
 
+// maxReserve is the most that a call reserves: more than any call uses.
+const maxReserve = 1e9
+
 // maxChoices is among how many providers a task's is chosen: the first ones.
 const maxChoices = 64
 
@@ -152,7 +155,7 @@ func asks(parameters json.RawMessage) (model string, tokens int64) {
 	if json.Unmarshal(p.MaxTokens, &tokens) != nil {
 		tokens = 0
 	}
-	return model, max(tokens, 0)
+	return model, min(max(tokens, 0), maxReserve)
 }
 
 // candidates are the providers that do for a task that names none: those that

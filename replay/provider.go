@@ -63,16 +63,26 @@ type Rate struct {
 	Burst int64              `json:"burst"`
 }
 
+// longest bounds how far ahead a bucket can be, so that it stays a moment that
+// can be written, whatever numbers a configuration has.
+const longest = 100 * 365 * 24 * time.Hour
+
 // interval is the time that one takes.
 func (r *Rate) interval() time.Duration {
-	return max(time.Duration(int64(r.Per)/max(r.N, 1)), 1)
+	return min(max(time.Duration(int64(r.Per)/max(r.N, 1)), 1), longest)
+}
+
+// span is the time that n take.
+func (r *Rate) span(n int64) time.Duration {
+	most := int64(longest / r.interval())
+	return time.Duration(min(max(n, -most), most)) * r.interval()
 }
 
 // ready returns when the next may begin, of a bucket that is empty until then.
 // The Generic Cell Rate Algorithm (ITU-T I.371, annex A): a bucket is the
 // moment at which it will be full again.
 func (r *Rate) ready(full time.Time) time.Time {
-	return full.Add(-time.Duration(max(r.Burst, 1)-1) * r.interval())
+	return full.Add(-r.span(max(r.Burst, 1) - 1))
 }
 
 // take returns the bucket after n have been taken, or given back.
@@ -80,7 +90,11 @@ func (r *Rate) take(full, now time.Time, n int64) time.Time {
 	if full.Before(now) {
 		full = now
 	}
-	return full.Add(time.Duration(n) * r.interval())
+	full = full.Add(r.span(n))
+	if last := now.Add(longest); full.After(last) {
+		return last
+	}
+	return full
 }
 
 func (p *ProviderSlots) named(name string) bool {

@@ -30,10 +30,11 @@ func overspent(s *replay.State, r *replay.Run, now time.Time, task int) []replay
 
 // exceeded says in words what of a budget is spent.
 func exceeded(r *replay.Run, b *protocols.Budget, spent replay.Usage) string {
-	if most := replay.MicroUSD(b.USD) + r.Granted.MicroUSD; b.USD > 0 && spent.MicroUSD >= most {
-		return fmt.Sprintf("%s USD is used up: %s USD are spent", dollars(most), dollars(spent.MicroUSD))
+	all := r.Ceiling(b)
+	if b.USD > 0 && spent.MicroUSD >= all.MicroUSD {
+		return fmt.Sprintf("%s USD is used up: %s USD are spent", dollars(all.MicroUSD), dollars(spent.MicroUSD))
 	}
-	most := b.Tokens + r.Granted.Tokens
+	most := all.Tokens
 	if spent.Tokens < most {
 		return fmt.Sprintf("%d tokens has not enough left for its max_tokens: %d are spent", most, spent.Tokens)
 	}
@@ -59,11 +60,12 @@ func left(r *replay.Run, task int) *protocols.Budget {
 			continue
 		}
 		b.OnExceed = x.b.OnExceed
+		most := r.Ceiling(x.b)
 		if x.b.Tokens > 0 {
-			b.Tokens = tighter(b.Tokens, max(x.b.Tokens+r.Granted.Tokens-x.spent.Tokens, 1))
+			b.Tokens = tighter(b.Tokens, max(most.Tokens-x.spent.Tokens, 1))
 		}
 		if x.b.USD > 0 {
-			micro := max(replay.MicroUSD(x.b.USD)+r.Granted.MicroUSD-x.spent.MicroUSD, 1)
+			micro := max(most.MicroUSD-x.spent.MicroUSD, 1)
 			b.USD = float64(tighter(replay.MicroUSD(b.USD), micro)) / 1e6
 		}
 	}
@@ -85,6 +87,8 @@ func grants(r *replay.Run, g replay.Usage) error {
 	switch {
 	case g.Tokens < 0 || g.MicroUSD < 0:
 		return errLess
+	case !r.Paused && g != replay.Usage{}: // it must not be lost in silence
+		return protocols.Errorf(protocols.WorkflowInvalidState, "%s is not paused: only a paused run can be given more", r.ID())
 	case r.Overspent && g == replay.Usage{}:
 		return protocols.Errorf(protocols.WorkflowInvalidState,
 			"%s is paused because a budget is used up: give it more with --tokens or --usd", r.ID())

@@ -176,10 +176,10 @@ func pause(s *replay.State, r *replay.Run, now time.Time, e *replay.WorkflowPaus
 
 func decideUnpause(s *replay.State, now time.Time, c Unpause) ([]replay.Fact, error) {
 	r, err := find(s, c.Run)
-	if err != nil || !r.Paused {
+	if err != nil {
 		return nil, err
 	}
-	if err := grants(r, c.Granted); err != nil {
+	if err := grants(r, c.Granted); err != nil || !r.Paused {
 		return nil, err
 	}
 	out := unpause(s, r, now, c.By)

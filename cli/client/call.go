@@ -43,6 +43,8 @@ func (c *Client) Call(ctx context.Context, method string, params, result any) er
 			}
 		case try > 0 && method == server.WorkflowCancel && isCancelled(err):
 			return nil // by our own first try, whose answer was lost
+		case try > 0 && method == server.WorkflowUnpause && isUnpaused(err):
+			return nil
 		case try > 0 && method == server.ScheduleRemove && isNoSchedule(err):
 			return nil
 		default:
@@ -113,6 +115,13 @@ func isLeaving(err error) bool {
 func isCancelled(err error) bool {
 	var e *protocols.Error
 	return errors.As(err, &e) && e.Code == protocols.WorkflowInvalidState && endedAs(e) == replay.Cancelled
+}
+
+// isUnpaused tells whether the error means: the run isn't paused any more, and
+// a gift to it not welcome.
+func isUnpaused(err error) bool {
+	var e *protocols.Error
+	return errors.As(err, &e) && e.Code == protocols.WorkflowInvalidState
 }
 
 // isNoSchedule tells whether the error means: there is no such schedule.
