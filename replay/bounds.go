@@ -92,17 +92,32 @@ func (r *Run) hold(g *Group, def, by int) {
 	if r.using == nil {
 		r.using = map[useKey]int{}
 	}
+	if by < 0 && r.full(g, def) {
+		r.freed = r.Last
+	}
 	for _, key := range []useKey{{-1, g}, {def, g}} {
 		if r.using[key] += by; r.using[key] == 0 {
 			delete(r.using, key)
 		}
 	}
-	if by < 0 {
-		r.freed = r.Last
-	}
 	n := int64(by) * r.Plan.paths[def].reserve
 	r.reserved += n
 	r.Tasks[def].reserved += n
+}
+
+// full tells, while an attempt of the task ends, whether the bounds of the run
+// or the task let no other begin until then.
+func (r *Run) full(g *Group, def int) bool {
+	if most := r.Plan.Workflow.MaxParallel; most > 0 && r.Running+1 >= most {
+		return true
+	}
+	if l := r.Plan.Workflow.Limits; l != nil && l.PerProvider > 0 && r.using[useKey{-1, g}] >= l.PerProvider {
+		return true
+	}
+	if l := r.Plan.Task(def).Limits; l != nil && l.PerProvider > 0 && r.using[useKey{def, g}] >= l.PerProvider {
+		return true
+	}
+	return r.affords(def) == waits
 }
 
 // admits tells whether the bounds of the run and the task let one more call

@@ -55,7 +55,7 @@ type Run struct {
 	using     map[useKey]int    // its attempts, if it has such bounds
 	reserved  int64             // tokens that its attempts may use
 	calls     time.Time         // the bucket of its rate: when it will be full
-	freed     time.Time         // when an attempt last ended, of a run with such bounds
+	freed     time.Time         // when an attempt last ended that kept others from beginning, by such bounds
 	went      bool              // something of it has started
 	inLine    bool              // it is among the pending of its queue
 	// unsettled tells that the run is in State.unsettled.
