@@ -81,6 +81,7 @@ func (c *serverStartCmd) Run(s *session) error {
 func (s *session) serving(c *config) client.Options {
 	o := s.options(c, false)
 	o.Hold, o.Scheduler.Policy.Schedules = true, true
+	o.Fatal = s.fatal("server start")
 	o.Scheduler.Secrets = o.Secrets
 	return o
 }

@@ -54,7 +54,7 @@ func openError(err error) error {
 func (s *session) options(c *config, looks bool) client.Options {
 	logger := slog.New(slog.NewTextHandler(s.env.stderr, &slog.HandlerOptions{Level: level(c.LogLevel)}))
 	o := client.Options{
-		Store: c.Store, Memory: c.Backend == "memory", Logger: logger, Fatal: s.fatal, Passive: looks, Secrets: s.offers(c),
+		Store: c.Store, Memory: c.Backend == "memory", Logger: logger, Fatal: s.fatal("resume"), Passive: looks, Secrets: s.offers(c),
 		Scheduler: scheduler.Options{
 			Policy:  c.policy(),
 			Open:    s.openProviders,
@@ -77,13 +77,15 @@ func (s *session) openProviders(setup []byte) (scheduler.Providers, error) {
 	return providers.Open(c, providers.Options{Env: s.env.get})
 }
 
-// fatal ends the process when the store can't be written any more. Nothing
-// that was acknowledged is lost.
-func (s *session) fatal(err error) {
-	p := s.print
-	p.insist("\n%s\n%s\nThen go on with: gleitzeit%s resume",
-		p.errInk.bold(p.errInk.red("gleitzeit: the store can't be written any more")), clean(err.Error()), s.storeFlag())
-	os.Exit(exitStore)
+// fatal ends the process when the store can't be written any more, and says by
+// which command to go on. Nothing that was acknowledged is lost.
+func (s *session) fatal(next string) func(error) {
+	return func(err error) {
+		p := s.print
+		p.insist("\n%s\n%s\nThen go on with: gleitzeit%s %s",
+			p.errInk.bold(p.errInk.red("gleitzeit: the store can't be written any more")), clean(err.Error()), s.storeFlag(), next)
+		os.Exit(exitStore)
+	}
 }
 
 func level(name string) slog.Level {
