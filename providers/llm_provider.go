@@ -105,7 +105,8 @@ func (p *llmProvider) embed(ctx context.Context, r *llmRequest, header http.Head
 	if err != nil {
 		return nil, err
 	}
-	usage := llmUsage{Prompt: v.prompt, Total: v.prompt}
+	prompt := believable(v.prompt)
+	usage := llmUsage{Prompt: prompt, Total: prompt}
 	usage.Cost = p.server.cost(r.Model, usage)
 	return embedded(r, v, usage)
 }

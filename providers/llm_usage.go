@@ -86,9 +86,16 @@ func (s *llmSpent) add(a *llmAnswer, broken bool) {
 	if broken && a.pieces > completion {
 		completion, s.estimated = a.pieces, true
 	}
-	s.prompt += a.Prompt
-	s.completion += completion
+	s.prompt += believable(a.Prompt)
+	s.completion += believable(completion)
 	s.partial = a.content.String()
+}
+
+// believable is a number of tokens that a server says, within reason: what
+// counts budgets must not wrap around, nor run backwards.
+func believable(tokens int) int {
+	const most = 1_000_000_000
+	return min(max(tokens, 0), most)
 }
 
 func (s *llmSpent) usage() llmUsage {

@@ -2,7 +2,9 @@ package providers
 
 import (
 	"encoding/json"
+	"io"
 	"math"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -143,5 +145,42 @@ func TestPartialRefusal(t *testing.T) {
 	data := members(t, e.Data)
 	if usage, _ := data["usage"].(map[string]any); usage["total_tokens"] != 5.0 || data["retry_after"] != 4.0 || data["status"] != 503.0 {
 		t.Errorf("%s", e.Data)
+	}
+}
+
+// What a server says of tokens is counted within reason: budgets must not run
+// backwards, nor wrap around.
+func TestUsageWithinReason(t *testing.T) {
+	for usage, want := range map[string]float64{
+		`{"prompt_tokens": 9000000000000000000, "completion_tokens": 9000000000000000000}`: 2e9,
+		`{"prompt_tokens": -1000, "completion_tokens": 7}`:                                 7,
+	} {
+		h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/embeddings") {
+				io.WriteString(w, `{"data": [{"index": 0, "embedding": [1]}], "usage": `+usage+`}`)
+				return
+			}
+			io.WriteString(w, `{"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}], "usage": `+usage+`}`)
+		}))
+		set, err := Open(Config{Providers: map[string]ProviderConfig{"x": {Kind: "openai", URL: h.URL}}}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for method, parameters := range map[string]string{"llm/chat": `{"model":"m","prompt":"hi"}`, "llm/embed": `{"model":"m","input":["a"]}`} {
+			result, err := set.Call(t.Context(), "x", llmCall(method, parameters), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			said := members(t, result)["usage"].(map[string]any)
+			if method == "llm/embed" {
+				if n := said["total_tokens"].(float64); n < 0 || n > 1e9 {
+					t.Errorf("%s: %v of %s", method, said, usage)
+				}
+			} else if said["total_tokens"] != want {
+				t.Errorf("%s: %v of %s, want %v", method, said, usage, want)
+			}
+		}
+		set.Close()
+		h.Close()
 	}
 }
