@@ -117,8 +117,8 @@ func isCancelled(err error) bool {
 	return errors.As(err, &e) && e.Code == protocols.WorkflowInvalidState && endedAs(e) == replay.Cancelled
 }
 
-// isUnpaused tells whether the error means: the run isn't paused any more, and
-// a gift to it not welcome.
+// isUnpaused tells whether the error means: the run isn't paused any more, so
+// that it can't be given more.
 func isUnpaused(err error) bool {
 	var e *protocols.Error
 	return errors.As(err, &e) && e.Code == protocols.WorkflowInvalidState

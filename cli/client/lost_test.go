@@ -113,6 +113,22 @@ func TestLostAnswers(t *testing.T) {
 			t.Errorf("status %s", v.Status)
 		}
 	})
+	t.Run("unpause", func(t *testing.T) {
+		dir := t.TempDir()
+		newFragile(t, dir, `"id":3,"result":{"id":"once-1"`, &servertest.Fake{})
+		c := open(t, onDisk(dir, &servertest.Fake{}))
+		id := submit(t, c, servertest.Chain("once", servertest.Work{Hold: true}))
+		if err := c.Call(soon(t), server.WorkflowPause, server.PauseParams{ID: id}, nil); err != nil {
+			t.Fatal(err)
+		}
+		p := server.UnpauseParams{ID: id, Grant: server.Grant{Tokens: 7}}
+		if err := c.Call(soon(t), server.WorkflowUnpause, p, nil); err != nil || !c.Holder() {
+			t.Errorf("%v, holder %v", err, c.Holder())
+		}
+		if err := c.Call(soon(t), server.WorkflowUnpause, p, nil); err == nil {
+			t.Error("a run that isn't paused was given more")
+		}
+	})
 	schedule := server.ScheduleAddParams{Name: "tick", Schedule: protocols.Schedule{Cron: "@daily"}, Run: servertest.Chain("once", servertest.Work{})}
 	t.Run("schedule", func(t *testing.T) {
 		dir := t.TempDir()
