@@ -91,8 +91,8 @@ func (s *session) withStore(reason string) string {
 // shortReason is a reason without the command that goes on.
 func shortReason(reason string) string {
 	reason, _, _ = strings.Cut(reason, ": gleitzeit ")
-	for _, end := range []string{"; to go on", "; to try again"} {
-		reason = strings.TrimSuffix(reason, end)
+	for _, end := range []string{"; to go on", "; to try again", "; with "} {
+		reason, _, _ = strings.Cut(reason, end)
 	}
 	return reason
 }

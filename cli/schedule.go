@@ -99,7 +99,11 @@ func (a *scheduleAddCmd) schedule(s *session, document json.RawMessage) (protoco
 	if said.Cron == "" {
 		return said, fmt.Errorf(`%s says no schedule: give --cron, for example --cron "30 6 * * mon-fri"`, a.File)
 	}
-	said.Timezone = firstOf(string(a.Timezone), said.Timezone, s.env.zone())
+	if said.Timezone = firstOf(string(a.Timezone), said.Timezone); said.Timezone == "" {
+		if said.Timezone, err = s.env.zone(); err != nil {
+			return said, err
+		}
+	}
 	said.Overlap = firstOf(a.Overlap, said.Overlap)
 	if a.CatchUp != nil {
 		said.CatchUp = *a.CatchUp

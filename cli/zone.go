@@ -1,17 +1,27 @@
 package cli
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"time"
 )
 
 // zone returns the name of the machine's time zone, as far as it says one, or
-// else UTC.
-func (e *environment) zone() string {
+// else UTC. A TZ that is set and names none is an error: another zone than the
+// one that is meant would go unnoticed.
+func (e *environment) zone() (string, error) {
 	if tz, set := e.lookup("TZ"); set {
-		return zoneOr(strings.TrimPrefix(tz, ":"), "UTC")
+		name := strings.TrimPrefix(tz, ":")
+		if zone := zoneOr(name, "UTC"); zone == name || name == "" {
+			return zone, nil
+		}
+		return "", fmt.Errorf("TZ is %q, not the name of a time zone: give --timezone, such as Europe/Berlin or UTC", tz)
 	}
+	return machineZone(), nil
+}
+
+func machineZone() string {
 	if target, err := os.Readlink("/etc/localtime"); err == nil {
 		if _, name, found := strings.Cut(target, "zoneinfo/"); found {
 			return zoneOr(name, "UTC")
