@@ -128,11 +128,8 @@ func choose(infos []providers.Info, names []string) ([]providers.Info, error) {
 	for _, name := range names {
 		info, there := known[name]
 		if !there {
-			failure := fmt.Errorf("there is no provider %q", name)
-			if hint := protocols.Suggest(name, sortedNames(known)); hint != "" {
-				failure = fmt.Errorf("%w (%s)", failure, hint)
-			}
-			return nil, &exit{exitNotFound, failure}
+			hint := firstOf(protocols.Suggest(name, sortedNames(known)), "see: gleitzeit provider list")
+			return nil, &exit{exitNotFound, fmt.Errorf("there is no provider %q (%s)", name, hint)}
 		}
 		chosen = append(chosen, info)
 	}
