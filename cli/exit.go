@@ -89,7 +89,7 @@ func exitOfCode(c protocols.Code) int {
 		protocols.PersistenceTransactionFailed, protocols.PersistenceIntegrityError:
 		return exitStore
 	case protocols.NetworkUnreachable, protocols.ConnectionRefused, protocols.ConnectionTimeout, protocols.ConnectionLost,
-		protocols.AuthenticationFailed, protocols.AuthorizationFailed:
+		protocols.AuthenticationFailed, protocols.AuthorizationFailed, protocols.QueueFull:
 		return exitUnreachable
 	case protocols.InternalError, protocols.SystemShutdown, protocols.SystemNotInitialized:
 		return exitInternal

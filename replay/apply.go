@@ -180,9 +180,9 @@ func (s *State) apply(r *Run, f Fact) {
 		r.Parked, r.released = e, f.At
 	case *WorkflowPaused:
 		s.rest(r)
-		r.Paused, r.PausedAt, r.PausedWith, r.Overspent = true, f.At, e.With, e.Budget != ""
+		r.Paused, r.PausedAt, r.PausedWith, r.Overspent = true, f.At, e.With, e.Budget
 	case *WorkflowUnpaused:
-		r.Paused, r.PausedWith, r.Deadline, r.Overspent = false, "", e.Deadline, false
+		r.Paused, r.PausedWith, r.Deadline, r.Overspent = false, "", e.Deadline, ""
 		r.Granted = r.Granted.Plus(e.Granted)
 		r.waitAnew(f.At)
 		s.index(r)

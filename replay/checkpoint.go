@@ -47,7 +47,7 @@ type savedRun struct {
 	FailedTask  int                `json:"failed_task"`
 	Spent       Usage              `json:"spent,omitzero"`
 	Granted     Usage              `json:"granted,omitzero"`
-	Overspent   bool               `json:"overspent,omitempty"`
+	Overspent   string             `json:"overspent,omitempty"`
 	Calls       time.Time          `json:"calls,omitzero"`
 	Retries     int                `json:"retries,omitempty"`
 	Tasks       []savedTask        `json:"tasks"`

@@ -19,7 +19,7 @@ func (r *Run) Again(by string, tasks, anew []int, deadline time.Time, granted Us
 	s.Deadline, s.Held, s.Doubt, s.Cancel, s.CancelBy, s.CancelHook, s.Hook = deadline, true, false, "", "", "", ""
 	s.Parked, s.Interrupted, s.Paused, s.PausedAt, s.PausedWith, s.Undecided, s.Outputs = nil, false, false, time.Time{}, "", nil, false
 	s.Retries++
-	s.Granted, s.Overspent = s.Granted.Plus(granted), false
+	s.Granted, s.Overspent = s.Granted.Plus(granted), ""
 	for _, i := range tasks {
 		s.again(i)
 	}

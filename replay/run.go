@@ -38,7 +38,7 @@ type Run struct {
 	Outputs     bool           // outputs have been requested
 	Spent       Usage          // by its attempts and its children
 	Granted     Usage          // by a person, beyond its budgets
-	Overspent   bool           // it is paused because a budget is used up
+	Overspent   string         // which budget is used up, when it is paused for that
 	Retries     int            // how often it has gone on after an end
 	FailedTask  int            // the first task whose failure is the run's, or -1
 

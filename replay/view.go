@@ -219,7 +219,7 @@ func (r *Run) Stand() (status Status, kind, reason string) {
 
 // pausedFor is the kind of why the run is paused.
 func (r *Run) pausedFor() string {
-	if r.Overspent {
+	if r.Overspent != "" {
 		return "budget"
 	}
 	return ""
@@ -228,8 +228,8 @@ func (r *Run) pausedFor() string {
 // pause says why a paused run rests, and what lets it go on.
 func (r *Run) pause() string {
 	switch {
-	case r.Overspent:
-		return "its budget is used up; to go on: gleitzeit workflow unpause " + r.ID() + " --tokens N or --usd N"
+	case r.Overspent != "":
+		return r.Overspent + "; to go on: gleitzeit workflow unpause " + r.ID() + " --tokens N or --usd N"
 	case r.PausedWith != "":
 		return fmt.Sprintf("it was paused with the run %s; to go on: gleitzeit workflow unpause %[1]s", r.PausedWith)
 	}

@@ -89,7 +89,7 @@ func grants(r *replay.Run, g replay.Usage) error {
 		return errLess
 	case !r.Paused && g != replay.Usage{}: // it must not be lost in silence
 		return protocols.Errorf(protocols.WorkflowInvalidState, "%s is not paused: only a paused run can be given more", r.ID())
-	case r.Overspent && g == replay.Usage{}:
+	case r.Overspent != "" && g == replay.Usage{}:
 		return protocols.Errorf(protocols.WorkflowInvalidState,
 			"%s is paused because a budget is used up: give it more with --tokens or --usd", r.ID())
 	}
