@@ -147,7 +147,9 @@ func (s *State) choose(q *Route, r *Run, task int, now time.Time) (best *Group, 
 		fit := false
 		for _, g := range tier {
 			if until := g.shut(now); !until.IsZero() {
-				wake = earlier(wake, until)
+				if !until.Equal(farAway) { // else time alone brings nothing
+					wake = earlier(wake, until)
+				}
 				continue
 			}
 			fit = true

@@ -44,3 +44,27 @@ func TestRateInTime(t *testing.T) {
 		}
 	})
 }
+
+// Behind a breaker that lets one call through at a time there is nothing to
+// wake for: only the end of that call helps.
+func TestWakeNotForATrial(t *testing.T) {
+	c := newCore(t)
+	p := &c.setup.Providers[0]
+	p.Breaker = &replay.Breaker{Failures: 1, Open: protocols.Duration(time.Second), Successes: 2}
+	cmd, err := (&Scheduler{}).submit(Submission{Setup: c.setup, Workflow: compile(t,
+		"name: trial\nerror_strategy: continue\ntasks:\n- {id: a, method: echo/echo}\n- {id: b, method: echo/echo, needs: [a], if: always()}\n- {id: c, method: echo/echo, needs: [a], if: always()}\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.do(Start{PID: 1}, *cmd)
+	c.do(Finish{Run: 1, Task: 0, Attempt: 1, Called: true, Error: protocols.Errorf(protocols.ConnectionRefused, "nobody is there")})
+	c.do(Answer{Run: 1, What: replay.AskCondition, Task: 1, Yes: true}, Answer{Run: 1, What: replay.AskCondition, Task: 2, Yes: true})
+	if at, ok := Wake(c.state, c.policy, c.now); !ok || !at.Equal(epoch.Add(time.Second)) {
+		t.Fatalf("before the trial: woken %t at %s", ok, at)
+	}
+	c.now = epoch.Add(time.Second)
+	c.do()
+	if at, ok := Wake(c.state, c.policy, c.now); ok || c.state.Running != 1 {
+		t.Errorf("%d calls at once, woken %t at %s", c.state.Running, ok, at)
+	}
+}
