@@ -17,10 +17,10 @@ type useKey struct {
 
 // grab counts an attempt that holds a slot.
 func (s *State) grab(r *Run, task int) {
-	t, g, def := &r.Tasks[task], s.on(r, task), r.Def(task)
+	t, g, def := &r.Tasks[task], s.OnProvider(r, task), r.Def(task)
 	s.Running++
 	g.Running++
-	if g.probe(t) {
+	if g.Probe(t) {
 		g.probing++
 	}
 	if name, _ := g.Provider.modelSlots(r.Plan.paths[def].model); name != "" {
@@ -35,13 +35,13 @@ func (s *State) grab(r *Run, task int) {
 
 // giveBack takes the slot from an attempt.
 func (s *State) giveBack(r *Run, task int) {
-	t, g, def := &r.Tasks[task], s.on(r, task), r.Def(task)
+	t, g, def := &r.Tasks[task], s.OnProvider(r, task), r.Def(task)
 	if g.Running >= g.Slots() {
 		g.freed = s.Time
 	}
 	s.Running--
 	g.Running--
-	if g.probe(t) {
+	if g.Probe(t) {
 		g.probing--
 	}
 	if name, most := g.Provider.modelSlots(r.Plan.paths[def].model); name != "" {

@@ -136,14 +136,11 @@ func (s *State) healthOf(key string) *Health {
 	return h
 }
 
-// probe tells whether a running attempt began after the breaker opened.
-func (g *Group) probe(t *Task) bool {
+// Probe tells whether a running attempt tries the provider: it began after the
+// breaker opened, and that isn't closed.
+func (g *Group) Probe(t *Task) bool {
 	return g.Health.Breaker != BreakerClosed && t.Started.After(g.Health.Since)
 }
-
-// Probe tells whether a running attempt tries a provider whose breaker isn't
-// closed.
-func (g *Group) Probe(t *Task) bool { return g.probe(t) }
 
 // Tried tells whether the breaker waits for one call to try the provider.
 func (g *Group) Tried(now time.Time) bool {

@@ -261,22 +261,12 @@ func (s *State) tiers(r *Run, p *path, avoid uint64) (tiers [][]*Group) {
 	return tiers
 }
 
-// on returns the provider that a task runs on.
-func (s *State) on(r *Run, task int) *Group {
+// OnProvider returns the provider that a started task runs on.
+func (s *State) OnProvider(r *Run, task int) *Group {
 	if n := r.Tasks[task].Provider; n > 0 {
 		return s.setups[r.Plan.SetupHash].groups[n-1]
 	}
 	return s.self
-}
-
-// OnProvider returns the provider that a started task runs on.
-func (s *State) OnProvider(r *Run, task int) *Group { return s.on(r, task) }
-
-// Groups calls f for every provider that live runs may use.
-func (s *State) Groups(f func(*Group)) {
-	for _, g := range s.groups {
-		f(g)
-	}
 }
 
 // ReadyTasks returns how many tasks wait for nothing but a slot. Of a run with

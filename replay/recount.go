@@ -55,7 +55,7 @@ func (c *recount) run(s *State, r *Run) error {
 		case TaskRunning:
 			if !r.Doubt {
 				c.running++
-				c.groups[s.on(r, i)]++
+				c.groups[s.OnProvider(r, i)]++
 			}
 		case TaskReady:
 			if r.Active() {
@@ -297,8 +297,8 @@ func (g *Group) check(s *State) error {
 	models, probing := map[string]int{}, 0
 	for _, r := range s.runs {
 		for i := range r.Tasks {
-			if t := &r.Tasks[i]; t.Status == TaskRunning && !r.Doubt && s.on(r, i) == g {
-				if g.probe(t) {
+			if t := &r.Tasks[i]; t.Status == TaskRunning && !r.Doubt && s.OnProvider(r, i) == g {
+				if g.Probe(t) {
 					probing++
 				}
 				if name, _ := g.Provider.modelSlots(r.Plan.paths[r.Def(i)].model); name != "" {
@@ -328,7 +328,7 @@ func (r *Run) checkBounds(s *State) error {
 	fresh := Run{Plan: r.Plan, Submitted: r.Submitted, Tasks: make([]Task, len(r.Plan.Workflow.Tasks))}
 	for i := range r.Tasks {
 		if r.Tasks[i].Status == TaskRunning && !r.Doubt {
-			fresh.hold(s.on(r, i), r.Def(i), 1)
+			fresh.hold(s.OnProvider(r, i), r.Def(i), 1)
 		}
 	}
 	if fresh.reserved != r.reserved || !maps.Equal(fresh.using, r.using) {

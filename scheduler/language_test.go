@@ -315,17 +315,7 @@ func (p *game) advanceTime() {
 // crashAll loses all that isn't in the log.
 func (p *game) crashAll() {
 	p.works, p.asked = map[attempt]int{}, nil
-	if p.play.rng.IntN(2) == 0 {
-		p.halfSaved()
-	}
-	loaded, err := replay.Load(p.log)
-	if err != nil {
-		p.fatal("load: %v", err)
-	}
-	p.note("crash")
-	p.same(loaded, "the state after a crash")
-	p.state, p.policy.Closed = loaded, false
-	p.newSaver()
+	p.lose()
 	p.do(Start{PID: 2})
 }
 

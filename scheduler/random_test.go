@@ -547,9 +547,9 @@ func (p *play) save() {
 	}
 }
 
-// crash forgets all that isn't in the log and starts again, sometimes with
-// only a part of the last checkpoints.
-func (p *play) crash() {
+// lose forgets all that isn't in the log, sometimes with only a part of the
+// last checkpoints.
+func (p *play) lose() {
 	if p.rng.IntN(2) == 0 {
 		p.halfSaved()
 	}
@@ -560,8 +560,13 @@ func (p *play) crash() {
 	p.note("crash")
 	p.same(loaded, "the state after a crash")
 	p.state, p.policy.Closed = loaded, false
-	clear(p.wanted)
 	p.newSaver()
+}
+
+// crash forgets all that isn't in the log and starts again.
+func (p *play) crash() {
+	p.lose()
+	clear(p.wanted)
 	if p.rng.IntN(8) == 0 {
 		p.crash()
 		return
