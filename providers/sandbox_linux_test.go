@@ -186,7 +186,7 @@ func TestSandboxLetsWork(t *testing.T) {
 	for _, test := range []struct{ name, code, want string }{
 		{"read its own folder", "open('own.txt').read()", `"own"`},
 		{"temporary files", "import tempfile\nwith tempfile.TemporaryDirectory() as d:\n  open(d + '/x', 'w').write('1')\n  result = open(d + '/x').read()", `"1"`},
-		{"other programs", "import subprocess\nresult = subprocess.run('echo a | cat', shell=True, capture_output=True, text=True).stdout", `"a\n"`},
+		{"other programs", "import subprocess\nresult = subprocess.run(['cat'], input='a\\n', capture_output=True, text=True).stdout", `"a\n"`},
 		{"many of them in turn", "import subprocess\nfor _ in range(40): subprocess.run(['true'], check=True)\nresult = 'done'", `"done"`},
 		{"threads", "import concurrent.futures\nwith concurrent.futures.ThreadPoolExecutor(40) as pool: result = sum(pool.map(abs, range(-100, 0)))", `5050`},
 		{"asyncio", "import asyncio\nasync def f(): await asyncio.sleep(0); return 5\nresult = asyncio.run(f())", `5`},
