@@ -32,6 +32,7 @@ var (
 		"github.com/cockroachdb/pebble":           {"eventlog"},
 		"go.yaml.in/yaml":                         {"protocols", "cli"},
 		"github.com/google/jsonschema-go":         {"protocols"},
+		"github.com/itchyny/gojq":                 {"protocols"},
 		"github.com/google/btree":                 {"replay"},
 		"github.com/netresearch/go-cron":          {"scheduler"},
 		"github.com/alecthomas/kong":              {"cli"},

@@ -57,6 +57,7 @@ type grammar struct {
 	Completion completionCmd `cmd:"" group:"program" help:"Print the completion script of a shell."`
 	Version    versionCmd    `cmd:"" group:"program" help:"Print the version."`
 	Complete   completeCmd   `cmd:"" name:"__complete" hidden:"" passthrough:"" help:"Answers the completion scripts."`
+	Filters    filtersCmd    `cmd:"" name:"__filters" hidden:"" help:"Runs the filters of data/jq for another process of ours."`
 }
 
 // session is what a command works with.

@@ -154,7 +154,7 @@ func (s *session) openConfigured(c *config) (*providers.Set, error) {
 		servers[name] = m
 	}
 	all.MCPServers = servers
-	return providers.Open(all, providers.Options{Env: s.env.get})
+	return providers.Open(all, s.forProviders())
 }
 
 // mapped is the map with f's values, nil if there are none.

@@ -74,7 +74,16 @@ func (s *session) openProviders(setup []byte) (scheduler.Providers, error) {
 	if err := json.Unmarshal(setup, &c); err != nil {
 		return nil, fmt.Errorf("read the setup of the run: %w", err)
 	}
-	return providers.Open(c, providers.Options{Env: s.env.get})
+	return providers.Open(c, s.forProviders())
+}
+
+// forProviders is what providers take from this process.
+func (s *session) forProviders() providers.Options {
+	o := providers.Options{Env: s.env.get}
+	if program, err := os.Executable(); err == nil {
+		o.Self = []string{program, "__filters"}
+	}
+	return o
 }
 
 // fatal ends the process when the store can't be written any more, and says by

@@ -43,6 +43,9 @@ func (c *compiler) parameters(d *draft, m *Method, n *node, complete func(json.R
 		if t.workflow {
 			c.child(d, mem.value)
 		}
+		if t.filter {
+			c.filter(d, mem.value, n.get("vars"))
+		}
 	}
 }
 

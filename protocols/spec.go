@@ -26,6 +26,7 @@ type Spec struct {
 // stand in the schema of a parameter:
 //
 //	x-source: python   source code, see Substitute
+//	x-source: jq       a filter: its references are in the parameter vars
 //	x-file: true       the name of a file, or a list of such names
 //	x-workflow: true   with x-file: the file is a workflow, and literal
 //	x-text: true       text; a value put in by a reference is taken as text
@@ -59,6 +60,7 @@ type Method struct {
 // trait is what the further words of the schema say about a parameter.
 type trait struct {
 	source   bool
+	filter   bool // source that is jq
 	file     bool
 	workflow bool
 }
@@ -88,8 +90,8 @@ func (m *Method) load() error {
 }
 
 func traitOf(p *jsonschema.Schema) trait {
-	_, source := p.Extra["x-source"]
-	return trait{source: source, file: p.Extra["x-file"] == true, workflow: p.Extra["x-workflow"] == true}
+	language, source := p.Extra["x-source"]
+	return trait{source: source, filter: language == "jq", file: p.Extra["x-file"] == true, workflow: p.Extra["x-workflow"] == true}
 }
 
 // defaults returns the parameters that params doesn't have and the schema has

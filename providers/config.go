@@ -42,6 +42,7 @@ func DefaultConfig() Config {
 		"python": {Kind: "python"},
 		"mcp":    {Kind: "mcp"},
 		"ollama": {Kind: "ollama"},
+		"data":   {Kind: "data"},
 	}}
 }
 

@@ -63,6 +63,12 @@ func conformers(t *testing.T) map[string]conformer {
 			fails:   Call{Method: "mcp/tool.die", Parameters: json.RawMessage(`{}`)},
 			methods: []string{"mcp/tool.say", "mcp/tool.add", "mcp/tool.", "mcp/call_tool", "mcp/tools/list", "mcp/server_info", "mcp/ping"},
 		},
+		"data": {
+			name:    "data",
+			slow:    Call{Method: "data/jq", Parameters: json.RawMessage(`{"filter":"reduce range(60) as $i (0; [., .]) | tojson | length"}`)},
+			fails:   Call{Method: "data/jq", Parameters: json.RawMessage(`{"filter":".a","input":[]}`)},
+			methods: []string{"data/set", "data/jq"},
+		},
 		"ollama":    llm("ollama"),
 		"openai":    llm("openai"),
 		"anthropic": llm("anthropic"),
@@ -93,7 +99,7 @@ func TestConformance(t *testing.T) {
 
 func conform(t *testing.T, c conformer) {
 	before := len(ownChildren(t))
-	s, err := Open(c.config, Options{Env: os.Getenv})
+	s, err := Open(c.config, Options{Env: os.Getenv, Self: filterRole()})
 	if err != nil {
 		t.Fatal(err)
 	}

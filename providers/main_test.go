@@ -26,6 +26,10 @@ const roleVariable = "GLEITZEIT_TEST_ROLE"
 const tooLong = 15 * time.Second
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == filterRole()[1] {
+		actAsFilters(os.Args[2])
+		return
+	}
 	role := os.Getenv(roleVariable)
 	if role == "" {
 		goleak.VerifyTestMain(m)
@@ -41,7 +45,7 @@ func TestMain(m *testing.M) {
 // openSet opens a set that the test closes, with the machine's environment.
 func openSet(t testing.TB, c Config) *Set {
 	t.Helper()
-	s, err := Open(c, Options{Env: os.Getenv})
+	s, err := Open(c, Options{Env: os.Getenv, Self: filterRole()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +156,7 @@ func actAsParent(kind string) {
 	s, err := Open(Config{
 		Providers:  map[string]ProviderConfig{"python": {Kind: "python", Command: os.Getenv("TEST_PYTHON")}},
 		MCPServers: map[string]MCPServer{"s": serverRole("sleeper")},
-	}, Options{Env: os.Getenv})
+	}, Options{Env: os.Getenv, Self: filterRole()})
 	if err != nil {
 		panic(err)
 	}

@@ -16,6 +16,9 @@ type Options struct {
 	// Env looks up an environment variable. Nothing in this package looks at
 	// the environment in any other way. It is called from many goroutines.
 	Env func(name string) string
+	// Self is the command that runs ServeFilters: this program, in most cases.
+	// Without it there is no data/jq.
+	Self []string
 }
 
 // Set holds the providers of one configuration. They are opened when they are
@@ -33,6 +36,7 @@ type Set struct {
 // deps is what constructors are given besides a configuration.
 type deps struct {
 	env      func(string) string
+	self     []string // Options.Self
 	roots    []string // of the configuration
 	children *children
 	servers  *mcpServers
@@ -57,6 +61,7 @@ func kindTable() map[string]kind {
 		"openai":    {"llm/v1", 8, append([]string{"api_version"}, llmKeys...), newOpenAI},
 		"anthropic": {"llm/v1", 8, llmKeys, newAnthropic},
 		"mcp":       {"mcp/v1", 8, []string{"timeout"}, newMCP},
+		"data":      {"data/v1", 4, []string{"timeout"}, newData},
 	}
 }
 
@@ -83,7 +88,7 @@ func Open(c Config, o Options) (*Set, error) {
 	return &Set{
 		config: c,
 		list:   c.List(),
-		deps:   deps{env: o.Env, roots: c.Roots, children: kids, servers: newMCPServers(c.MCPServers, o.Env, kids), prices: c.Prices},
+		deps:   deps{env: o.Env, self: o.Self, roots: c.Roots, children: kids, servers: newMCPServers(c.MCPServers, o.Env, kids), prices: c.Prices},
 		open:   map[string]Provider{},
 	}, nil
 }
