@@ -1,11 +1,10 @@
+//go:build unix
+
 package providers
 
 import (
 	"context"
 	"encoding/json"
-	"fmt"
-	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -13,20 +12,6 @@ import (
 
 	"gleitzeit/protocols"
 )
-
-// filterRole is the command that makes this binary serve filters.
-func filterRole() []string { return []string{os.Args[0], "serve-filters"} }
-
-func actAsFilters(memory string) {
-	n, err := strconv.ParseInt(memory, 10, 64)
-	if err == nil {
-		err = ServeFilters(os.Stdin, os.Stdout, n)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-}
 
 func jq(t testing.TB, filter, input string) Call {
 	return Call{Method: "data/jq", Parameters: parameters(t, "filter", filter, "input", json.RawMessage(input))}

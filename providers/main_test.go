@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -40,6 +41,20 @@ func TestMain(m *testing.M) {
 		return
 	}
 	actAsServer(role)
+}
+
+// filterRole is the command that makes this binary serve filters.
+func filterRole() []string { return []string{os.Args[0], "serve-filters"} }
+
+func actAsFilters(memory string) {
+	n, err := strconv.ParseInt(memory, 10, 64)
+	if err == nil {
+		err = ServeFilters(os.Stdin, os.Stdout, n)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }
 
 // openSet opens a set that the test closes, with the machine's environment.
