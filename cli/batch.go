@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -21,8 +20,8 @@ func (f *workflowFile) matches(b *protocols.Batch) ([]string, protocols.Problems
 	if _, err := path.Match(b.Pattern, ""); err != nil {
 		return nil, protocols.Problems{f.problem(b.Pattern, fmt.Sprintf("pattern %q is malformed", b.Pattern), "")}
 	}
-	dir, info, err := f.find(b.Directory)
-	if err == nil && !info.IsDir() {
+	dir, folder, err := f.find(b.Directory)
+	if err == nil && !folder {
 		err = fmt.Errorf("directory %q is a file", b.Directory)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
@@ -31,14 +30,14 @@ func (f *workflowFile) matches(b *protocols.Batch) ([]string, protocols.Problems
 	if err != nil {
 		return nil, protocols.Problems{f.problem(b.Directory, err.Error(), "")}
 	}
-	found, err := glob(os.DirFS(dir), ".", strings.Split(path.Clean(filepath.ToSlash(b.Pattern)), "/"))
+	found, err := glob(f.below(dir), ".", strings.Split(path.Clean(filepath.ToSlash(b.Pattern)), "/"))
 	if err != nil {
 		return nil, protocols.Problems{f.problem(b.Directory, err.Error(), "")}
 	}
 	slices.Sort(found)
 	found = slices.Compact(found)
 	named := b.Directory
-	if dir != f.beside(b.Directory) {
+	if f.sent == nil && dir != f.beside(b.Directory) {
 		named = dir // a task runs in the workflow's folder, where the name means nothing
 	}
 	for i, name := range found {

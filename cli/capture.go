@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"unicode/utf8"
 
@@ -24,8 +25,11 @@ const (
 type workflowFile struct {
 	name string // as given
 	data []byte
-	dir  string // absolute
+	dir  string // absolute; of one that was sent, from the folder of the first
 	cwd  string
+	// sent are all the files that there are, if the workflow came over the
+	// network; nil is those of this machine.
+	sent sentFiles
 }
 
 // readWorkflow reads a workflow file; "-" is standard input.
@@ -74,21 +78,42 @@ func readLimited(path string, most int64) ([]byte, error) {
 	return data, nil
 }
 
-// find returns where the file of that relative name is: below the workflow's
+// find returns where the file or folder of that name is: a relative one below the workflow's
 // folder, else below the working folder.
-func (f *workflowFile) find(name string) (string, fs.FileInfo, error) {
-	if filepath.IsAbs(name) {
-		info, err := os.Stat(name)
-		return name, info, err
+func (f *workflowFile) find(name string) (path string, folder bool, err error) {
+	if f.sent != nil {
+		return f.sent.find(f.dir, name)
 	}
-	for _, dir := range []string{f.dir, f.cwd} {
-		path := filepath.Join(dir, filepath.FromSlash(name))
+	places := []string{name}
+	if !filepath.IsAbs(name) {
+		places = []string{filepath.Join(f.dir, filepath.FromSlash(name)), filepath.Join(f.cwd, filepath.FromSlash(name))}
+	}
+	for _, path := range places {
 		info, err := os.Stat(path)
-		if err == nil || !errors.Is(err, fs.ErrNotExist) {
-			return path, info, err
+		if err == nil {
+			return path, info.IsDir(), nil
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return path, false, err
 		}
 	}
-	return "", nil, fs.ErrNotExist
+	return "", false, fs.ErrNotExist
+}
+
+// read reads a file that find has found.
+func (f *workflowFile) read(path string) ([]byte, error) {
+	if f.sent != nil {
+		return f.sent[path], nil
+	}
+	return readLimited(path, maxFile)
+}
+
+// below returns the files below a folder that find has found.
+func (f *workflowFile) below(dir string) fs.FS {
+	if f.sent != nil {
+		return f.sent.below(dir)
+	}
+	return os.DirFS(dir)
 }
 
 // capture reads the files that tasks name, each as a problem if it can't.
@@ -100,7 +125,7 @@ func (f *workflowFile) capture(names []string) (map[string][]byte, protocols.Pro
 		path, _, err := f.find(name)
 		var data []byte
 		if err == nil {
-			data, err = readLimited(path, maxFile)
+			data, err = f.read(path)
 		}
 		total += len(data)
 		switch {
@@ -118,7 +143,26 @@ func (f *workflowFile) capture(names []string) (map[string][]byte, protocols.Pro
 	return files, ps
 }
 
+// home is the folder in which tasks run, "" if there is none on this machine.
+func (f *workflowFile) home() string {
+	if f.sent != nil {
+		return ""
+	}
+	return f.dir
+}
+
+// child reads the file of a child workflow, which find has found.
+func (f *workflowFile) child(env *environment, place string) (*workflowFile, error) {
+	if f.sent == nil {
+		return readWorkflow(env, place)
+	}
+	return &workflowFile{name: place, data: f.sent[place], dir: path.Dir(place), sent: f.sent}, nil
+}
+
 func (f *workflowFile) lookedIn() string {
+	if f.sent != nil {
+		return "send it along: files"
+	}
 	if f.dir == f.cwd {
 		return "looked in " + f.dir
 	}

@@ -31,7 +31,7 @@ func (c *children) of(f *workflowFile, w *protocols.Workflow) map[string]string 
 			continue
 		}
 		c.all[path] = server.ChildParams{} // it is being read
-		child, err := c.read(path)
+		child, err := c.read(f, path)
 		if err != nil {
 			c.problems = append(c.problems, f.problem(name, fmt.Sprintf("workflow %q: %v", name, err), ""))
 			continue
@@ -42,8 +42,8 @@ func (c *children) of(f *workflowFile, w *protocols.Workflow) map[string]string 
 }
 
 // read reads one of them; what is wrong in it is told with its own places.
-func (c *children) read(path string) (child server.ChildParams, err error) {
-	f, err := readWorkflow(c.s.env, path)
+func (c *children) read(parent *workflowFile, path string) (child server.ChildParams, err error) {
+	f, err := parent.child(c.s.env, path)
 	if err != nil {
 		return child, err
 	}
@@ -60,5 +60,5 @@ func (c *children) read(path string) (child server.ChildParams, err error) {
 	c.problems = append(append(c.problems, problems...), undeclared(f, c.config, w)...)
 	c.problems = append(c.problems, unroutable(f, c.config, w)...)
 	limitAttempts(w, c.config.DefaultTimeout)
-	return server.ChildParams{Document: w.Encode(), Files: files, Dir: f.dir, Names: c.of(f, w)}, nil
+	return server.ChildParams{Document: w.Encode(), Files: files, Dir: f.home(), Names: c.of(f, w)}, nil
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"gleitzeit/cli/server"
 	"gleitzeit/providers"
 )
 
@@ -32,13 +33,6 @@ Examples:
 
 	gleitzeit config show
 	gleitzeit config show flows/report.yaml -o json`
-}
-
-// shownSetting is a key's value and origin.
-type shownSetting struct {
-	Key    string `json:"key"`
-	Value  any    `json:"value"`
-	Origin string `json:"origin"`
 }
 
 // Run does it.
@@ -78,11 +72,11 @@ func textOfAny(v any) string {
 }
 
 // shown lists all keys, without secrets.
-func (c *config) shown() []shownSetting {
-	list := []shownSetting{}
+func (c *config) shown() []server.Setting {
+	list := []server.Setting{}
 	add := func(key string, value any) {
 		origin := firstOf(c.origin[key], "default")
-		list = append(list, shownSetting{key, value, origin})
+		list = append(list, server.Setting{Key: key, Value: value, Origin: origin})
 	}
 	add("store", c.Store)
 	add("backend", c.Backend)

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"gleitzeit/cli/server"
 	"gleitzeit/protocols"
 	"gleitzeit/providers"
 )
@@ -62,35 +63,18 @@ Examples:
 	gleitzeit provider check ollama`
 }
 
-// checked is what one provider answered.
-type checked struct {
-	Name      string `json:"name"`
-	Protocol  string `json:"protocol"`
-	Kind      string `json:"kind"`
-	Status    string `json:"status"`
-	Message   string `json:"message,omitempty"`
-	LatencyMS int64  `json:"latency_ms"`
-	Details   any    `json:"details,omitempty"`
-}
-
 // Run does it.
 func (c *providerCheckCmd) Run(s *session) error {
 	conf, err := s.config("")
 	if err != nil {
 		return err
 	}
-	infos, err := choose(conf.providers().List(), c.Names)
-	if err != nil {
-		return err
-	}
-	set, err := s.openConfigured(conf)
-	if err != nil {
-		return err
-	}
 	ctx, stop := interruptible()
 	defer stop()
-	results := checkAll(ctx, set, infos, c.Timeout)
-	closing := set.Close()
+	results, closing := s.check(ctx, conf, c.Names, c.Timeout)
+	if results == nil {
+		return closing
+	}
 	code := exitOK
 	rows := [][]string{{"NAME", "PROTOCOL", "STATUS", "TIME", ""}}
 	for _, r := range results {
@@ -129,7 +113,7 @@ func choose(infos []providers.Info, names []string) ([]providers.Info, error) {
 		info, there := known[name]
 		if !there {
 			hint := firstOf(protocols.Suggest(name, sortedNames(known)), "see: gleitzeit provider list")
-			return nil, &exit{exitNotFound, fmt.Errorf("there is no provider %q (%s)", name, hint)}
+			return nil, &exit{exitNotFound, protocols.Errorf(protocols.ProviderNotFound, "there is no provider %q (%s)", name, hint)}
 		}
 		chosen = append(chosen, info)
 	}
@@ -137,8 +121,8 @@ func choose(infos []providers.Info, names []string) ([]providers.Info, error) {
 }
 
 // checkAll asks all of them at once.
-func checkAll(ctx context.Context, set *providers.Set, infos []providers.Info, patience time.Duration) []checked {
-	results := make([]checked, len(infos))
+func checkAll(ctx context.Context, set *providers.Set, infos []providers.Info, patience time.Duration) []server.ProviderHealth {
+	results := make([]server.ProviderHealth, len(infos))
 	var asking sync.WaitGroup
 	for i, info := range infos {
 		asking.Go(func() {
@@ -146,7 +130,8 @@ func checkAll(ctx context.Context, set *providers.Set, infos []providers.Info, p
 			defer enough()
 			began := time.Now()
 			h := set.Check(ctx, info.Name)
-			results[i] = checked{info.Name, info.Protocol, info.Kind, h.Status, h.Message, time.Since(began).Milliseconds(), h.Details}
+			results[i] = server.ProviderHealth{Name: info.Name, Protocol: info.Protocol, Kind: info.Kind, Status: h.Status, Message: h.Message,
+				LatencyMS: time.Since(began).Milliseconds(), Details: h.Details}
 		})
 	}
 	asking.Wait()

@@ -234,6 +234,16 @@ func (s *session) unknownSecrets(f *workflowFile, w *protocols.Workflow) protoco
 
 // secretsFor opens the secrets that the run will need.
 func (s *session) secretsFor(c *config, p *server.SubmitParams) (map[string]string, error) {
+	references, err := referencesOf(p)
+	if err != nil || len(references) == 0 {
+		return nil, err
+	}
+	secrets, err := s.opener(c).all(references)
+	return secrets, usage(err)
+}
+
+// referencesOf says where the secrets are that the run will need.
+func referencesOf(p *server.SubmitParams) ([]string, error) {
 	if !mentionsSecrets(p) {
 		return nil, nil
 	}
@@ -252,14 +262,9 @@ func (s *session) secretsFor(c *config, p *server.SubmitParams) (map[string]stri
 		documents[hash] = child.Document
 		context.Children[place] = replay.Child{Document: hash, Dir: child.Dir}
 	}
-	references, err := scheduler.References(plan, context, func(c replay.Child) (*protocols.Workflow, error) {
+	return scheduler.References(plan, context, func(c replay.Child) (*protocols.Workflow, error) {
 		return protocols.Decode(documents[c.Document])
 	})
-	if err != nil {
-		return nil, err
-	}
-	secrets, err := s.opener(c).all(references)
-	return secrets, usage(err)
 }
 
 // mentionsSecrets tells, quickly, whether the run may need any.

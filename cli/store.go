@@ -55,6 +55,7 @@ func (s *session) options(c *config, looks bool) client.Options {
 	logger := slog.New(slog.NewTextHandler(s.env.stderr, &slog.HandlerOptions{Level: level(c.LogLevel)}))
 	o := client.Options{
 		Store: c.Store, Memory: c.Backend == "memory", Logger: logger, Fatal: s.fatal("resume"), Passive: looks, Secrets: s.offers(c),
+		Local: s.local(c),
 		Scheduler: scheduler.Options{
 			Policy:  c.policy(),
 			Open:    s.openProviders,

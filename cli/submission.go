@@ -42,35 +42,46 @@ func (s *session) submission(name string, w wishes) (*server.SubmitParams, *conf
 	if err != nil {
 		return nil, nil, err
 	}
-	workflow, problems = f.expand(registry, workflow)
+	p, workflow, problems := s.prepare(f, c, registry, workflow)
+	var inputs map[string]json.RawMessage
+	var wrong error
+	if workflow != nil {
+		inputs, wrong = s.inputs(workflow, w)
+	}
 	if err := s.tell(problems); err != nil {
 		return nil, nil, err
 	}
-	files, problems := f.capture(workflow.Files)
+	if wrong != nil {
+		return nil, nil, usage(wrong)
+	}
+	p.Inputs, p.Env = inputs, s.env.values(workflow.EnvRefs)
+	p.Cwd, p.Roots, p.Source = f.cwd, c.Roots, name
+	if err := json.Unmarshal([]byte(strconv.Quote(w.priority)), &p.Priority); err != nil {
+		return nil, nil, usage(err)
+	}
+	s.warnOfPlain(c)
+	return p, c, nil
+}
+
+// prepare makes of a compiled workflow what a run of it is submitted with, but
+// for what is given with each run. It returns the workflow with the tasks of a
+// batch, nil if there can't be any.
+func (s *session) prepare(f *workflowFile, c *config, registry *protocols.Registry, workflow *protocols.Workflow) (*server.SubmitParams, *protocols.Workflow, protocols.Problems) {
+	workflow, problems := f.expand(registry, workflow)
+	if len(problems.Errors()) > 0 {
+		return nil, nil, problems
+	}
+	files, more := f.capture(workflow.Files)
+	problems = append(problems, more...)
 	problems = append(problems, undeclared(f, c, workflow)...)
 	problems = append(problems, badSchedule(f, workflow)...)
 	problems = append(problems, unroutable(f, c, workflow)...)
 	kids := &children{s: s, registry: registry, config: c, all: map[string]server.ChildParams{}}
 	names := kids.of(f, workflow)
 	problems = append(problems, kids.problems...)
-	inputs, err := s.inputs(workflow, w)
-	if err := s.tell(problems); err != nil {
-		return nil, nil, err
-	}
-	if err != nil {
-		return nil, nil, usage(err)
-	}
-	p := &server.SubmitParams{
-		Setup: c.setup(), Inputs: inputs, Env: s.env.values(workflow.EnvRefs), Files: files,
-		Children: kids.all, Names: names, Dir: f.dir, Cwd: f.cwd, Roots: c.Roots, Source: name,
-	}
-	if err := json.Unmarshal([]byte(strconv.Quote(w.priority)), &p.Priority); err != nil {
-		return nil, nil, usage(err)
-	}
 	limitAttempts(workflow, c.DefaultTimeout)
-	p.Document = workflow.Encode()
-	s.warnOfPlain(c)
-	return p, c, nil
+	return &server.SubmitParams{Document: workflow.Encode(), Setup: c.setup(), Files: files,
+		Children: kids.all, Names: names, Dir: f.home()}, workflow, problems
 }
 
 // tell shows the warnings and returns the errors.

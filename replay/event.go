@@ -45,6 +45,7 @@ type WorkflowSubmitted struct {
 	Queue    string             `json:"queue,omitempty"`    // "" is the default one
 	Budget   *protocols.Budget  `json:"budget,omitempty"`   // what the parent's leaves, beside the document's
 	Schedule string             `json:"schedule,omitempty"` // the schedule that started it
+	By       string             `json:"by,omitempty"`       // who submitted it over the network
 
 	plan   *Plan    // found by the codec, or by whoever made the event
 	values [][]byte // documents and files that the log may not have yet
@@ -382,6 +383,7 @@ type WorkflowInterrupted struct {
 type WorkflowResumed struct {
 	Deadline time.Time `json:"deadline,omitzero"`
 	Unparked bool      `json:"unparked,omitempty"` // its count of crashes starts again
+	By       string    `json:"by,omitempty"`
 }
 
 // WorkflowParked: the run crashed the process too often and waits for a

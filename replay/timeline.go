@@ -71,6 +71,7 @@ func (n *Narrator) Describe(f Fact) Entry {
 		if v.Schedule != "" {
 			e.Text += " by the schedule " + v.Schedule
 		}
+		e.Text += by(v.By)
 	case *TaskStarted:
 		of(v.Task, v.Attempt)
 		e.Text = fmt.Sprintf("attempt %d started on %s", v.Attempt, v.Provider)
@@ -172,6 +173,7 @@ func (n *Narrator) Describe(f Fact) Entry {
 		if v.Unparked {
 			e.Text += ", taken out of the park"
 		}
+		e.Text += by(v.By)
 	case *WorkflowParked:
 		e.Task, e.Text = name(v.Task), "parked: "+v.Reason
 	case *WorkflowRetried:

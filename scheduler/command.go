@@ -30,6 +30,7 @@ type Submit struct {
 	Inputs   eventlog.Hash  // of the inputs, which the key stands for with the document
 	Parent   *replay.Parent // of a child run
 	Schedule string         // that starts it, "" for none
+	By       string         // who submits it, "" if nobody asked
 
 	// What the log knows of runs that State doesn't hold any more.
 	Earlier *replay.KeyHolder // who was last submitted under Key
@@ -46,6 +47,7 @@ type Resume struct {
 	Explicit bool
 	// Answers says what becomes of attempts in doubt, by task.
 	Answers map[int]protocols.OnCrash
+	By      string
 }
 
 // Interrupt lets nothing new of a run start until it is resumed.

@@ -153,7 +153,7 @@ func submission(s *replay.State, now time.Time, c Submit) (*replay.WorkflowSubmi
 		Number: s.NextRun, ID: runID(w, s.NextRun), Name: w.Name, Tags: w.Tags, Source: c.Source,
 		Document: c.Plan.Document, Setup: c.Plan.SetupHash, Context: c.Context, Files: c.Files,
 		Priority: c.Priority, Key: c.Key, Inputs: c.Inputs, Parent: c.Parent, Queue: c.Queue, Budget: c.Budget,
-		Schedule: c.Schedule,
+		Schedule: c.Schedule, By: c.By,
 	}
 	if c.ID != "" {
 		e.ID, e.Named = c.ID, true
@@ -371,7 +371,7 @@ func decideResume(s *replay.State, p Policy, now time.Time, c Resume) ([]replay.
 	}
 	events := []replay.Event{}
 	if !r.Held {
-		events = append(events, &replay.WorkflowResumed{Deadline: extended(s, r, now), Unparked: r.Parked != nil})
+		events = append(events, &replay.WorkflowResumed{Deadline: extended(s, r, now), Unparked: r.Parked != nil, By: c.By})
 	}
 	if r.Cancel != "" && r.Stopping() {
 		events = append(events, cancelLost(r, goesOn)...)

@@ -34,6 +34,8 @@ type Submission struct {
 	Names    map[string]string
 	// ID is the run's id, "" for one of ours. No two runs of a store have the same.
 	ID string
+	// By is who submits it, for the history; "" says nothing.
+	By string
 	// Key makes submitting safe to repeat: the same key gives the same run,
 	// also after the run has ended.
 	Key string
@@ -84,7 +86,7 @@ func (s *Scheduler) submit(sub Submission) (*Submit, error) {
 		return nil, err
 	}
 	cmd := &Submit{Plan: plan, Values: [][]byte{document, setup}, Source: sub.Source,
-		Priority: sub.Priority, Queue: sub.Queue, Key: sub.Key, ID: sub.ID}
+		Priority: sub.Priority, Queue: sub.Queue, Key: sub.Key, ID: sub.ID, By: sub.By}
 	c := replay.Context{Inputs: sub.Inputs, Env: sub.Env, Dir: sub.Dir, Cwd: sub.Cwd, Roots: sub.Roots, Names: sub.Names}
 	c.Files = cmd.keep(sub.Files)
 	for _, place := range slices.Sorted(maps.Keys(sub.Children)) {

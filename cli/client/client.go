@@ -20,6 +20,7 @@ import (
 	"sync"
 	"time"
 
+	"gleitzeit/cli/server"
 	"gleitzeit/protocols"
 	"gleitzeit/scheduler"
 )
@@ -46,6 +47,8 @@ type Options struct {
 	// that are there. They are offered to whoever carries out a run that this
 	// client follows. nil offers none.
 	Secrets func(references []string) map[string]string
+	// Local is what a server in this process knows of the program.
+	Local server.Local
 	// Hold makes a client that is of no use as a guest: Open fails when another
 	// process goes on holding the store.
 	Hold bool

@@ -6,6 +6,7 @@ import (
 
 	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
+	"gleitzeit/providers"
 	"gleitzeit/replay"
 	"gleitzeit/scheduler"
 )
@@ -20,7 +21,11 @@ const (
 	WorkflowPause     = "workflow/pause"
 	WorkflowUnpause   = "workflow/unpause"
 	WorkflowRetry     = "workflow/retry"
+	WorkflowRun       = "workflow/run"
+	WorkflowWait      = "workflow/wait"
+	WorkflowStatus    = "workflow/status"
 	WorkflowGet       = "workflow/get"
+	TaskGet           = "task/get"
 	WorkflowList      = "workflow/list"
 	WorkflowHistory   = "workflow/history"
 	SecretReferences  = "secret/references"
@@ -32,11 +37,18 @@ const (
 	SchedulePause     = "schedule/pause"
 	ScheduleUnpause   = "schedule/unpause"
 	ScheduleRemove    = "schedule/remove"
+	ProviderList      = "provider/list"
+	ProviderCheck     = "provider/check"
+	ProtocolList      = "protocol/list"
+	ProtocolGet       = "protocol/get"
 	LogFollow         = "log/follow"
 	LogUnfollow       = "log/unfollow"
 	SystemHello       = "system/hello"
 	SystemStatus      = "system/status"
+	SystemHealth      = "system/health"
+	SystemConfig      = "system/config"
 	SystemVerify      = "system/verify"
+	Discover          = "rpc.discover"
 )
 
 // The notifications that a subscription brings.
@@ -48,24 +60,30 @@ const (
 
 // SubmitParams are all that a run needs from outside.
 type SubmitParams struct {
-	Document json.RawMessage            `json:"document,omitempty"` // protocols.Workflow, compiled and expanded
-	Setup    replay.Setup               `json:"setup"`
+	// Workflow is the text of a workflow file, YAML or JSON. The server compiles
+	// it and adds its own configuration. Files that it names must be in files.
+	Workflow string `json:"workflow,omitempty"`
+	// Document is a compiled workflow instead, with its setup. Only commands of
+	// the server's user on the same machine can send one.
+	Document json.RawMessage            `json:"document,omitempty"`
+	Setup    replay.Setup               `json:"setup,omitzero"`
 	Inputs   map[string]json.RawMessage `json:"inputs,omitempty"`
 	Env      map[string]string          `json:"env,omitempty"`   // the variables that the document names
 	Files    map[string][]byte          `json:"files,omitempty"` // the files that it names, base64 on the wire
-	Dir      string                     `json:"dir,omitempty"`
+	Dir      string                     `json:"dir,omitempty"`   // of a document, like all up to names: the folder of its file
 	Cwd      string                     `json:"cwd,omitempty"`
 	Roots    []string                   `json:"roots,omitempty"`
 	Children map[string]ChildParams     `json:"children,omitempty"` // workflows that tasks run, by where they were found
 	Names    map[string]string          `json:"names,omitempty"`    // which of them the document means by its names
-	Source   string                     `json:"source,omitempty"`
+	Source   string                     `json:"source,omitempty"`   // the workflow's file, for people
 	Priority protocols.Priority         `json:"priority,omitempty"`
 	Queue    string                     `json:"queue,omitempty"` // one that the store's holder is configured with; "" is the default one
 	// ID is the run's id, "" for one of the store's.
 	ID string `json:"id,omitempty"`
-	// Key makes a repeated submission give the same run. The client draws one
-	// if it is empty.
+	// Key makes a repeated submission give the same run.
 	Key string `json:"key,omitempty"`
+	// By is who submits it, for the history.
+	By string `json:"by,omitempty"`
 	// Secrets are those that the run needs, by their references. Whoever holds
 	// the store keeps them in memory alone.
 	Secrets map[string]string `json:"secrets,omitempty"`
@@ -77,6 +95,87 @@ type ChildParams struct {
 	Files    map[string][]byte `json:"files,omitempty"`
 	Dir      string            `json:"dir,omitempty"`
 	Names    map[string]string `json:"names,omitempty"`
+}
+
+// RunNowParams submit a run and wait for its end.
+type RunNowParams struct {
+	SubmitParams
+	// Timeout is how many seconds to wait, 60 unless told otherwise, at most
+	// 3600. The run goes on after that.
+	Timeout float64 `json:"timeout,omitempty"`
+}
+
+// WaitParams wait for a run's end.
+type WaitParams struct {
+	ID      string  `json:"id"`                // the run, as everywhere
+	Timeout float64 `json:"timeout,omitempty"` // as in workflow/run
+	Values  bool    `json:"values,omitempty"`  // big results and outputs in full, too
+}
+
+// TaskParams name a task of a run.
+type TaskParams struct {
+	ID   string `json:"id"`   // the run
+	Task string `json:"task"` // the task's id; of an instance of a foreach with its index
+}
+
+// NamesParams name providers; none: all.
+type NamesParams struct {
+	Names []string `json:"names,omitempty"`
+	// Timeout is how many seconds to wait for each, 10 unless told otherwise.
+	Timeout float64 `json:"timeout,omitempty"`
+}
+
+// ProvidersResult are the providers of this server's configuration, the
+// preferred ones first.
+type ProvidersResult struct {
+	Providers []providers.Info `json:"providers"`
+}
+
+// ProviderHealth is what a provider answered when it was asked whether it could
+// work now.
+type ProviderHealth struct {
+	Name      string `json:"name"`
+	Protocol  string `json:"protocol"`
+	Kind      string `json:"kind"`
+	Status    string `json:"status"` // healthy, degraded or unhealthy
+	Message   string `json:"message,omitempty"`
+	LatencyMS int64  `json:"latency_ms"`
+	Details   any    `json:"details,omitempty"`
+}
+
+// HealthsResult is how providers are.
+type HealthsResult struct {
+	Providers []ProviderHealth `json:"providers"`
+}
+
+// ProtocolParams name a protocol.
+type ProtocolParams struct {
+	Protocol string `json:"protocol"` // its name and version: llm/v1
+}
+
+// ProtocolsResult are all protocols.
+type ProtocolsResult struct {
+	Protocols []*protocols.Spec `json:"protocols"`
+}
+
+// HealthResult says whether the server does its work.
+type HealthResult struct {
+	Status  string    `json:"status"` // ok, or leaving
+	Ready   bool      `json:"ready"`  // it takes submissions
+	Since   time.Time `json:"since"`
+	Version string    `json:"version,omitempty"`
+}
+
+// Setting is a key of the configuration.
+type Setting struct {
+	Key    string `json:"key"`
+	Value  any    `json:"value"`
+	Origin string `json:"origin"` // where the value came from
+}
+
+// SettingsResult is the server's configuration without its secrets.
+type SettingsResult struct {
+	Settings []Setting `json:"settings"`
 }
 
 // RunParams name a run. Everywhere, ID may be the full id, the run's number,
@@ -112,6 +211,7 @@ type ResumeParams struct {
 	Answers map[string]protocols.OnCrash `json:"answers,omitempty"`
 	// Secrets are those that the run needs, as in SubmitParams.
 	Secrets map[string]string `json:"secrets,omitempty"`
+	By      string            `json:"by,omitempty"`
 }
 
 // ResumeAllParams take all runs on.
@@ -280,6 +380,8 @@ type ListParams struct {
 	Status []replay.Status `json:"status,omitempty"` // any of them; none: all
 	Name   string          `json:"name,omitempty"`   // the workflow's name
 	Tag    string          `json:"tag,omitempty"`
+	Since  time.Time       `json:"since,omitzero"`   // submitted then or later
+	Until  time.Time       `json:"until,omitzero"`   // submitted before then
 	Limit  int             `json:"limit,omitempty"`  // 0 is 50, at most 1,000
 	Before uint64          `json:"before,omitempty"` // runs with a smaller number only; 0: all
 }
@@ -298,9 +400,9 @@ type HistoryResult struct {
 	Entries []replay.Entry `json:"entries"`
 }
 
-// FollowParams subscribe to a run's events.
+// FollowParams subscribe to events.
 type FollowParams struct {
-	ID       string       `json:"id"`
+	ID       string       `json:"id,omitempty"`       // the run; none: all runs
 	From     eventlog.Seq `json:"from,omitempty"`     // the first place of interest; 0: the beginning
 	Progress bool         `json:"progress,omitempty"` // signs of life, too
 }
@@ -308,7 +410,7 @@ type FollowParams struct {
 // FollowResult is a subscription; its notifications come after it.
 type FollowResult struct {
 	Subscription uint64 `json:"subscription"`
-	ID           string `json:"id"` // the run's id in full
+	ID           string `json:"id,omitempty"` // the run's id in full
 }
 
 // UnfollowParams end a subscription; an unknown one is fine.

@@ -3,18 +3,14 @@ package server
 import (
 	"context"
 	"encoding/json"
-	"fmt"
-	"io"
-	"runtime/debug"
+	"errors"
 	"sync"
 	"time"
-
-	"github.com/sourcegraph/jsonrpc2"
 
 	"gleitzeit/protocols"
 )
 
-// maxCalls is how many calls of one connection may be under way. One more is
+// maxCalls is how many messages of one connection may be under way. One more is
 // refused, not queued: the loop that reads must go on, or an answer that a
 // call waits for would never be read.
 const maxCalls = 1024
@@ -26,16 +22,31 @@ const greeting = 10 * time.Second
 // answers and events.
 const parting = time.Second
 
-// caller is one connection of a client: it reads calls, has each handled in a
-// goroutine of its own and sends the answers.
+// frames carries whole messages, one at a time each way. Every transport that
+// stays is one.
+type frames interface {
+	// read returns the next message, which is good until the next read.
+	read() ([]byte, error)
+	// write sends a message. After an error, but for ErrTooLarge, nothing more
+	// can be sent.
+	write(message []byte) error
+	Close() error
+}
+
+// caller is one connection of a client: it reads messages, has each handled in
+// a goroutine of its own and sends the answers.
 type caller struct {
 	server *Server
 	peer   *Peer
-	conn   *Conn
+	frames frames
 	// token is what the client has to prove itself with, "" once it has or
 	// when the transport has seen to it. Only the read loop touches it.
 	token  string
 	proven chan struct{} // closed when it has proved itself
+	ended  chan struct{} // closed when nothing more comes
+
+	writing sync.Mutex
+	broken  bool // nothing more can be sent; under writing
 
 	mu      sync.Mutex
 	calls   int
@@ -43,33 +54,26 @@ type caller struct {
 	working sync.WaitGroup // calls; added to under mu, and not once leaving
 }
 
-// serve talks to a client until it goes or we leave.
-func (s *Server) serve(ctx context.Context, rwc io.ReadWriteCloser, token string, local bool) {
-	c := &caller{server: s, peer: &Peer{local: local}, token: token, proven: make(chan struct{})}
-	c.peer.notify = func(ctx context.Context, method string, params any) error {
-		return c.conn.Notify(ctx, method, params)
-	}
-	st := newStream(rwc)
-	if token != "" {
-		st.limit = maxStranger
-	}
-	ready := make(chan struct{})
-	c.conn = newConn(ctx, st, jsonrpc2.Handler(awaiting{ready, c}))
-	close(ready)
+// serve talks to a client until it goes or we leave. A token is what it has to
+// greet with.
+func (s *Server) serve(f frames, p *Peer, token string) {
+	c := &caller{server: s, peer: p, frames: f, token: token, proven: make(chan struct{}), ended: make(chan struct{})}
+	p.notify = c.notify
+	go c.readAll()
 	if token == "" || c.awaitProof() {
 		select {
-		case <-c.conn.Ended():
+		case <-c.ended:
 		case <-s.quit:
 		}
 	}
 	c.part()
-	c.conn.Close()
-	<-c.conn.Ended()
+	f.Close()
+	<-c.ended
 	c.working.Wait()
-	c.peer.wait()
+	p.wait()
 }
 
-// awaitProof tells whether the client proves himself in time.
+// awaitProof tells whether the client proves itself in time.
 func (c *caller) awaitProof() bool {
 	limit := time.NewTimer(greeting)
 	defer limit.Stop()
@@ -77,21 +81,10 @@ func (c *caller) awaitProof() bool {
 	case <-c.proven:
 		return true
 	case <-limit.C:
-	case <-c.conn.Ended():
+	case <-c.ended:
 	case <-c.server.quit:
 	}
 	return false
-}
-
-// awaiting holds the first message until its caller knows its connection.
-type awaiting struct {
-	ready <-chan struct{}
-	jsonrpc2.Handler
-}
-
-func (a awaiting) Handle(ctx context.Context, conn *jsonrpc2.Conn, req *jsonrpc2.Request) {
-	<-a.ready
-	a.Handler.Handle(ctx, conn, req)
 }
 
 // part takes no more calls, and waits a moment until the last answers and
@@ -111,29 +104,44 @@ func (c *caller) part() {
 	defer limit.Stop()
 	select {
 	case <-done:
-	case <-c.conn.Ended():
+	case <-c.ended:
 	case <-limit.C:
 	}
 }
 
-// Handle takes one call. It runs in the loop that reads.
-func (c *caller) Handle(ctx context.Context, _ *jsonrpc2.Conn, req *jsonrpc2.Request) {
-	if c.token != "" && !c.prove(req) {
-		c.reply(ctx, req, nil, protocols.Errorf(protocols.AuthenticationFailed, "the first call must be %s with the token", SystemHello))
-		c.conn.Close()
-		return
+// readAll is the loop that reads.
+func (c *caller) readAll() {
+	defer close(c.ended)
+	for {
+		frame, err := c.frames.read()
+		if err != nil {
+			return
+		}
+		m := parseMessage(frame)
+		if c.token != "" && !c.prove(m) {
+			c.send(refusal(m, protocols.Errorf(protocols.AuthenticationFailed, "the first call must be %s with the token", SystemHello)))
+			c.frames.Close()
+			return
+		}
+		c.take(m)
 	}
+}
+
+// take has a message handled.
+func (c *caller) take(m message) {
 	if err := c.admit(); err != nil {
-		c.reply(ctx, req, nil, err)
+		c.send(refusal(m, err))
 		return
 	}
 	go func() {
 		defer c.dismiss()
-		c.answer(ctx, req)
+		answer, after := c.server.respond(context.Background(), c.peer, m)
+		c.send(answer)
+		after()
 	}()
 }
 
-// admit counts a call that begins, or says why it may not.
+// admit counts a message that is handled, or says why it may not be.
 func (c *caller) admit() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -155,63 +163,42 @@ func (c *caller) dismiss() {
 	c.working.Done()
 }
 
-// answer handles one call.
-func (c *caller) answer(ctx context.Context, req *jsonrpc2.Request) {
-	call := &Call{Peer: c.peer}
-	if req.Params != nil {
-		call.Params = *req.Params
+// send sends a message, if there is one.
+func (c *caller) send(m []byte) error {
+	if m == nil {
+		return nil
 	}
-	result, err := c.handle(ctx, req.Method, call)
-	c.reply(ctx, req, result, err)
-	for _, f := range call.after {
-		f()
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if c.broken {
+		return errUnheard
 	}
+	err := c.frames.write(m)
+	c.broken = err != nil && !errors.Is(err, ErrTooLarge)
+	return err
 }
 
-// handle looks the method up and runs it. A handler that panics harms its own
-// call alone.
-func (c *caller) handle(ctx context.Context, name string, call *Call) (result any, err error) {
-	m, found := c.server.methods[name]
-	if !found {
-		return nil, protocols.Errorf(protocols.MethodNotFound, "no method %q", name)
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			c.server.o.Logger.Error("a method panicked", "method", name, "panic", p, "stack", string(debug.Stack()))
-			err = protocols.Errorf(protocols.InternalError, "%s panicked: %v", name, p)
-		}
-	}()
-	return m.Handler(ctx, c.server, call)
-}
-
-// reply sends an answer; whoever didn't ask for one gets none.
-func (c *caller) reply(ctx context.Context, req *jsonrpc2.Request, result any, err error) {
-	if req.Notif {
-		return
-	}
-	r := &jsonrpc2.Response{ID: req.ID}
-	if err == nil {
-		err = r.SetResult(result)
-	}
+func (c *caller) notify(_ context.Context, method string, params any) error {
+	m, err := writeNotification(method, params)
 	if err != nil {
-		r.Result, r.Error = nil, toWire(err)
+		return err
 	}
-	err = c.conn.SendResponse(ctx, r)
-	if err == ErrTooLarge {
-		c.reply(ctx, req, nil, fmt.Errorf("the answer of %s: %w", req.Method, err))
-	}
+	return c.send(m)
 }
 
-// prove tells whether the call is the greeting that the transport demands.
-func (c *caller) prove(req *jsonrpc2.Request) bool {
+// prove tells whether the message is the greeting that the transport demands.
+func (c *caller) prove(m message) bool {
 	var hello HelloParams
-	if req.Method != SystemHello || req.Params == nil || json.Unmarshal(*req.Params, &hello) != nil {
+	if len(m.calls) != 1 || m.calls[0].method != SystemHello || json.Unmarshal(m.calls[0].params, &hello) != nil {
 		return false
 	}
 	if !sameToken(hello.Token, c.token) {
 		return false
 	}
-	c.token, c.conn.stream.limit = "", MaxFrame
+	c.token = ""
+	if l, ok := c.frames.(*lines); ok {
+		l.limit = MaxFrame
+	}
 	close(c.proven)
 	return true
 }

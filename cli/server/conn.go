@@ -7,7 +7,7 @@ import (
 	"github.com/sourcegraph/jsonrpc2"
 )
 
-// Conn is one end of a JSON-RPC connection, ours or a client's.
+// Conn is a client's end of a JSON-RPC connection.
 type Conn struct {
 	*jsonrpc2.Conn
 	stream *stream
@@ -17,8 +17,7 @@ type Conn struct {
 // ctx ends or Close. h gets what the other end asks, one after the other, in
 // the loop that reads: it must not wait for an answer of the other end.
 func NewConn(ctx context.Context, rwc io.ReadWriteCloser, h jsonrpc2.Handler) *Conn {
-	s := newStream(rwc)
-	return newConn(ctx, s, h)
+	return newConn(ctx, newStream(newLines(rwc)), h)
 }
 
 func newConn(ctx context.Context, s *stream, h jsonrpc2.Handler) *Conn {

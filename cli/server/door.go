@@ -62,7 +62,7 @@ func (s *Server) accept(d *door) {
 			if !s.pause(100 * time.Millisecond) {
 				return
 			}
-		case !s.welcome(func() { s.serve(context.Background(), conn, d.token, false) }):
+		case !s.welcome(func() { s.serveLines(conn, &Peer{trusted: true}, d.token) }):
 			conn.Close()
 		}
 	}

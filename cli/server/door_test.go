@@ -4,7 +4,6 @@ package server_test
 
 import (
 	"bufio"
-	"context"
 	"encoding/json"
 	"io"
 	"net"
@@ -170,41 +169,41 @@ func TestHostileFrames(t *testing.T) {
 	f := listen(t, dir)
 	f.finish(servertest.Chain("one", servertest.Work{}))
 	deep := strings.Repeat(`[`, 1_000_000)
-	for name, text := range map[string]string{
-		"garbage":       "\x00\xff\xfeGET / HTTP/1.1\r\n\r\n",
-		"http":          "POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello\n",
-		"no JSON":       "hello\n",
-		"not an object": "7\n",
-		"batch":         `[{"jsonrpc":"2.0","id":1,"method":"system/hello"}]` + "\n",
-		"empty":         "{}\n",
-		"both":          `{"id":1,"method":"system/hello","result":1}` + "\n",
-		"float id":      `{"jsonrpc":"2.0","id":1.5,"method":"system/hello"}` + "\n",
-		"object id":     `{"jsonrpc":"2.0","id":{},"method":"system/hello"}` + "\n",
-		"method 3":      `{"jsonrpc":"2.0","id":1,"method":3}` + "\n",
-		"deep":          deep + "\n",
-		"deep params":   `{"jsonrpc":"2.0","id":1,"method":"workflow/get","params":{"id":` + deep + "}}\n",
-		"unclosed":      `{"jsonrpc":"2.0","id":1,"method":"workflow/get","params":{"id":"` + "\n",
-		"no answer":     `{"jsonrpc":"2.0","id":77,"result":"to nothing"}` + "\n" + `{` + "\n",
+	for name, test := range map[string]struct {
+		text string
+		code int // 0: a result
+	}{
+		"garbage":        {"\x00\xff\xfeGET / HTTP/1.1\r\n", -32700},
+		"http":           {"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello\n", -32700},
+		"no JSON":        {"hello\n", -32700},
+		"not an object":  {"7\n", -32600},
+		"empty":          {"{}\n", -32600},
+		"no version":     {`{"id":1,"method":"system/hello"}` + "\n", -32600},
+		"both":           {`{"id":1,"method":"system/hello","result":1}` + "\n", -32600},
+		"float id":       {`{"jsonrpc":"2.0","id":1.5,"method":"system/hello"}` + "\n", 0},
+		"negative id":    {`{"jsonrpc":"2.0","id":-1,"method":"system/hello"}` + "\n", 0},
+		"object id":      {`{"jsonrpc":"2.0","id":{},"method":"system/hello"}` + "\n", -32600},
+		"method 3":       {`{"jsonrpc":"2.0","id":1,"method":3}` + "\n", -32600},
+		"deep":           {deep + "\n", -32700},
+		"deep params":    {`{"jsonrpc":"2.0","id":1,"method":"workflow/get","params":{"id":` + deep + "}}\n", -32700},
+		"unclosed":       {`{"jsonrpc":"2.0","id":1,"method":"workflow/get","params":{"id":"` + "\n", -32700},
+		"no answer":      {`{"jsonrpc":"2.0","id":77,"result":"to nothing"}` + "\n" + `{` + "\n", -32700},
+		"unknown method": {`{"jsonrpc":"2.0","id":1,"method":"workflow/explode"}` + "\n", -32601},
+		"null params":    {`{"jsonrpc":"2.0","id":"a","method":"workflow/get","params":null}` + "\n", -32602},
+		"scalar params":  {`{"jsonrpc":"2.0","id":"a","method":"workflow/get","params":"one-1"}` + "\n", -32600},
+		"array params":   {`{"jsonrpc":"2.0","id":1,"method":"workflow/get","params":["one-1",true,3]}` + "\n", -32602},
+		"deep value":     {`{"jsonrpc":"2.0","id":1,"method":"workflow/get","params":{"id":` + strings.Repeat(`[`, 9000) + strings.Repeat(`]`, 9000) + "}}\n", -32602},
+		"surrogate":      {`{"jsonrpc":"2.0","id":1,"method":"workflow/get","params":{"id":"\ud800"}}` + "\n", -28002},
+		"nul":            {`{"jsonrpc":"2.0","id":1,"method":"workflow/get","params":{"id":"\u0000"}}` + "\n", -28002},
+		"long id":        {`{"jsonrpc":"2.0","id":1,"method":"workflow/get","params":{"id":"` + strings.Repeat("x", 1<<20) + `"}}` + "\n", -28002},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if lines := say(t, knock(t, dir), text, 1); len(lines) > 0 {
-				t.Errorf("answered %s", lines)
+			lines := say(t, knock(t, dir), test.text, 1)
+			var answer struct {
+				Result any
+				Error  struct{ Code int }
 			}
-		})
-	}
-	for name, text := range map[string]string{
-		"unknown method": `{"jsonrpc":"2.0","id":1,"method":"workflow/explode"}` + "\n",
-		"null params":    `{"jsonrpc":"2.0","id":"a","method":"workflow/get","params":null}` + "\n",
-		"array params":   `{"jsonrpc":"2.0","id":1,"method":"workflow/get","params":["one-1"]}` + "\n",
-		"deep value":     `{"jsonrpc":"2.0","id":1,"method":"workflow/get","params":{"id":` + strings.Repeat(`[`, 9000) + strings.Repeat(`]`, 9000) + "}}\n",
-		"surrogate":      `{"jsonrpc":"2.0","id":1,"method":"workflow/get","params":{"id":"\ud800"}}` + "\n",
-		"nul":            `{"jsonrpc":"2.0","id":1,"method":"workflow/get","params":{"id":"\u0000"}}` + "\n",
-		"long id":        `{"jsonrpc":"2.0","id":1,"method":"workflow/get","params":{"id":"` + strings.Repeat("x", 1<<20) + `"}}` + "\n",
-	} {
-		t.Run(name, func(t *testing.T) {
-			lines := say(t, knock(t, dir), text, 1)
-			var answer struct{ Error *struct{ Code int } }
-			if len(lines) != 1 || json.Unmarshal([]byte(lines[0]), &answer) != nil || answer.Error == nil {
+			if len(lines) != 1 || json.Unmarshal([]byte(lines[0]), &answer) != nil || answer.Error.Code != test.code || (test.code == 0) != (answer.Result != nil) {
 				t.Errorf("answered %.200s", lines)
 			}
 		})
@@ -255,7 +254,7 @@ func TestToken(t *testing.T) {
 		ours, theirs := net.Pipe()
 		served := make(chan struct{})
 		go func() {
-			f.srv.ServeForTest(context.Background(), ours, "right")
+			f.srv.ServeForTest(ours, "right")
 			close(served)
 		}()
 		wanted := 2

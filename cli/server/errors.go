@@ -1,7 +1,6 @@
 package server
 
 import (
-	"encoding/json"
 	"errors"
 
 	"github.com/sourcegraph/jsonrpc2"
@@ -29,16 +28,6 @@ func asError(err error) *protocols.Error {
 func isCode(err error, code protocols.Code) bool {
 	var e *protocols.Error
 	return errors.As(err, &e) && e.Code == code
-}
-
-// toWire makes an error one of JSON-RPC's.
-func toWire(err error) *jsonrpc2.Error {
-	e := asError(err)
-	w := &jsonrpc2.Error{Code: int64(e.Code), Message: e.Message}
-	if len(e.Data) > 0 {
-		w.Data = (*json.RawMessage)(&e.Data)
-	}
-	return w
 }
 
 // FromWire makes the error of a JSON-RPC answer the *protocols.Error that it

@@ -3,9 +3,39 @@ package server
 import (
 	"context"
 	"net"
+
+	"gleitzeit/protocols"
 )
 
 // ServeForTest talks to a client who has to prove himself.
-func (s *Server) ServeForTest(ctx context.Context, conn net.Conn, token string) {
-	s.serve(ctx, conn, token, false)
+func (s *Server) ServeForTest(conn net.Conn, token string) {
+	s.serveLines(conn, &Peer{trusted: true}, token)
+}
+
+// TeachForTest adds the methods that the specification's examples call.
+func (s *Server) TeachForTest() {
+	type subtract struct {
+		Minuend    int `json:"minuend"`
+		Subtrahend int `json:"subtrahend"`
+	}
+	teach := func(m Method) { s.methods[m.Name] = m }
+	teach(method("subtract", Read, "", func(_ *Server, _ context.Context, _ *Call, p subtract) (int, error) {
+		return p.Minuend - p.Subtrahend, nil
+	}))
+	for _, name := range []string{"sum", "update", "notify_hello", "notify_sum"} {
+		teach(Method{Name: name, Handler: func(_ context.Context, _ *Server, c *Call) (any, error) {
+			var numbers []int
+			if !isA(c.Params, &numbers) {
+				return nil, protocols.Errorf(protocols.InvalidParams, "no numbers")
+			}
+			sum := 0
+			for _, n := range numbers {
+				sum += n
+			}
+			return sum, nil
+		}})
+	}
+	teach(method("get_data", Read, "", func(*Server, context.Context, *Call, empty) ([]any, error) {
+		return []any{"hello", 5}, nil
+	}))
 }

@@ -13,6 +13,12 @@ import (
 )
 
 func (s *Server) follow(ctx context.Context, c *Call, p FollowParams) (r FollowResult, err error) {
+	if c.Peer.notify == nil {
+		return r, protocols.Errorf(protocols.InvalidRequest, "%s needs a connection that stays: a WebSocket, or GET /log/follow", LogFollow)
+	}
+	if p.ID == "" {
+		return s.followAll(ctx, c, p)
+	}
 	ref, err := s.find(p.ID)
 	if err != nil {
 		return r, err
@@ -108,6 +114,9 @@ var errUnheard = errors.New("nobody listens any more")
 
 // unheard is the error of a notification that could not be sent.
 func unheard(err error) error {
+	if err == nil {
+		return nil
+	}
 	if errors.Is(err, ErrTooLarge) {
 		return fmt.Errorf("an event: %w", err)
 	}

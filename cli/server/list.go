@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"slices"
+	"time"
 
 	"gleitzeit/protocols"
 	"gleitzeit/replay"
@@ -54,10 +55,12 @@ func onlyLive(wanted []replay.Status) bool {
 }
 
 // matches tells whether a run is among those wanted.
-func (p *ListParams) matches(status replay.Status, name string, tags []string) bool {
+func (p *ListParams) matches(status replay.Status, name string, tags []string, at time.Time) bool {
 	return (len(p.Status) == 0 || slices.Contains(p.Status, status)) &&
 		(p.Name == "" || p.Name == name) &&
-		(p.Tag == "" || slices.Contains(tags, p.Tag))
+		(p.Tag == "" || slices.Contains(tags, p.Tag)) &&
+		(p.Since.IsZero() || !at.Before(p.Since)) &&
+		(p.Until.IsZero() || at.Before(p.Until))
 }
 
 // listAll goes back through all runs.
@@ -89,7 +92,7 @@ func (s *Server) listAll(ctx context.Context, p ListParams, r *ListResult) error
 func (s *Server) listChunk(ctx context.Context, p ListParams, numbers []uint64, r *ListResult) error {
 	views, err := s.summaries(ctx, numbers)
 	for _, v := range views {
-		if p.matches(v.Status, v.Name, v.Tags) {
+		if p.matches(v.Status, v.Name, v.Tags, v.Submitted) {
 			r.Runs = append(r.Runs, v)
 		}
 	}
@@ -100,7 +103,7 @@ func (s *Server) listChunk(ctx context.Context, p ListParams, numbers []uint64, 
 func (s *Server) listLive(ctx context.Context, p ListParams, r *ListResult) error {
 	var numbers []uint64
 	err := s.live(ctx, func(run *replay.Run, status replay.Status) {
-		if (p.Before == 0 || run.Number < p.Before) && p.matches(status, run.Plan.Workflow.Name, run.Plan.Workflow.Tags) {
+		if (p.Before == 0 || run.Number < p.Before) && p.matches(status, run.Plan.Workflow.Name, run.Plan.Workflow.Tags, run.At) {
 			numbers = append(numbers, run.Number)
 		}
 	})

@@ -13,14 +13,35 @@ const maxSubscriptions = 4096
 // Peer is a client as methods know it, whatever connects it: whether it is
 // this process itself, how to tell it something, and what it follows.
 type Peer struct {
-	local  bool
+	local bool // it is this process itself
+	// trusted tells that the transport lets only this process's user in: it may
+	// do everything, and is believed who it says it is.
+	trusted bool
+	role    Role   // of one that isn't trusted
+	name    string // of one that isn't trusted: who it is, for the history
+	// notify tells it something. It is nil if the peer only gets answers.
 	notify func(ctx context.Context, method string, params any) error
 
 	mu    sync.Mutex
+	away  chan struct{} // closed when it leaves; made by left
 	next  uint64
 	subs  map[uint64]context.CancelCauseFunc
 	gone  bool
 	pumps sync.WaitGroup
+}
+
+// left returns a channel that is closed once the peer is gone.
+func (p *Peer) left() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.leaving()
+}
+
+func (p *Peer) leaving() chan struct{} {
+	if p.away == nil {
+		p.away = make(chan struct{})
+	}
+	return p.away
 }
 
 // subscribe enters a subscription. pump runs from start on, which the
@@ -67,7 +88,10 @@ func (p *Peer) unsubscribe(sub uint64) {
 func (p *Peer) leave() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.gone = true
+	if !p.gone {
+		p.gone = true
+		close(p.leaving())
+	}
 	for _, cancel := range p.subs {
 		cancel(errLeaving)
 	}

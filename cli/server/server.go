@@ -10,6 +10,7 @@ import (
 
 	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
+	"gleitzeit/providers"
 	"gleitzeit/replay"
 	"gleitzeit/scheduler"
 )
@@ -22,8 +23,26 @@ type Options struct {
 	Scheduler scheduler.Options
 	// Logger takes what an operator should know; nil means nothing.
 	Logger *slog.Logger
+	// Local is what only the program around the server knows; the zero value
+	// knows nothing.
+	Local Local
 	// Passive lets nothing be run here. Somebody else's wish rings Wanted.
 	Passive bool
+}
+
+// Local is what the program around a server knows of its configuration. A
+// function that is nil isn't offered.
+type Local struct {
+	// Compile turns the text of a submission into a document with this
+	// server's setup. Of the machine it uses nothing but the configuration. Its
+	// error is one of whoever wrote the text.
+	Compile func(*SubmitParams) error
+	// Providers lists those of the configuration, and Check asks them how they
+	// are.
+	Providers func() []providers.Info
+	Check     func(ctx context.Context, names []string, patience time.Duration) ([]ProviderHealth, error)
+	// Settings is the configuration without its secrets.
+	Settings func() []Setting
 }
 
 // Server answers for one store, whose lock this process holds.
@@ -33,6 +52,7 @@ type Server struct {
 	opened  eventlog.Seq // the end of the log when we came
 	since   time.Time
 	methods map[string]Method
+	names   []string // of the methods
 
 	making    sync.Mutex // held while a scheduler is made, which may take a while; before mu
 	mu        sync.Mutex
@@ -61,6 +81,7 @@ func New(log *eventlog.Log, o Options) *Server {
 		born: make(chan struct{}), wanted: make(chan struct{}), quit: make(chan struct{})}
 	for _, m := range Methods() {
 		s.methods[m.Name] = m
+		s.names = append(s.names, m.Name)
 	}
 	return s
 }
@@ -69,10 +90,19 @@ func New(log *eventlog.Log, o Options) *Server {
 // end at once.
 func (s *Server) Pipe() net.Conn {
 	ours, theirs := net.Pipe()
-	if !s.welcome(func() { s.serve(context.Background(), ours, "", true) }) {
+	if !s.welcome(func() { s.serveLines(ours, &Peer{local: true, trusted: true}, "") }) {
 		ours.Close()
 	}
 	return theirs
+}
+
+// serveLines talks to a client over a connection of lines.
+func (s *Server) serveLines(conn net.Conn, p *Peer, token string) {
+	l := newLines(conn)
+	if token != "" {
+		l.limit = maxStranger
+	}
+	s.serve(l, p, token)
 }
 
 // welcome runs f in a goroutine that Close waits for, unless we are closed.

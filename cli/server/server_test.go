@@ -360,13 +360,13 @@ func TestRefused(t *testing.T) {
 		{server.WorkflowResume, server.ResumeParams{ID: held, Answers: map[string]protocols.OnCrash{"t9": "retry"}}, protocols.TaskNotFound, "t9"},
 		{server.WorkflowResume, server.ResumeParams{ID: held, Answers: map[string]protocols.OnCrash{"t1": "ask"}}, protocols.InvalidParams, "retry, fail or skip"},
 		{server.WorkflowResume, server.ResumeParams{ID: held, Answers: map[string]protocols.OnCrash{"t1": "fail"}}, protocols.WorkflowInvalidState, "in doubt"},
-		{server.WorkflowSubmit, server.SubmitParams{}, protocols.InvalidParams, "document"},
+		{server.WorkflowSubmit, server.SubmitParams{}, protocols.InvalidParams, "needs a workflow"},
 		{server.WorkflowSubmit, server.SubmitParams{Document: json.RawMessage(`{"version":99}`)}, protocols.WorkflowValidationFailed, "99"},
 		{"workflow/submit", map[string]any{"documents": 1}, protocols.InvalidParams, "documents"},
-		{"workflow/get", []int{1}, protocols.InvalidParams, "not an object"},
-		{"workflow/get", 7, protocols.InvalidParams, "not an object"},
+		{"workflow/get", []int{1}, protocols.InvalidParams, "id"},
+		{"workflow/get", 7, protocols.InvalidRequest, "Invalid"},
 		{"workflow/get", map[string]any{"id": 7}, protocols.InvalidParams, "id"},
-		{"workflow/stop", nil, protocols.MethodNotFound, "workflow/stop"},
+		{"workflow/stop", nil, protocols.MethodNotFound, "Method not found"},
 		{"workflow/list", server.ListParams{Limit: -1}, protocols.InvalidParams, "negative"},
 	} {
 		err := f.ask(one.method, one.params, nil)

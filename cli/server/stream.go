@@ -21,52 +21,25 @@ const maxStranger = 64 << 10
 // has been sent then.
 var ErrTooLarge = errors.New("the message is larger than 2 GiB")
 
-// stream makes messages of lines: one JSON object, one line. It is an
-// ObjectStream of jsonrpc2, and keeps two things from that library which it
-// would do to the bytes: reading params through maps (which loses the order
-// of keys) and escaping what HTML would mind.
-type stream struct {
+// lines carries messages as lines: one JSON text, one line.
+type lines struct {
 	conn  io.ReadWriteCloser
 	r     *bufio.Reader
-	limit int // of one inbound message; only the read loop touches it
-	// aside is what the message read last carries, its params or its result.
-	aside json.RawMessage
-	ended chan struct{} // closed by ReadObject with its first error
+	limit int // of one inbound message; only who reads touches it
 }
 
-func newStream(conn io.ReadWriteCloser) *stream {
-	return &stream{conn: conn, r: bufio.NewReader(conn), limit: MaxFrame, ended: make(chan struct{})}
+func newLines(conn io.ReadWriteCloser) *lines {
+	return &lines{conn: conn, r: bufio.NewReader(conn), limit: MaxFrame}
 }
 
-// ReadObject reads the next message but for its load, which restore puts back.
-func (s *stream) ReadObject(v any) error {
-	err := s.read(v)
-	if err != nil {
-		close(s.ended)
-	}
-	return err
-}
-
-func (s *stream) read(v any) error {
-	line, err := s.line()
-	if err != nil {
-		return err
-	}
-	head, err := s.unload(line)
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(head, v)
-}
-
-// line reads up to the next line end. What it holds has arrived: the sender
+// read reads up to the next line end. What it holds has arrived: the sender
 // can't make it allocate by announcing.
-func (s *stream) line() ([]byte, error) {
+func (l *lines) read() ([]byte, error) {
 	var line []byte
 	for {
-		part, err := s.r.ReadSlice('\n')
+		part, err := l.r.ReadSlice('\n')
 		switch {
-		case len(line)+len(part) > s.limit:
+		case len(line)+len(part) > l.limit:
 			return nil, ErrTooLarge
 		case err == bufio.ErrBufferFull:
 			line = append(line, part...)
@@ -74,12 +47,61 @@ func (s *stream) line() ([]byte, error) {
 			return nil, io.ErrUnexpectedEOF
 		case err != nil:
 			return nil, err
+		case len(line)+len(bytes.TrimSpace(part)) == 0: // between messages
 		case line == nil:
 			return part, nil
 		default:
 			return append(line, part...), nil
 		}
 	}
+}
+
+func (l *lines) write(message []byte) error {
+	if len(message) >= MaxFrame {
+		return ErrTooLarge
+	}
+	if _, err := l.conn.Write(append(message, '\n')); err != nil {
+		l.conn.Close() // half a line may be out: nothing can follow it
+		return err
+	}
+	return nil
+}
+
+// Close closes the connection below.
+func (l *lines) Close() error { return l.conn.Close() }
+
+// stream makes an ObjectStream of jsonrpc2 of frames, for a client. It keeps two
+// things from that library which it would do to the bytes: reading params
+// through maps (which loses the order of keys) and escaping what HTML would
+// mind.
+type stream struct {
+	frames
+	// aside is what the message read last carries, its params or its result.
+	aside json.RawMessage
+	ended chan struct{} // closed by ReadObject with its first error
+}
+
+func newStream(f frames) *stream { return &stream{frames: f, ended: make(chan struct{})} }
+
+// ReadObject reads the next message but for its load, which restore puts back.
+func (s *stream) ReadObject(v any) error {
+	err := s.readInto(v)
+	if err != nil {
+		close(s.ended)
+	}
+	return err
+}
+
+func (s *stream) readInto(v any) error {
+	message, err := s.read()
+	if err != nil {
+		return err
+	}
+	head, err := s.unload(message)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(head, v)
 }
 
 // unload takes the load off a message and returns the rest.
@@ -118,25 +140,14 @@ func (s *stream) restore(req *jsonrpc2.Request, resp *jsonrpc2.Response) {
 	}
 }
 
-// WriteObject writes one line. The library lets one caller in at a time.
+// WriteObject writes a message. The library lets one caller in at a time.
 func (s *stream) WriteObject(v any) error {
-	line, err := json.Marshal(v)
+	message, err := marshal(v)
 	if err != nil {
 		return err
 	}
-	line = append(unescape(line), '\n')
-	if len(line) > MaxFrame {
-		return ErrTooLarge
-	}
-	if _, err := s.conn.Write(line); err != nil {
-		s.conn.Close() // half a line may be out: nothing can follow it
-		return err
-	}
-	return nil
+	return s.write(message)
 }
-
-// Close closes the connection below.
-func (s *stream) Close() error { return s.conn.Close() }
 
 // unescape undoes in place what encoding/json does for HTML's sake.
 func unescape(b []byte) []byte {

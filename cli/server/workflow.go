@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"maps"
+	"reflect"
 	"slices"
 
 	"gleitzeit/protocols"
@@ -13,7 +14,7 @@ import (
 // This file holds the wishes: what makes something happen.
 
 func (s *Server) submit(ctx context.Context, c *Call, p SubmitParams) (r SubmitResult, err error) {
-	sub, err := p.submission()
+	sub, err := s.submitted(c.Peer, &p)
 	if err != nil {
 		return r, err
 	}
@@ -25,10 +26,36 @@ func (s *Server) submit(ctx context.Context, c *Call, p SubmitParams) (r SubmitR
 	return SubmitResult(accepted), err
 }
 
+// submitted reads what a peer submits. Only one that is trusted may say more
+// than what a workflow and its inputs are: a setup names programs to start, and
+// a folder is one of this machine.
+func (s *Server) submitted(p *Peer, sub *SubmitParams) (scheduler.Submission, error) {
+	switch {
+	case !p.trusted && sub.isLocal():
+		return scheduler.Submission{}, protocols.Errorf(protocols.InvalidParams,
+			"document, setup, dir, cwd, roots, children and names are for commands on the server's own machine: send the text as workflow")
+	case sub.Workflow != "" && sub.Document != nil:
+		return scheduler.Submission{}, protocols.Errorf(protocols.InvalidParams, "either workflow or document")
+	case sub.Workflow != "" && s.o.Local.Compile == nil:
+		return scheduler.Submission{}, errNotOffered
+	case sub.Workflow != "":
+		if err := s.o.Local.Compile(sub); err != nil {
+			return scheduler.Submission{}, err
+		}
+	}
+	return sub.submission()
+}
+
+// isLocal tells whether the submission says what is so on one machine alone.
+func (p *SubmitParams) isLocal() bool {
+	return p.Document != nil || p.Children != nil || p.Dir != "" || p.Cwd != "" || p.Roots != nil || p.Names != nil ||
+		!reflect.ValueOf(p.Setup).IsZero()
+}
+
 // submission reads the documents.
 func (p *SubmitParams) submission() (sub scheduler.Submission, err error) {
 	if len(p.Document) == 0 {
-		return sub, protocols.Errorf(protocols.InvalidParams, "a submission needs a document")
+		return sub, protocols.Errorf(protocols.InvalidParams, "a submission needs a workflow, which is the text of its file")
 	}
 	w, err := protocols.Decode(p.Document)
 	if err != nil {
@@ -37,7 +64,7 @@ func (p *SubmitParams) submission() (sub scheduler.Submission, err error) {
 	children, err := p.children()
 	return scheduler.Submission{Workflow: w, Setup: p.Setup, Inputs: p.Inputs, Env: p.Env, Files: p.Files,
 		Dir: p.Dir, Cwd: p.Cwd, Roots: p.Roots, Children: children, Names: p.Names, Source: p.Source, Priority: p.Priority, Queue: p.Queue,
-		ID: p.ID, Key: p.Key, Secrets: p.Secrets}, err
+		ID: p.ID, Key: p.Key, By: p.By, Secrets: p.Secrets}, err
 }
 
 // children reads the documents of the workflows that tasks run.
@@ -67,7 +94,7 @@ func (s *Server) resume(ctx context.Context, c *Call, p ResumeParams) (r RunResu
 		err = running.Offer(ctx, ref.number, p.Secrets)
 	}
 	if err == nil {
-		err = running.Resume(ctx, scheduler.Resume{Run: ref.number, Explicit: p.Explicit, Answers: answers})
+		err = running.Resume(ctx, scheduler.Resume{Run: ref.number, Explicit: p.Explicit, Answers: answers, By: p.By})
 	}
 	return RunResult{ref.id}, s.unlessEnded(ref, err)
 }

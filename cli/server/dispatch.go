@@ -1,0 +1,91 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"runtime/debug"
+
+	"gleitzeit/protocols"
+)
+
+// Call is one call as its handler sees it.
+type Call struct {
+	Params json.RawMessage // an object, an array in the order of the fields, or nothing
+	Peer   *Peer
+	after  []func() // what begins once the answer is out
+}
+
+// respond carries out all that a message asks, one after the other, and
+// returns the answer, nil if nobody wants one. after begins what follows once
+// the answer is out.
+func (s *Server) respond(ctx context.Context, p *Peer, m message) (answer []byte, after func()) {
+	var answers [][]byte
+	var calls []*Call
+	for _, r := range m.calls {
+		c := &Call{Params: r.params, Peer: p}
+		calls = append(calls, c)
+		result, err := s.handle(ctx, r, c)
+		if r.id != nil {
+			answers = append(answers, writeAnswer(r.id, result, err))
+		}
+	}
+	return joinAnswers(answers, m.batch), func() {
+		for _, c := range calls {
+			for _, f := range c.after {
+				f()
+			}
+		}
+	}
+}
+
+// refusal is the answer to a message that is not looked at.
+func refusal(m message, err error) []byte {
+	var answers [][]byte
+	for _, r := range m.calls {
+		if r.id != nil {
+			answers = append(answers, writeAnswer(r.id, nil, err))
+		}
+	}
+	return joinAnswers(answers, m.batch)
+}
+
+func joinAnswers(answers [][]byte, batch bool) []byte {
+	switch {
+	case len(answers) == 0:
+		return nil
+	case !batch:
+		return answers[0]
+	}
+	return append(append([]byte{'['}, bytes.Join(answers, []byte{','})...), ']')
+}
+
+// handle looks the method up and runs it, if the peer may. A handler that
+// panics harms its own call alone.
+func (s *Server) handle(ctx context.Context, r request, c *Call) (result any, err error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	m, found := s.methods[r.method]
+	if !found {
+		return nil, s.noMethod(r.method)
+	}
+	if err := c.Peer.may(m); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			s.o.Logger.Error("a method panicked", "method", r.method, "panic", p, "stack", string(debug.Stack()))
+			err = protocols.Errorf(protocols.InternalError, "%s panicked: %v", r.method, p)
+		}
+	}()
+	return m.Handler(ctx, s, c)
+}
+
+func (s *Server) noMethod(name string) error {
+	err := protocols.Errorf(protocols.MethodNotFound, "Method not found")
+	if hint := protocols.Suggest(name, s.names); hint != "" {
+		return err.With(map[string]string{"hint": hint})
+	}
+	return err
+}

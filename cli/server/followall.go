@@ -1,0 +1,106 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"gleitzeit/eventlog"
+	"gleitzeit/replay"
+)
+
+// maxNarrators is how many runs a subscription to all of them keeps in mind. The
+// story of one more is read again from its beginning.
+const maxNarrators = 1000
+
+// followAll subscribes to the events of all runs.
+func (s *Server) followAll(ctx context.Context, c *Call, p FollowParams) (r FollowResult, err error) {
+	f := &feedAll{server: s, peer: c.Peer, codec: replay.NewCodec(s.log.Value), next: max(p.From, 1), narrators: map[uint64]*replay.Narrator{}}
+	sub, start, err := c.Peer.subscribe(ctx, func(ctx context.Context, sub uint64) {
+		f.sub = sub
+		f.pump(ctx)
+	})
+	if err != nil {
+		return r, err
+	}
+	c.after = append(c.after, start)
+	return FollowResult{Subscription: sub}, nil
+}
+
+// feedAll brings the events of all runs to a peer: each once, in order, and
+// only what is durable, as fast as the peer takes it.
+type feedAll struct {
+	server    *Server
+	peer      *Peer
+	sub       uint64
+	codec     *replay.Codec
+	next      eventlog.Seq
+	narrators map[uint64]*replay.Narrator // of runs that have not ended
+}
+
+// pump brings all there is and will be, until ctx ends. When we leave, it still
+// brings what is there.
+func (f *feedAll) pump(ctx context.Context) {
+	err := f.bring(ctx, f.server.log.Follow(ctx, f.next))
+	if errors.Is(context.Cause(ctx), errLeaving) && err == nil {
+		ctx = context.WithoutCancel(ctx)
+		err = f.bring(ctx, f.server.log.Read(f.next))
+	}
+	if err != nil && !errors.Is(err, eventlog.ErrClosed) && !errors.Is(err, errUnheard) {
+		f.peer.notify(ctx, LogEnd, End{Subscription: f.sub, Error: asError(err)})
+	}
+}
+
+func (f *feedAll) bring(ctx context.Context, records iter.Seq2[eventlog.Record, error]) error {
+	for rec, err := range records {
+		if err != nil {
+			return err
+		}
+		if err := f.tell(ctx, rec); err != nil {
+			return err
+		}
+		f.next = rec.Seq + 1
+	}
+	return nil
+}
+
+// tell sends the record's event, if it is one of a run.
+func (f *feedAll) tell(ctx context.Context, rec eventlog.Record) error {
+	number, ok := replay.RunOf(rec.Stream)
+	if !ok || rec.Type == eventlog.StreamDeleted {
+		return nil
+	}
+	n, err := f.narrator(number, rec.Seq)
+	if n == nil || err != nil {
+		return err
+	}
+	fact, known, err := f.codec.Decode(rec)
+	if err != nil || !known {
+		return err
+	}
+	if replay.Ends(rec) {
+		delete(f.narrators, number)
+	}
+	return unheard(f.peer.notify(ctx, LogEvent, Event{Subscription: f.sub, Entry: n.Describe(fact)}))
+}
+
+// narrator returns one that knows what happened to the run before that place,
+// nil if the run has been deleted since.
+func (f *feedAll) narrator(number uint64, before eventlog.Seq) (*replay.Narrator, error) {
+	if n := f.narrators[number]; n != nil {
+		return n, nil
+	}
+	ref, found, err := f.server.ref(number)
+	if err != nil || !found {
+		return nil, err
+	}
+	n, err := f.server.narrator(ref, f.codec, before)
+	if err != nil {
+		return nil, err
+	}
+	if len(f.narrators) >= maxNarrators {
+		clear(f.narrators)
+	}
+	f.narrators[number] = n
+	return n, nil
+}

@@ -1,0 +1,74 @@
+package server
+
+import (
+	"context"
+	"time"
+
+	"gleitzeit/protocols"
+)
+
+// This file answers from what the program around the server knows, and says
+// how the server is.
+
+var errNotOffered = protocols.Errorf(protocols.MethodNotSupported, "this process doesn't offer that")
+
+func (s *Server) listProviders(context.Context, *Call, empty) (r ProvidersResult, err error) {
+	if s.o.Local.Providers == nil {
+		return r, errNotOffered
+	}
+	return ProvidersResult{s.o.Local.Providers()}, nil
+}
+
+// checkPatience and maxCheck are how long a provider may take to say how it is.
+const (
+	checkPatience = 10 * time.Second
+	maxCheck      = 5 * time.Minute
+)
+
+func (s *Server) checkProviders(ctx context.Context, _ *Call, p NamesParams) (r HealthsResult, err error) {
+	if s.o.Local.Check == nil {
+		return r, errNotOffered
+	}
+	patience, err := seconds(p.Timeout, checkPatience, maxCheck)
+	if err == nil {
+		r.Providers, err = s.o.Local.Check(ctx, p.Names, patience)
+	}
+	return r, err
+}
+
+func (s *Server) listProtocols(context.Context, *Call, empty) (ProtocolsResult, error) {
+	return ProtocolsResult{protocols.NewRegistry().List()}, nil
+}
+
+func (s *Server) getProtocol(_ context.Context, _ *Call, p ProtocolParams) (*protocols.Spec, error) {
+	registry := protocols.NewRegistry()
+	if spec, found := registry.Get(p.Protocol); found {
+		return spec, nil
+	}
+	var known []string
+	for _, spec := range registry.List() {
+		known = append(known, spec.Protocol)
+	}
+	err := protocols.Errorf(protocols.ProtocolNotFound, "there is no protocol %q", p.Protocol)
+	if hint := protocols.Suggest(p.Protocol, known); hint != "" {
+		err.Message += " (" + hint + ")"
+	}
+	return nil, err
+}
+
+func (s *Server) health(context.Context, *Call, empty) (HealthResult, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := HealthResult{Status: "ok", Ready: !s.leaving && !s.o.Passive, Since: s.since, Version: s.o.Scheduler.Version}
+	if s.leaving {
+		r.Status = "leaving"
+	}
+	return r, nil
+}
+
+func (s *Server) settings(context.Context, *Call, empty) (r SettingsResult, err error) {
+	if s.o.Local.Settings == nil {
+		return r, errNotOffered
+	}
+	return SettingsResult{s.o.Local.Settings()}, nil
+}
