@@ -307,6 +307,7 @@ type pythonRun struct {
 	back           error // why there is no outcome
 	exit           string
 	code           int
+	crowded        bool // it was ended for that
 }
 
 // run feeds the interpreter and listens to it until it has ended.
@@ -326,7 +327,7 @@ func (p *python) run(ctx context.Context, interpreter string, job *pythonJob) (*
 	}
 	if request.Sandbox != nil {
 		request.Sandbox.handedDown()
-		request.Sandbox.watch(kid.group)
+		request.Sandbox.watch(kid)
 	}
 	r := &pythonRun{
 		stdout: excerpt{First: pythonOutput / 2, Last: pythonOutput / 2},
@@ -344,6 +345,7 @@ func (p *python) run(ctx context.Context, interpreter string, job *pythonJob) (*
 	kid.await(ctx, pythonGrace)
 	kid.drain(&users)
 	r.exit, r.code = kid.exit(), kid.code()
+	r.crowded = request.Sandbox != nil && request.Sandbox.crowded()
 	return r, nil
 }
 
@@ -354,9 +356,10 @@ func (r *pythonRun) judge(box *sandbox) (json.RawMessage, error) {
 	case o.Refused != "":
 		return nil, r.failure(protocols.Errorf(protocols.ProviderInitializationFailed,
 			"the sandbox could not be set up, so nothing ran: %s (`sandbox: {enabled: false}` of the provider does without)", o.Refused))
+	case r.crowded:
+		return nil, r.failure(protocols.Errorf(protocols.TaskExecutionFailed, "Python %s", box.tooMany()))
 	case r.back != nil && r.code < 0 && r.overCPU(box):
-		return nil, r.failure(protocols.Errorf(protocols.TaskExecutionFailed,
-			"Python used up its %v of computing time: the sandbox's `cpu`", box.Limits.CPU))
+		return nil, r.failure(protocols.Errorf(protocols.TaskExecutionFailed, "Python %s", box.tooLong()))
 	case r.back != nil && r.code < 0:
 		return nil, r.failure(protocols.Errorf(protocols.TaskExecutionFailed, "Python was %s", r.exit))
 	case r.back != nil:

@@ -559,7 +559,7 @@ def perform(back, *handed):
     settle(request)
     try:
         if request.get("sandbox"):
-            confine(request["sandbox"], *(handed or (None, None)))
+            confine(request["sandbox"], *handed)
     except BaseException as e:
         channel.send({"refused": "%s: %s" % (type(e).__name__, e)})
         os._exit(1)

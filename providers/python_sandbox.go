@@ -42,8 +42,6 @@ func (s *sandbox) advice(errno, path string) string {
 		return fmt.Sprintf(": the sandbox's `memory` is %s", sizeText(l.Memory))
 	case errno == "EFBIG" && l.FileSize > 0:
 		return fmt.Sprintf(": the sandbox's `file_size` is %s", sizeText(l.FileSize))
-	case errno == "EAGAIN" && l.Processes > 0:
-		return fmt.Sprintf(": the sandbox's `processes` is %d", l.Processes)
 	case errno != "EACCES" && errno != "EPERM" && errno != "EXDEV":
 		return ""
 	case path == "" && errno == "EACCES" && !s.Network:

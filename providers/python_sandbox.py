@@ -1,8 +1,14 @@
 # The sandbox, as the process takes it on itself; sandbox_linux.go has made it ready.
 
 
-def confine(box, rules, line):
-    """Takes the sandbox on. What fails here must end the process: nothing may run without it."""
+def confine(box, *files):
+    """Takes the sandbox on. What fails here must end the process: nothing may run without it.
+
+    files are the rules, if there is a Landlock, and a socket, if the filter asks somebody.
+    """
+    files = list(files)
+    if hasattr(os, "nice"):
+        os.nice(box["nice"])
     try:
         import resource
     except ImportError:
@@ -27,15 +33,15 @@ def confine(box, rules, line):
     if libc.prctl(38, ctypes.c_long(1), ctypes.c_long(0), ctypes.c_long(0), ctypes.c_long(0)):  # PR_SET_NO_NEW_PRIVS
         raise OSError(ctypes.get_errno(), "no_new_privs")
     if box["landlock"]:
+        rules = files.pop(0)
         for path in libraries():
             allow_reading(call, ctypes, rules, path, box["landlock"])
         call("landlock_restrict_self", 446, rules, 0)
-    os.close(rules)
+        os.close(rules)
     if box["filter"]:
         asker = install(call, ctypes, box)
         if box["listen"]:
-            hand_over(line, asker)
-    os.close(line)
+            hand_over(files.pop(0), asker)
 
 
 def limit(resource, which, *most):
@@ -103,6 +109,6 @@ def hand_over(line, fd):
     import array
     import socket
 
-    with socket.socket(fileno=os.dup(line)) as door:
+    with socket.socket(fileno=line) as door:
         door.sendmsg([b"?"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))])
     os.close(fd)

@@ -50,6 +50,16 @@ type limits struct {
 	Processes int // of a call at once
 }
 
+// politeness is added to the nice value of what runs in a sandbox, so that we
+// get to see what it does however busy it is. New processes come before those
+// that wake up, where the kernel chooses by deadlines (Linux 6.6), unless they
+// are nicer by 4 or more.
+const politeness = 5
+
+// threadsEach is how many threads there may be for each process that there may
+// be.
+const threadsEach = 64
+
 var defaultLimits = limits{Memory: 4 << 30, CPU: time.Hour, FileSize: 1 << 30, Processes: 64}
 
 // sandbox is what one process, and all that it starts, may do.
@@ -133,7 +143,7 @@ func parseCount(text string) (int, error) {
 
 // resources are the limits as setrlimit takes them.
 func (l limits) resources() map[string]int64 {
-	all := map[string]int64{"CORE": 0}
+	all := map[string]int64{"CORE": 0, "NICE": 0, "RTPRIO": 0} // what is given away isn't got back
 	if l.Memory > 0 {
 		all["AS"] = l.Memory
 	}
@@ -213,6 +223,16 @@ func resolved(path string) string {
 		return path
 	}
 	return filepath.Join(resolved(parent), filepath.Base(path))
+}
+
+// tooMany and tooLong say why a program was ended by the sandbox.
+func (s *sandbox) tooMany() string {
+	return fmt.Sprintf("was ended, for it had more than %d processes or %d threads at once: the sandbox's `processes`",
+		s.Limits.Processes, s.Limits.Processes*threadsEach)
+}
+
+func (s *sandbox) tooLong() string {
+	return fmt.Sprintf("used up its %v of computing time: the sandbox's `cpu`", s.Limits.CPU)
 }
 
 // sizeText is a size as a configuration writes it.

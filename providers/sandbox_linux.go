@@ -16,9 +16,9 @@ import (
 //
 //	files     Landlock: a set of rules, whose descriptor is handed down
 //	network   seccomp: there are no sockets but pairs of connected ones
-//	signals   Landlock 6; before that seccomp asks us about each
-//	processes seccomp asks us about each fork (sandbox_forks_linux.go); none
-//	          leaves its group, for setsid and setpgid only seem to work
+//	signals   Landlock 6; before that seccomp asks us about each (sandbox_signals_linux.go)
+//	processes we count them from outside (sandbox_crowd_linux.go); none leaves
+//	          its group, for setsid and setpgid only seem to work
 //	the rest  rlimits; a list of system calls that nobody needs (sandbox_seccomp_linux.go);
 //	          for root all capabilities but that to read and write others' files
 //
@@ -26,21 +26,24 @@ import (
 // no_new_privs, Landlock, seccomp. None of it can be taken off again.
 
 // confinement is a sandbox ready for one process. Its JSON form is what the
-// process is told; files are handed down to it, in their order.
+// process is told; files are handed down to it: the rules, if there is a
+// Landlock, and a socket, if the filter asks somebody.
 type confinement struct {
 	Limits map[string]int64 `json:"limits"` // by the names of RLIMIT_
+	Nice   int              `json:"nice"`   // more than it was
 	// Landlock is the access to files with which the process adds its own
 	// libraries to the rules; 0: the kernel has no Landlock.
 	Landlock uint64 `json:"landlock"`
 	Filter   []byte `json:"filter"` // a BPF program; empty: none
 	// Listen: the filter asks somebody, whose descriptor goes back over the
-	// second file, a socket.
+	// socket.
 	Listen bool `json:"listen"`
 	// Seccomp is the number of the system call, which differs.
 	Seccomp int `json:"seccomp"`
 
-	files   []*os.File
-	counter *forkCounter // nil: nobody asks
+	files  []*os.File
+	umpire *umpire // nil: nobody asks
+	crowd  *crowd  // nil: there may be any number of them
 }
 
 // kernelFeatures is what the kernel has to offer.
@@ -86,9 +89,8 @@ func (k kernelFeatures) lacking() (all []string) {
 	}
 	add(k.Landlock == 0, "files (no Landlock)")
 	add(k.Landlock > 0 && k.Landlock < 3, "truncating files (Landlock before 3)")
-	add(!k.Seccomp, "network, processes that leave their group (no seccomp)")
+	add(!k.Seccomp, "network, processes that leave their group, the number of those (no seccomp)")
 	add(k.Landlock < 6 && !k.Listen, "signals to other processes")
-	add(!k.Listen, "the number of processes")
 	return all
 }
 
@@ -99,20 +101,24 @@ func sandboxState() (kind string, lacking []string) { return kernel().describe()
 func (s *sandbox) confine() (*confinement, error) { return s.confineFor(kernel()) }
 
 func (s *sandbox) confineFor(k kernelFeatures) (*confinement, error) {
-	c := &confinement{Limits: s.Limits.resources(), Seccomp: unix.SYS_SECCOMP}
+	c := &confinement{Limits: s.Limits.resources(), Nice: politeness, Seccomp: unix.SYS_SECCOMP}
 	rules, err := s.landlock(k.Landlock)
 	if err != nil {
 		return nil, err
 	}
 	if rules != nil {
-		c.Landlock = landlockRead
-	} else if rules, err = os.Open(os.DevNull); err != nil { // there are two files always
-		return nil, err
+		c.Landlock, c.files = landlockRead, []*os.File{rules}
 	}
-	c.files = []*os.File{rules}
-	if k.Seccomp {
-		c.Listen = k.Listen && (s.Limits.Processes > 0 || k.Landlock < 6)
-		c.Filter = s.filter(c.Listen, k.Landlock < 6)
+	if s.Limits.Processes > 0 {
+		c.crowd = &crowd{most: s.Limits.Processes}
+	}
+	if !k.Seccomp {
+		return c, nil
+	}
+	c.Listen = k.Listen && k.Landlock < 6
+	c.Filter = s.filter(c.Listen, k.Landlock < 6)
+	if !c.Listen {
+		return c, nil
 	}
 	ours, theirs, err := socketPair()
 	if err != nil {
@@ -120,7 +126,7 @@ func (s *sandbox) confineFor(k kernelFeatures) (*confinement, error) {
 		return nil, err
 	}
 	c.files = append(c.files, theirs)
-	c.counter = &forkCounter{conn: ours, most: s.Limits.Processes}
+	c.umpire = &umpire{conn: ours}
 	return c, nil
 }
 
@@ -130,14 +136,27 @@ func (c *confinement) handedDown() {
 	c.files = nil
 }
 
-// watch answers the process's questions, whose group that is, until close.
-func (c *confinement) watch(group group) { c.counter.start(group.id) }
+// watch answers the process's questions and counts what it starts, until close.
+func (c *confinement) watch(kid *child) {
+	if c.umpire != nil {
+		c.umpire.start(kid.group.id)
+	}
+	if c.crowd != nil {
+		c.crowd.start(kid.group.id, func() { kid.signal(group.kill) })
+	}
+}
+
+// crowded tells whether there were too many processes.
+func (c *confinement) crowded() bool { return c.crowd != nil && c.crowd.over.Load() }
 
 // close ends watching. The process has ended, or never started.
 func (c *confinement) close() {
 	closeFiles(c.files)
-	if c.counter != nil {
-		c.counter.close()
+	if c.umpire != nil {
+		c.umpire.close()
+	}
+	if c.crowd != nil {
+		c.crowd.close()
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -100,7 +101,9 @@ var attacks = []struct{ name, code, want string }{
 	{"eat memory bit by bit", "x = []\nwhile True: x.append(bytearray(1 << 20))", "MemoryError (line 2): the sandbox's `memory` is 512MiB"},
 	{"fill the disk", "import os\nwith open(os.environ['TMPDIR'] + '/big', 'wb') as f:\n  while True: f.write(b'x' * (1 << 20))", "OSError: [Errno 27] File too large (line 3): the sandbox's `file_size` is 8MiB"},
 	{"compute for ever", "while True: pass", "Python used up its 1s of computing time: the sandbox's `cpu`"},
-	{"fork for ever", "import os, time\nn = 0\nwhile True:\n  if os.fork() == 0: time.sleep(1000)\n  n += 1\n  if n > 100: break", "BlockingIOError: [Errno 11] Resource temporarily unavailable (line 4): the sandbox's `processes` is 16"},
+	{"fork for ever", "import os, time\nn = 0\nwhile True:\n  if os.fork() == 0: time.sleep(1000)\n  n += 1\n  if n > 10000: break", "Python was ended, for it had more than 16 processes or 1024 threads at once: the sandbox's `processes`"},
+	{"fork for ever, all of them", "import os\nwhile True:\n  try: os.fork()\n  except OSError: pass", "more than 16 processes"},
+	{"fork for ever in a shell", "import subprocess\nsubprocess.run(['sh', '-c', 'f() { f | f & }; f; sleep 1000'])", "more than 16 processes"},
 	{"signal the parent", "import os, signal\nos.kill(parent, signal.SIGTERM)", "PermissionError: [Errno 1] Operation not permitted (line 2): the sandbox may have refused it"},
 	{"signal the warm interpreter", "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)", "Operation not permitted"},
 	{"find out that the parent is there", "import os\nos.kill(parent, 0)", "Operation not permitted"},
@@ -146,6 +149,68 @@ func TestSandboxIsWhatHolds(t *testing.T) {
 	}
 }
 
+// Threads are not processes, and are bounded by themselves.
+func TestSandboxThreads(t *testing.T) {
+	p := newPrison(t, true, SandboxConfig{Processes: "2"})
+	_, err := p.run(t, "import threading, time\nwhile True: threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()")
+	if e, _ := failureOf(t, err, protocols.TaskExecutionFailed); !strings.Contains(e.Message, "more than 2 processes or 128 threads at once") {
+		t.Error(e)
+	}
+}
+
+// A crowd is counted by what has begun, or if that can't be known, as a whole.
+func TestCrowd(t *testing.T) {
+	const most = 3
+	for _, known := range []bool{true, false} {
+		cmd := exec.Command("sh", "-c", "for i in 1 2 3 4 5 6; do read line; sleep 1000 & done; wait")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		in, err := cmd.StdinPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := &crowd{most: most, group: cmd.Process.Pid, last: cmd.Process.Pid, members: []int{cmd.Process.Pid}}
+		if known {
+			c.open(c.group)
+		}
+		for n := 1; n <= most; n++ {
+			if c.look(); c.over.Load() {
+				t.Errorf("known %v: %d are too many", known, len(c.members))
+			}
+			fmt.Fprintln(in)
+			waitForGroup(t, c.group, n+1)
+		}
+		for range 2 {
+			c.look()
+		}
+		if !c.over.Load() {
+			t.Errorf("known %v: %d of %d are not too many", known, len(c.members), most)
+		}
+		c.shut()
+		group{c.group}.kill()
+		in.Close()
+		_ = cmd.Wait()
+	}
+	n := numbers{size: 1 << 15}
+	if a, b := n.next(5), n.next(1<<15-1); a != 6 || b != 0 {
+		t.Errorf("the numbers behind: %d, %d", a, b)
+	}
+}
+
+// waitForGroup waits until a group has so many processes.
+func waitForGroup(t *testing.T, group, want int) {
+	t.Helper()
+	for deadline := time.Now().Add(tooLong); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		c := &crowd{most: 1000, group: group}
+		if c.list(); len(c.members) == want {
+			return
+		}
+	}
+	t.Fatalf("the group never had %d processes", want)
+}
+
 // What tries to outlive the call by leaving its group ends with it.
 func TestSandboxNothingOutlivesItsTimeout(t *testing.T) {
 	p := newPrison(t, true, SandboxConfig{})
@@ -187,6 +252,7 @@ func TestSandboxLetsWork(t *testing.T) {
 		{"read its own folder", "open('own.txt').read()", `"own"`},
 		{"temporary files", "import tempfile\nwith tempfile.TemporaryDirectory() as d:\n  open(d + '/x', 'w').write('1')\n  result = open(d + '/x').read()", `"1"`},
 		{"other programs", "import subprocess\nresult = subprocess.run(['cat'], input='a\\n', capture_output=True, text=True).stdout", `"a\n"`},
+		{"a pipeline of a shell", "import subprocess\nfor _ in range(20): result = subprocess.run('echo a | cat', shell=True, check=True, capture_output=True, text=True).stdout", `"a\n"`},
 		{"many of them in turn", "import subprocess\nfor _ in range(40): subprocess.run(['true'], check=True)\nresult = 'done'", `"done"`},
 		{"threads", "import concurrent.futures\nwith concurrent.futures.ThreadPoolExecutor(40) as pool: result = sum(pool.map(abs, range(-100, 0)))", `5050`},
 		{"asyncio", "import asyncio\nasync def f(): await asyncio.sleep(0); return 5\nresult = asyncio.run(f())", `5`},
@@ -306,13 +372,13 @@ func runConfined(t *testing.T, k kernelFeatures, code string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	source := "import sys, os, binascii, json\n" + pythonSandbox + fmt.Sprintf("\nconfine(json.loads(%q), 4, 5)\n%s\n", told, code)
+	source := "import sys, os, binascii, json\n" + pythonSandbox + fmt.Sprintf("\nconfine(json.loads(%q), *range(4, %d))\n%s\n", told, 4+len(ready.files), code)
 	kid, err := kids.start(command{Path: realPython(), Args: []string{"-c", source}, Back: true, Files: ready.files, Env: os.Environ()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ready.handedDown()
-	ready.watch(kid.group)
+	ready.watch(kid)
 	var out excerpt
 	out.First = 4096
 	host := newLines()
@@ -327,7 +393,7 @@ func runConfined(t *testing.T, k kernelFeatures, code string) string {
 func TestSandboxFailsClosed(t *testing.T) {
 	needSandbox(t)
 	code := "print('it ran')"
-	broken := "confine({'limits': {}, 'landlock': 13, 'filter': '', 'listen': False, 'seccomp': 0}, os.open('/dev/null', 0), 1)\n"
+	broken := "confine({'limits': {}, 'landlock': 13, 'filter': '', 'listen': False, 'seccomp': 0, 'nice': 0}, os.open('/dev/null', 0))\n"
 	out, err := exec.Command(realPython(), "-c", "import sys, os, binascii\n"+pythonSandbox+broken+code).CombinedOutput()
 	if err == nil || strings.Contains(string(out), "it ran") || !strings.Contains(string(out), "landlock_add_rule") {
 		t.Errorf("%v\n%s", err, out)
@@ -437,7 +503,7 @@ func TestSandboxFilter(t *testing.T) {
 		{shut, unix.SYS_SOCKETPAIR, []uint64{unix.AF_UNIX, unix.SOCK_DGRAM}, seccompHide},
 		{shut, unix.SYS_SETSID, nil, seccompFeign}, {shut, unix.SYS_SETPGID, nil, seccompFeign},
 		{shut, unix.SYS_CLONE3, nil, seccompAbsent}, {shut, unix.SYS_IO_URING_SETUP, nil, seccompAbsent},
-		{shut, unix.SYS_CLONE, []uint64{unix.CLONE_THREAD | unix.CLONE_VM}, seccompAllow}, {shut, unix.SYS_CLONE, []uint64{uint64(unix.SIGCHLD)}, seccompAsk},
+		{shut, unix.SYS_CLONE, []uint64{unix.CLONE_THREAD | unix.CLONE_VM}, seccompAllow}, {shut, unix.SYS_CLONE, []uint64{uint64(unix.SIGCHLD)}, seccompAllow},
 		{open, unix.SYS_CLONE, []uint64{uint64(unix.SIGCHLD)}, seccompAllow}, {open, unix.SYS_CLONE, []uint64{unix.CLONE_NEWUSER}, seccompDeny},
 		{open, unix.SYS_CLONE, []uint64{unix.CLONE_PARENT}, seccompDeny}, {shut, unix.SYS_IOCTL, []uint64{0, fioSetOwn}, seccompDeny},
 		{shut, unix.SYS_FCNTL, []uint64{0, unix.F_SETOWN}, seccompDeny}, {shut, unix.SYS_FCNTL, []uint64{0, unix.F_GETFD}, seccompAllow},

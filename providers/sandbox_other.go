@@ -12,6 +12,7 @@ import (
 // confinement is a sandbox ready for one process; see sandbox_linux.go.
 type confinement struct {
 	Limits map[string]int64 `json:"limits"`
+	Nice   int              `json:"nice"`
 
 	files []*os.File
 }
@@ -26,11 +27,13 @@ func sandboxState() (kind string, lacking []string) {
 }
 
 func (s *sandbox) confine() (*confinement, error) {
-	return &confinement{Limits: s.Limits.resources()}, nil
+	return &confinement{Limits: s.Limits.resources(), Nice: politeness}, nil
 }
 
 func (c *confinement) handedDown() {}
 
-func (c *confinement) watch(group) {}
+func (c *confinement) watch(*child) {}
+
+func (c *confinement) crowded() bool { return false }
 
 func (c *confinement) close() {}

@@ -19,6 +19,7 @@ var refused = append([]uint32{
 	unix.SYS_PROCESS_MADVISE, unix.SYS_PROCESS_MRELEASE, unix.SYS_PIDFD_SEND_SIGNAL, unix.SYS_MIGRATE_PAGES, unix.SYS_MOVE_PAGES,
 	unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT, unix.SYS_MOVE_MOUNT, unix.SYS_OPEN_TREE,
 	unix.SYS_FSOPEN, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSPICK, unix.SYS_MOUNT_SETATTR,
+	unix.SYS_SCHED_SETATTR, // with short slices it would come before us
 	unix.SYS_UNSHARE, unix.SYS_SETNS, unix.SYS_OPEN_BY_HANDLE_AT, unix.SYS_FANOTIFY_INIT,
 	unix.SYS_KEYCTL, unix.SYS_ADD_KEY, unix.SYS_REQUEST_KEY, unix.SYS_BPF, unix.SYS_PERF_EVENT_OPEN, unix.SYS_USERFAULTFD,
 	unix.SYS_INIT_MODULE, unix.SYS_FINIT_MODULE, unix.SYS_DELETE_MODULE, unix.SYS_KEXEC_LOAD, unix.SYS_KEXEC_FILE_LOAD,
@@ -31,7 +32,7 @@ var refused = append([]uint32{
 // ofOthers takes a process in that argument, 0 for the caller: nobody else may
 // be slowed down, or made to run into a limit.
 var ofOthers = map[uint32]uint32{
-	unix.SYS_PRLIMIT64: 0, unix.SYS_SCHED_SETSCHEDULER: 0, unix.SYS_SCHED_SETPARAM: 0, unix.SYS_SCHED_SETATTR: 0,
+	unix.SYS_PRLIMIT64: 0, unix.SYS_SCHED_SETSCHEDULER: 0, unix.SYS_SCHED_SETPARAM: 0,
 	unix.SYS_SCHED_SETAFFINITY: 0, unix.SYS_SETPRIORITY: 1, unix.SYS_IOPRIO_SET: 1,
 }
 
@@ -93,8 +94,8 @@ func always(action uint32) func(*bpf) { return func(b *bpf) { b.end(action) } }
 // more of those that are looked at here.
 func argument(n uint32) uint32 { return 16 + 8*n }
 
-// filter returns the program. ask: somebody answers questions; signals: those
-// are asked about, too.
+// filter returns the program. signals: it is about those, too, and ask: somebody
+// answers questions about them.
 func (s *sandbox) filter(ask, signals bool) []byte {
 	var p bpf
 	p.load(4) // the processor's kind: another numbers its calls in another way
@@ -129,7 +130,7 @@ func (s *sandbox) filter(ask, signals bool) []byte {
 		}
 	})
 	s.sockets(&p)
-	forks(&p, ask && s.Limits.Processes > 0)
+	forks(&p)
 	if signals {
 		signalling(&p, ask)
 	}
@@ -162,24 +163,14 @@ func (s *sandbox) sockets(p *bpf) {
 	})
 }
 
-// forks has somebody asked before each new process, but not for threads.
-func forks(p *bpf, ask bool) {
-	action := uint32(seccompAllow)
-	if ask {
-		action = seccompAsk
-	}
+// forks lets a process have others, and threads, in this world.
+func forks(p *bpf) {
 	p.on(unix.SYS_CLONE3, always(seccompAbsent)) // its flags can't be seen; clone's can
 	p.on(unix.SYS_CLONE, func(b *bpf) {
 		b.load(argument(0))
 		b.any(leaving, 1)
 		b.end(seccompDeny)
-		b.any(unix.CLONE_THREAD, 1)
-		b.end(seccompAllow)
-		b.end(action)
 	})
-	for _, call := range forkCalls {
-		p.on(call, always(action))
-	}
 }
 
 // signalCalls send signals to the process in their first argument.

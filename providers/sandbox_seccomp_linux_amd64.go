@@ -7,7 +7,4 @@ const (
 	seccompForeign = 0x40000000 // from here on the calls of the x32 ABI
 )
 
-var (
-	refusedHere = []uint32{unix.SYS_IOPL, unix.SYS_IOPERM, unix.SYS_MODIFY_LDT, unix.SYS_USELIB}
-	forkCalls   = []uint32{unix.SYS_FORK, unix.SYS_VFORK}
-)
+var refusedHere = []uint32{unix.SYS_IOPL, unix.SYS_IOPERM, unix.SYS_MODIFY_LDT, unix.SYS_USELIB}
