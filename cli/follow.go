@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -121,7 +122,10 @@ func (f *following) take(n news) error {
 			return err
 		}
 		f.doubts, f.heard = f.doubts || n.track.stuck(), time.Now()
-		return f.view.entry(n.track, *n.entry)
+		if err := f.view.entry(n.track, *n.entry); err != nil {
+			return err
+		}
+		f.tellQuestion(*n.entry)
 	case n.progress != nil:
 		n.track.progress(*n.progress)
 	case n.err != nil:
@@ -130,6 +134,14 @@ func (f *following) take(n news) error {
 		n.track.settled = true
 	}
 	return nil
+}
+
+// tellQuestion says how to answer what a running task asks.
+func (f *following) tellQuestion(e replay.Entry) {
+	if q, asks := e.Event.(*replay.QuestionAsked); asks {
+		f.view.note(fmt.Sprintf("task %s: %s: %s", line(e.Task, 200), f.s.print.errInk.yellow(line(e.Text, 1000)),
+			strings.TrimPrefix(f.s.withStore(": "+replay.ApproveCommand(e.Run, e.Task, q.Fields)), ": ")))
+	}
 }
 
 // apply makes an entry part of what is known of a run. One that has ended and

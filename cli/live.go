@@ -180,6 +180,9 @@ func (v *live) row(t *trackedTask, widest, columns int) string {
 func (v *live) sign(t *trackedTask) (sign, took string) {
 	switch t.status {
 	case "running", "expanded":
+		if len(t.asks) > 0 {
+			return v.ink.yellow("?"), short(time.Since(t.started).Truncate(100 * time.Millisecond))
+		}
 		return v.ink.blue(string(spinner[v.turn%len(spinner)])), short(time.Since(t.started).Truncate(100 * time.Millisecond))
 	case "completed":
 		return v.ink.green("✓"), short(t.took)

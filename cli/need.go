@@ -74,7 +74,10 @@ func remedy(run string, t replay.TaskView) string {
 		name, _ := strconv.QuotedPrefix(strings.TrimPrefix(t.Reason, "the signal "))
 		return fmt.Sprintf("gleitzeit signal %s %s --data JSON", run, name)
 	case "approval":
-		return fmt.Sprintf("gleitzeit approve %s %q", run, t.ID)
+		if q := t.Question; q != nil {
+			return replay.ApproveCommand(run, t.ID, q.Fields)
+		}
+		return replay.ApproveCommand(run, t.ID, nil)
 	case "secret":
 		return "gleitzeit resume " + run
 	case "answer":

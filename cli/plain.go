@@ -36,6 +36,8 @@ func describe(i ink, e replay.Entry) string {
 	switch e.Event.(type) {
 	case *replay.WorkflowSubmitted:
 		return i.faint(fmt.Sprintf("run %s", e.Run))
+	case *replay.QuestionAsked: // tellQuestion does
+		return ""
 	case *replay.TaskStarted, *replay.TaskDue, *replay.EvaluationRequested, *replay.ConditionMet, *replay.TaskRepeating, *replay.WorkflowInterrupted, *replay.WorkflowEnded:
 		return ""
 	case *replay.TaskExpanded:

@@ -37,7 +37,7 @@ Examples:
 
 // Run does it.
 func (c *signalCmd) Run(s *session) error {
-	data, err := c.data(s.env)
+	data, err := readData(s.env, c.Data)
 	if err != nil {
 		return usage(err)
 	}
@@ -47,14 +47,14 @@ func (c *signalCmd) Run(s *session) error {
 	})
 }
 
-// data reads what is sent.
-func (c *signalCmd) data(env *environment) (json.RawMessage, error) {
-	raw, from := []byte(c.Data), "--data"
+// readData reads what is sent: JSON, a file's or standard input's.
+func readData(env *environment, given string) (json.RawMessage, error) {
+	raw, from := []byte(given), "--data"
 	var err error
-	switch file, isFile := strings.CutPrefix(c.Data, "@"); {
-	case c.Data == "":
+	switch file, isFile := strings.CutPrefix(given, "@"); {
+	case given == "":
 		return nil, nil
-	case c.Data == "-":
+	case given == "-":
 		raw, err = io.ReadAll(io.LimitReader(env.stdin, maxFile))
 		from = "standard input"
 	case isFile:
@@ -62,7 +62,7 @@ func (c *signalCmd) data(env *environment) (json.RawMessage, error) {
 		from = file
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the signal's data: %w", err)
+		return nil, fmt.Errorf("read the data: %w", err)
 	}
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, raw); err != nil {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"gleitzeit/protocols"
@@ -43,6 +44,14 @@ type trackedTask struct {
 	of        *trackedTask   // of an instance: the task that it is one of
 	instances []*trackedTask // of a foreach
 	items     map[string]int // how many of them stand where
+
+	asks []string // its questions to a person
+}
+
+// answered takes a question away.
+func (task *trackedTask) answered(id string) {
+	task.message = ""
+	task.asks = slices.DeleteFunc(task.asks, func(a string) bool { return a == id })
 }
 
 // newTrack starts from the run as it was found.
@@ -60,9 +69,17 @@ func (t *track) take(v *replay.RunView) {
 		t.ended = v.Status
 	}
 	for _, task := range v.Tasks {
-		t.add(&trackedTask{id: task.ID, status: task.Status.String(), kind: task.WaitsFor, attempts: task.Attempts, started: task.Started,
+		t.add(&trackedTask{asks: asked(task), id: task.ID, status: task.Status.String(), kind: task.WaitsFor, attempts: task.Attempts, started: task.Started,
 			due: task.Due, took: time.Duration(task.DurationMS) * time.Millisecond, message: task.Reason, of: t.byID[task.Of]})
 	}
+}
+
+// asked are the questions that a task was found with.
+func asked(task replay.TaskView) []string {
+	if task.Question == nil {
+		return nil
+	}
+	return []string{task.Question.ID}
 }
 
 func (t *track) add(task *trackedTask) {
@@ -90,7 +107,7 @@ func (t *track) count(task *trackedTask, by int) {
 
 func (t *track) set(task *trackedTask, status, message string) {
 	t.count(task, -1)
-	task.status, task.message = status, message
+	task.status, task.message, task.asks = status, message, nil
 	t.count(task, 1)
 }
 
@@ -142,6 +159,13 @@ func (t *track) apply(e replay.Entry) {
 		t.set(task, "ready", "")
 	case *replay.TaskWaiting:
 		t.wait(task, e, v)
+	case *replay.QuestionAsked:
+		task.message = e.Text
+		task.asks = append(task.asks, v.ID)
+	case *replay.QuestionAnswered:
+		task.answered(v.ID)
+	case *replay.QuestionWithdrawn:
+		task.answered(v.ID)
 	case *replay.TaskExpanded:
 		t.expand(task, e, v)
 	case *replay.TaskIterated:
@@ -216,7 +240,7 @@ func (t *track) progress(p scheduler.Progress) {
 	if p.Tokens > 0 {
 		task.tokens = p.Tokens
 	}
-	if p.Message != "" && p.Stream != "tokens" {
+	if p.Message != "" && p.Stream != "tokens" && len(task.asks) == 0 {
 		task.message = p.Message
 	}
 }

@@ -199,7 +199,7 @@ func whyOf(t replay.TaskView, progress string) string {
 		return t.Error.Message
 	case t.Status == replay.TaskWaitsToRetry:
 		return "again in " + short(time.Until(t.Due))
-	case t.Status == replay.TaskWaits:
+	case t.Status == replay.TaskWaits || t.Question != nil:
 		return "waits for " + t.Reason
 	}
 	return t.Reason

@@ -17,6 +17,7 @@ import (
 //	echo/ping       message                 {response}: the message, else "pong"
 //	echo/delay      seconds (1), anything   the same object and delayed_for_seconds
 //	echo/timestamp                          {timestamp, unix_timestamp}
+//	echo/ask        message, schema, from   {action, content}: what a person answered
 //	echo/fail       message, class, code,   an error; after `times` failed attempts
 //	                retry_after, times      the same object and attempt
 type echo struct{}
@@ -26,7 +27,7 @@ func newEcho(string, ProviderConfig, func(string) string) (Provider, error) {
 }
 
 // Call answers echo/echo without looking at the parameters.
-func (echo) Call(ctx context.Context, call Call, _ Host) (json.RawMessage, error) {
+func (echo) Call(ctx context.Context, call Call, host Host) (json.RawMessage, error) {
 	switch call.Method {
 	case "echo/echo":
 		if len(call.Parameters) == 0 {
@@ -37,6 +38,8 @@ func (echo) Call(ctx context.Context, call Call, _ Host) (json.RawMessage, error
 		return echoPing(call)
 	case "echo/delay":
 		return echoDelay(ctx, call)
+	case "echo/ask":
+		return echoAsk(ctx, call, host)
 	case "echo/timestamp":
 		return echoTimestamp(time.Now())
 	case "echo/fail", "echo/error":
@@ -83,6 +86,26 @@ func echoDelay(ctx context.Context, call Call) (json.RawMessage, error) {
 	case <-ctx.Done():
 		return nil, endedError(ctx)
 	}
+}
+
+// echoAsk asks a person.
+func echoAsk(ctx context.Context, call Call, host Host) (json.RawMessage, error) {
+	var p struct {
+		Message string          `json:"message"`
+		Schema  json.RawMessage `json:"schema"`
+		From    string          `json:"from"`
+	}
+	if err := readParameters(call, &p); err != nil {
+		return nil, err
+	}
+	answer, err := host.Ask(ctx, Question{Message: p.Message, Schema: p.Schema, From: p.From})
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, endedError(ctx)
+		}
+		return nil, err
+	}
+	return encode(answer)
 }
 
 func echoTimestamp(now time.Time) (json.RawMessage, error) {

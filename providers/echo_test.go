@@ -101,7 +101,7 @@ func TestEchoDelay(t *testing.T) {
 func TestEchoSpecification(t *testing.T) {
 	for _, m := range specification(t, "echo").Methods {
 		for _, name := range append(m.Aliases, m.Name) {
-			_, err := echo{}.Call(t.Context(), Call{Method: name, Parameters: json.RawMessage(`{"seconds":0}`)}, nil)
+			_, err := echo{}.Call(t.Context(), Call{Method: name, Parameters: json.RawMessage(`{"seconds":0}`)}, silent{})
 			if e, is := err.(*protocols.Error); is && e.Code == protocols.MethodNotSupported {
 				t.Error(e)
 			}
@@ -124,4 +124,39 @@ func BenchmarkEcho(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// answering is a host with a person who takes their time.
+type answering struct {
+	silent
+	after time.Duration
+}
+
+func (a answering) Ask(ctx context.Context, q Question) (Answer, error) {
+	select {
+	case <-time.After(a.after):
+		return Answer{Action: Accept, Content: json.RawMessage(`"` + q.Message + q.From + `"`)}, nil
+	case <-ctx.Done():
+		return Answer{}, context.Cause(ctx)
+	}
+}
+
+// TestEchoAsk also sees that waiting for a person is no idleness.
+func TestEchoAsk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		call := Call{Method: "echo/ask", Parameters: json.RawMessage(`{"message":"who","from":"me"}`), IdleTimeout: time.Second}
+		result, err := kept(t.Context(), echo{}, call, answering{after: time.Hour})
+		if string(result) != `{"action":"accept","content":"whome"}` || err != nil {
+			t.Errorf("%s %v", result, err)
+		}
+		result, err = kept(t.Context(), echo{}, call, silent{})
+		if string(result) != `{"action":"cancel"}` || err != nil {
+			t.Errorf("%s %v", result, err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err = kept(ctx, echo{}, call, answering{after: time.Hour}); err == nil {
+			t.Error("it waits longer than it may")
+		}
+	})
 }

@@ -37,6 +37,7 @@ func wantCode(t *testing.T, err error, code protocols.Code) *protocols.Error {
 
 // tokens is a Host that keeps what was shown.
 type tokens struct {
+	silent
 	mu    sync.Mutex
 	shown []Progress
 	first func() // called at the first

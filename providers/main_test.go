@@ -134,9 +134,12 @@ func wantError(t testing.TB, err error, code protocols.Code) *protocols.Error {
 }
 
 // lines is a host that hands over each message, as many as it is asked for.
-type lines struct{ c chan string }
+type lines struct {
+	silent
+	c chan string
+}
 
-func newLines() lines { return lines{make(chan string, 10_000)} }
+func newLines() lines { return lines{c: make(chan string, 10_000)} }
 
 func (l lines) Progress(p Progress) {
 	select {
@@ -185,7 +188,7 @@ func actAsParent(kind string) {
 	panic(fmt.Sprint("the call ended: ", err))
 }
 
-type stdoutHost struct{}
+type stdoutHost struct{ silent }
 
 func (stdoutHost) Progress(p Progress) { fmt.Println(p.Message) }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"sync"
 	"time"
 
 	"gleitzeit/protocols"
@@ -43,7 +44,7 @@ func listened(ctx context.Context, p Provider, call Call, host Host) (json.RawMe
 	defer cancel(nil)
 	alarm := time.AfterFunc(call.IdleTimeout, func() { cancel(errIdle) })
 	defer alarm.Stop()
-	result, err := p.Call(ctx, call, &listener{host, alarm, call.IdleTimeout})
+	result, err := p.Call(ctx, call, &listener{Host: host, alarm: alarm, idle: call.IdleTimeout})
 	if err == nil || context.Cause(ctx) != errIdle {
 		return result, err
 	}
@@ -57,10 +58,38 @@ type listener struct {
 	Host
 	alarm *time.Timer
 	idle  time.Duration
+
+	mu   sync.Mutex
+	asks int // answers that the call waits for: that is no idleness of its own
 }
 
 // Progress is one.
 func (l *listener) Progress(p Progress) {
-	l.alarm.Reset(l.idle)
+	l.waits(0)
 	l.Host.Progress(p)
+}
+
+// Ask stops the clock.
+func (l *listener) Ask(ctx context.Context, q Question) (Answer, error) {
+	l.waits(1)
+	defer l.waits(-1)
+	return l.Host.Ask(ctx, q)
+}
+
+// Sample stops the clock, too: the model's provider has its own.
+func (l *listener) Sample(ctx context.Context, s Sample) (json.RawMessage, error) {
+	l.waits(1)
+	defer l.waits(-1)
+	return l.Host.Sample(ctx, s)
+}
+
+// waits notes that the call begins or ends to wait for its caller.
+func (l *listener) waits(by int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.asks += by; l.asks > 0 {
+		l.alarm.Stop()
+	} else {
+		l.alarm.Reset(l.idle)
+	}
 }

@@ -65,6 +65,47 @@ type Host interface {
 	// Progress shows something live. It never blocks, may be dropped, and is
 	// not a fact.
 	Progress(Progress)
+	// Ask asks a person something and returns when that has been answered, or
+	// with an error when ctx has ended. A later attempt of the task that asks
+	// the same gets the same answer at once. The answer is what the person
+	// said, held to the schema. A caller who knows no person answers Cancel.
+	Ask(ctx context.Context, q Question) (Answer, error)
+	// Sample asks a language model something on the call's behalf; what that
+	// costs counts as the call's. Whoever asks has looked whether that is
+	// allowed.
+	Sample(ctx context.Context, s Sample) (json.RawMessage, error)
+}
+
+// Question is what a call wants to know of a person.
+type Question struct {
+	Message string
+	// Schema is the JSON Schema of the answer, mostly of an object with plain
+	// values; nil asks for yes or no.
+	Schema json.RawMessage
+	From   string // who asks, for people: the name of an MCP server
+}
+
+// Answer is what came of a question.
+type Answer struct {
+	Action  Action          `json:"action"`
+	Content json.RawMessage `json:"content,omitempty"` // of what was accepted, if there was a schema
+}
+
+// Action is what a person did with a question.
+type Action string
+
+// The actions.
+const (
+	Accept  Action = "accept"
+	Decline Action = "decline"
+	Cancel  Action = "cancel" // there was nobody to decide
+)
+
+// Sample is a question to a language model.
+type Sample struct {
+	Provider string // its name in the configuration
+	// Parameters are those of llm/chat.
+	Parameters json.RawMessage
 }
 
 // Progress is a provisional sign of life.

@@ -207,3 +207,9 @@ func asError(err error) *protocols.Error {
 type silent struct{}
 
 func (silent) Progress(Progress) {}
+
+func (silent) Ask(context.Context, Question) (Answer, error) { return Answer{Action: Cancel}, nil }
+
+func (silent) Sample(context.Context, Sample) (json.RawMessage, error) {
+	return nil, protocols.Errorf(protocols.MethodNotSupported, "nobody is there who would pay for a model's answer")
+}

@@ -71,6 +71,7 @@ func (s *State) apply(r *Run, f Fact) {
 	case *TaskStarted:
 		t := &r.Tasks[e.Task]
 		s.unready(r, e.Task)
+		r.unasks(e.Task)
 		t.Attempts, t.Started, t.Due, r.went = e.Attempt, f.At, time.Time{}, true
 		t.Provider = r.Plan.provider(r.Def(e.Task), e.Provider)
 		if t.First.IsZero() {
@@ -88,6 +89,7 @@ func (s *State) apply(r *Run, f Fact) {
 		s.ended(r, e.Task, TaskIsCompleted, f.At, e.Duration)
 	case *TaskRetrying:
 		t := s.leave(r, e.Task)
+		r.unasks(e.Task)
 		t.Error, t.Due, t.Duration = e.Error, e.At, time.Duration(e.Duration)
 		r.spend(e.Task, e.Usage)
 		if e.Avoid && t.Provider > 0 {
@@ -142,6 +144,12 @@ func (s *State) apply(r *Run, f Fact) {
 		}
 	case *SignalReceived:
 		r.Signals = append(r.Signals, Signal{e.Name, e.Data.kept()})
+	case *QuestionAsked:
+		r.asks(e.Task, e.Ask)
+	case *QuestionAnswered:
+		r.answered(e.Task, e.Given)
+	case *QuestionWithdrawn:
+		r.talk(e.Task, r.said(e.Task).without(e.ID))
 	case *ApprovalDecided: // what follows from it is said by events of their own
 	case *TaskAnswered:
 		s.ready(r, e.Task)
@@ -154,6 +162,7 @@ func (s *State) apply(r *Run, f Fact) {
 	case *TaskIterated:
 		s.takes(r, e.Task)
 		t := s.leave(r, e.Task)
+		r.talk(e.Task, Talk{}) // the next iteration asks anew
 		r.set(e.Task, TaskPending)
 		t.Due, t.Tried = time.Time{}, 0
 		r.spend(e.Task, e.Usage)
@@ -357,6 +366,7 @@ func (s *State) leave(r *Run, task int) *Task {
 // ended ends a task and lets those that wait for it know.
 func (s *State) ended(r *Run, task int, status TaskStatus, at time.Time, d protocols.Duration) {
 	t := &r.Tasks[task]
+	r.talk(task, Talk{})
 	t.Ended, t.Duration, t.Due = at, time.Duration(d), time.Time{}
 	r.set(task, status)
 	delete(r.doomed, task)

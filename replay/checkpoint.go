@@ -77,6 +77,7 @@ type savedTask struct {
 	Tried     uint64           `json:"k,omitempty"`
 	Spent     Usage            `json:"c,omitzero"`
 	Calls     time.Time        `json:"z,omitzero"`
+	Talk      *Talk            `json:"m,omitempty"`
 }
 
 type savedEach struct {
@@ -111,7 +112,7 @@ func saveTask(t *Task) savedTask {
 	s := savedTask{Status: t.Status, Attempts: t.Attempts, Lost: t.Lost, Uncounted: t.Uncounted, First: t.First, Started: t.Started,
 		Ended: t.Ended, Due: t.Due, Duration: t.Duration, Result: t.Result, Error: t.Error, Reason: t.Reason, Wait: t.Wait,
 		Of: t.Of, Asked: t.Asked, Iteration: t.Iteration, Earlier: t.Earlier,
-		ReadyAt: t.ReadyAt, Provider: t.Provider, Tried: t.Tried, Spent: t.Spent, Calls: t.calls}
+		ReadyAt: t.ReadyAt, Provider: t.Provider, Tried: t.Tried, Spent: t.Spent, Calls: t.calls, Talk: t.Talk}
 	if e := t.Each; e != nil {
 		s.Each = &savedEach{e.First, e.Count, e.Size, e.Items, e.Failed, e.next, e.Round}
 	}
@@ -122,7 +123,7 @@ func (s *savedTask) restore() Task {
 	t := Task{Status: s.Status, Attempts: s.Attempts, Lost: s.Lost, Uncounted: s.Uncounted, First: s.First, Started: s.Started,
 		Ended: s.Ended, Due: s.Due, Duration: s.Duration, Result: s.Result, Error: s.Error, Reason: s.Reason, Wait: s.Wait,
 		Of: s.Of, Asked: s.Asked, Iteration: s.Iteration, Earlier: s.Earlier,
-		ReadyAt: s.ReadyAt, Provider: s.Provider, Tried: s.Tried, Spent: s.Spent, calls: s.Calls}
+		ReadyAt: s.ReadyAt, Provider: s.Provider, Tried: s.Tried, Spent: s.Spent, calls: s.Calls, Talk: s.Talk}
 	if e := s.Each; e != nil {
 		t.Each = &Each{First: e.First, Count: e.Count, Size: e.Size, Items: e.Items, Failed: e.Failed, Round: e.Round, next: e.Next}
 	}
@@ -201,6 +202,7 @@ func (s *State) restoreSystem(cp eventlog.Checkpoint) error {
 func (s *State) adoptTask(r *Run, i int) {
 	t := &r.Tasks[i]
 	r.count(i, 1)
+	r.Asking += t.Talk.open()
 	r.went = r.went || t.Attempts > 0
 	if t.Status == TaskRunning && !r.Doubt {
 		s.grab(r, i)

@@ -39,6 +39,9 @@ var table = map[string]func() Event{
 	"secret.offered":            func() Event { return new(SecretOffered) },
 	"signal.received":           func() Event { return new(SignalReceived) },
 	"approval.decided":          func() Event { return new(ApprovalDecided) },
+	"question.asked":            func() Event { return new(QuestionAsked) },
+	"question.answered":         func() Event { return new(QuestionAnswered) },
+	"question.withdrawn":        func() Event { return new(QuestionWithdrawn) },
 	"workflow.paused":           func() Event { return new(WorkflowPaused) },
 	"workflow.unpaused":         func() Event { return new(WorkflowUnpaused) },
 	"evaluation.requested":      func() Event { return new(EvaluationRequested) },
@@ -94,6 +97,11 @@ func Encode(f Fact, b *eventlog.Batch) error {
 		e.Data.put(b, &r)
 		r.Keys = sentKeys(e.Key)
 	case *ApprovalDecided:
+		r.Keys = sentKeys(e.Key)
+	case *QuestionAsked:
+		e.Schema.put(b, &r)
+	case *QuestionAnswered:
+		e.Content.put(b, &r)
 		r.Keys = sentKeys(e.Key)
 	case *WorkflowEnded:
 		e.Outputs.put(b, &r)

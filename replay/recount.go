@@ -42,6 +42,13 @@ func (c *recount) run(s *State, r *Run) error {
 		return fmt.Errorf("run %d: %d open, %d running and %d idle, the counts say %d, %d and %d",
 			r.Number, fresh.Open, fresh.Running, fresh.Idle, r.Open, r.Running, r.Idle)
 	}
+	asking := 0
+	for i := range r.Tasks {
+		asking += r.Tasks[i].Talk.open()
+	}
+	if asking != r.Asking {
+		return fmt.Errorf("run %d: %d tasks ask a person, the count says %d", r.Number, asking, r.Asking)
+	}
 	for _, key := range r.Submitted.keys() {
 		c.keys[key] = true
 	}

@@ -47,6 +47,7 @@ type Run struct {
 
 	Open    int // tasks that have not ended, of the hooks that have begun
 	Running int // attempts that have not reported
+	Asking  int // tasks with an open question to a person
 	Idle    int // open tasks that neither run nor have instances that do, and that a failure stops
 
 	doomed    map[int]int       // pending tasks that can't run any more, and the task to blame
@@ -86,6 +87,7 @@ type Task struct {
 	Provider  int       // where the last attempt runs: its place in the setup plus 1, 0 is ourselves
 	Tried     uint64    // of the providers that would do, those that failed it, as bits
 	Spent     Usage     // by its attempts, those of its instances included
+	Talk      *Talk     // what it asked a person; nil: nothing
 
 	waiting  int       // dependencies that have not ended
 	reserved int64     // tokens that its attempts may use

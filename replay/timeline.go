@@ -121,6 +121,15 @@ func (n *Narrator) Describe(f Fact) Entry {
 		e.Task, e.Text = names(v.Tasks), "what it waited for was offered"
 	case *SignalReceived:
 		e.Text = fmt.Sprintf("signal %q received%s", v.Name, by(v.By))
+	case *QuestionAsked:
+		of(v.Task, v.Attempt)
+		e.Text = "waits for " + v.Ask.describe()
+	case *QuestionAnswered:
+		of(v.Task, 0)
+		e.Text = v.describe()
+	case *QuestionWithdrawn:
+		of(v.Task, v.Attempt)
+		e.Text = "goes on without an answer"
 	case *ApprovalDecided:
 		of(v.Task, 0)
 		e.Text = "rejected"

@@ -57,6 +57,17 @@ type TaskView struct {
 	ChildRun     string           `json:"child_run,omitempty"`
 	ResultSize   int              `json:"result_size,omitempty"` // in bytes, also when Result is left out
 	Preview      string           `json:"preview,omitempty"`     // when Result is left out for its size
+	Question     *QuestionView    `json:"question,omitempty"`    // what its attempt asks a person now
+}
+
+// QuestionView is a question of a TaskView.
+type QuestionView struct {
+	ID      string          `json:"id"`
+	Message string          `json:"message"`
+	From    string          `json:"from,omitempty"`
+	Fields  []string        `json:"fields,omitempty"` // of the answer, those that are required first
+	Schema  json.RawMessage `json:"schema,omitempty"` // of the answer; big ones are left out with the big results
+	More    int             `json:"more,omitempty"`   // questions that wait behind it
 }
 
 // History is all that happened to one run, folded.
@@ -207,6 +218,8 @@ func (r *Run) Stand() (status Status, kind, reason string) {
 		return Paused, r.pausedFor(), r.pause()
 	case r.Interrupted && (r.Running == 0 || r.Doubt):
 		return Waiting, "process", "it was interrupted" + goOn
+	case r.Running > 0 && !r.Doubt && (r.Held || r.Interrupted) && r.asking() >= 0:
+		return Running, "approval", r.askedFor(r.asking())
 	case r.Running > 0 && !r.Doubt && (r.Held || r.Interrupted), r.Outputs && r.Held:
 		return Running, "", ""
 	}
@@ -319,8 +332,26 @@ func viewTask(r *Run, i int, get func(eventlog.Hash) ([]byte, error)) (TaskView,
 	case TaskWaitsToRetry, TaskDoubtful:
 		v.WaitsFor, _ = r.waitOf(i)
 	}
+	if err := v.asks(r, i, get); err != nil {
+		return v, err
+	}
 	v.Result, v.Preview, err = show(t.Result, get)
 	return v, err
+}
+
+// asks shows what the task asks a person.
+func (v *TaskView) asks(r *Run, i int, get func(eventlog.Hash) ([]byte, error)) (err error) {
+	open := r.Asks(i)
+	if len(open) == 0 {
+		return nil
+	}
+	a := open[0]
+	v.Question = &QuestionView{ID: a.ID, Message: a.Message, From: a.From, Fields: a.Fields, More: len(open) - 1}
+	v.Question.Schema, _, err = show(a.Schema, get)
+	if v.WaitsFor == "" {
+		v.WaitsFor, v.Reason = "approval", a.describe()
+	}
+	return err
 }
 
 // show returns a value's JSON text, or its beginning when big ones are left

@@ -63,10 +63,13 @@ func (c *calls) runs() map[string]int {
 	return c.made
 }
 
-func (c *calls) Call(ctx context.Context, name string, call providers.Call, _ providers.Host) (json.RawMessage, error) {
+func (c *calls) Call(ctx context.Context, name string, call providers.Call, host providers.Host) (json.RawMessage, error) {
 	c.note(call)
 	if call.Method == "llm/chat" {
 		return chat(call)
+	}
+	if call.Method == "echo/ask" {
+		return askTwice(ctx, call, host)
 	}
 	if call.Method != "echo/fail" {
 		return call.Parameters, nil
@@ -82,6 +85,19 @@ func (c *calls) Call(ctx context.Context, name string, call providers.Call, _ pr
 		return json.RawMessage(`{"ok":true}`), nil
 	}
 	return nil, protocols.Errorf(protocols.TaskExecutionFailed, "%s", p.Message)
+}
+
+// askTwice asks a person one thing after the other, and the same again.
+func askTwice(ctx context.Context, call providers.Call, host providers.Host) (json.RawMessage, error) {
+	var all []providers.Answer
+	for _, message := range []string{"where?", "sure?", "where?"} {
+		a, err := host.Ask(ctx, providers.Question{Message: message, Schema: json.RawMessage(`{"type":"object","properties":{"city":{"default":"Ulm"}}}`)})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, a)
+	}
+	return json.Marshal(map[string]any{"answers": all})
 }
 
 // known is the attempt group that ends an idempotency key: how many outcomes

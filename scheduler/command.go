@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"encoding/json"
 	"time"
 
 	"gleitzeit/eventlog"
@@ -113,6 +114,13 @@ type Approve struct {
 	Comment  string
 	By       string
 	Key      string // as of a Signal
+	// Of the question of a running attempt: which, "" is the oldest, and what
+	// is answered. Data and Fields are what a person gave, Content what was
+	// made of that.
+	Question string
+	Data     json.RawMessage
+	Fields   map[string]string
+	Content  replay.Value
 }
 
 // Pause lets nothing new of a run start until a person unpauses it.

@@ -101,6 +101,8 @@ func (c *core) run(t *testing.T, d *datadriven.TestData) string {
 		var data string
 		d.MaybeScanArgs(t, "data", &data)
 		return c.do(Signal{Run: c.number(t, d), Name: d.CmdArgs[1].Key, Data: replay.NewValue(json.RawMessage(data)), By: "anna"})
+	case "ask", "withdraw":
+		return c.ask(t, d)
 	case "approve", "reject":
 		return c.approve(t, d)
 	case "pause":
@@ -563,9 +565,30 @@ func (c *core) secrets(t *testing.T, d *datadriven.TestData) string {
 func (c *core) approve(t *testing.T, d *datadriven.TestData) string {
 	cmd := Approve{Run: c.number(t, d), Task: -1, Approved: d.Cmd == "approve", By: "anna"}
 	d.MaybeScanArgs(t, "comment", &cmd.Comment)
+	d.MaybeScanArgs(t, "question", &cmd.Question)
+	if d.HasArg("content") {
+		cmd.Content = replay.NewValue(json.RawMessage(d.Input))
+	}
 	if len(d.CmdArgs) > 1 && len(d.CmdArgs[1].Vals) == 0 {
 		cmd.Task = c.task(t, cmd.Run, d.CmdArgs[1].Key)
 	}
+	return c.do(cmd)
+}
+
+// ask has a running attempt ask a person something, or not wait for the answer.
+func (c *core) ask(t *testing.T, d *datadriven.TestData) string {
+	run := c.number(t, d)
+	cmd := Ask{Run: run, Task: c.task(t, run, d.CmdArgs[1].Key)}
+	cmd.Attempt = c.attempt(run, cmd.Task)
+	d.ScanArgs(t, "id", &cmd.ID)
+	d.MaybeScanArgs(t, "message", &cmd.Message)
+	d.MaybeScanArgs(t, "from", &cmd.From)
+	d.MaybeScanArgs(t, "fields", &cmd.Fields)
+	d.MaybeScanArgs(t, "attempt", &cmd.Attempt)
+	if d.Cmd == "withdraw" {
+		return c.do(Withdraw{Run: run, Task: cmd.Task, Attempt: cmd.Attempt, ID: cmd.ID})
+	}
+	cmd.Schema = replay.NewValue(json.RawMessage(d.Input))
 	return c.do(cmd)
 }
 

@@ -90,6 +90,9 @@ var crashCases = map[string]crashCase{
 			"inner.yaml":  "name: inner\ntasks: [{id: told, method: wait/signal, parameters: {name: go}}]\noutputs: {got: '${told.amount}'}\n",
 			"broken.yaml": "name: broken\ntasks: [{id: no, method: echo/fail, parameters: {message: never}}]\n",
 		}},
+	"asking": {sees: []string{"question.asked", "question.answered"}, text: "name: asking\ntasks:\n- {id: a, method: echo/echo}\n" +
+		"- {id: ask, method: echo/ask, dependencies: [a], parameters: {message: x}}\n- {id: too, method: echo/ask, dependencies: [a], parameters: {message: x}}\n" +
+		"- {id: b, method: echo/echo, parameters: {n: '${ask.answers}'}}\noutputs: {b: '${b.n}'}\n"},
 	"cache": {text: "name: cache\ntasks:\n- {id: a, method: echo/echo, parameters: {n: 1}, cache: true}\n" +
 		"- {id: b, method: echo/echo, dependencies: [a], parameters: {n: 1}, cache: true}\n" +
 		"- {id: c, method: echo/echo, parameters: {n: 2}, cache: {key: 'k${b.n}'}}\n- {id: d, method: echo/echo, dependencies: [c], parameters: {n: 3}, cache: {key: k1}}\n" +
@@ -320,9 +323,31 @@ func (cc crashCase) after(t *testing.T, what string, c cut, w Submission, before
 			t.Fatalf("%s: task %s had finished and ran again", what, task)
 		}
 	}
+	askedOnce(t, log)
 	report, err := log.Verify(context.Background())
 	if err != nil || len(report.Problems) > 0 {
 		t.Fatalf("%s: verify: %v %v", what, err, report.Problems)
+	}
+}
+
+// askedOnce fails when a task asks what a person has answered it.
+func askedOnce(t *testing.T, log *eventlog.Log) {
+	t.Helper()
+	answered := map[string]bool{}
+	codec := replay.NewCodec(log.Value)
+	for _, rec := range allRecords(t, log) {
+		f, err := decode(codec, rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch e := f.Event.(type) {
+		case *replay.QuestionAnswered:
+			answered[fmt.Sprint(f.Run, e.Task, e.ID)] = true
+		case *replay.QuestionAsked:
+			if answered[fmt.Sprint(f.Run, e.Task, e.ID)] {
+				t.Fatalf("record %d asks a second time: %s", rec.Seq, rec.Data)
+			}
+		}
 	}
 }
 
@@ -453,7 +478,7 @@ func (cc crashCase) attends(ctx context.Context, log *eventlog.Log, s *Scheduler
 				w := situation{run: r.Number, asking: -1}
 				w.status, w.kind, _ = r.Stand()
 				for i, t := range r.Tasks {
-					if t.Status == replay.TaskWaits && string(t.Wait.Kind) == w.kind {
+					if t.Status == replay.TaskWaits && string(t.Wait.Kind) == w.kind || len(r.Asks(i)) > 0 {
 						w.asking = i
 					}
 				}

@@ -59,6 +59,10 @@ func Decide(s *replay.State, p Policy, now time.Time, c Command) ([]replay.Fact,
 		return decideSignal(s, p, now, c)
 	case Approve:
 		return decideApprove(s, now, c)
+	case Ask:
+		return decideAsk(s, now, c)
+	case Withdraw:
+		return decideWithdraw(s, now, c), nil
 	case Pause:
 		return decidePause(s, now, c)
 	case Unpause:

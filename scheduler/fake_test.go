@@ -21,9 +21,14 @@ func provide(call func(context.Context, providers.Call) (json.RawMessage, error)
 
 type provided func(context.Context, providers.Call) (json.RawMessage, error)
 
-func (f provided) Call(ctx context.Context, _ string, c providers.Call, _ providers.Host) (json.RawMessage, error) {
-	return f(ctx, c)
+func (f provided) Call(ctx context.Context, _ string, c providers.Call, host providers.Host) (json.RawMessage, error) {
+	return f(context.WithValue(ctx, hostKey{}, host), c)
 }
+
+// hostKey finds the host of a call in its context.
+type hostKey struct{}
+
+func hostOf(ctx context.Context) providers.Host { return ctx.Value(hostKey{}).(providers.Host) }
 
 func (f provided) Close() error { return nil }
 
@@ -51,6 +56,9 @@ func (u *unruly) call(ctx context.Context, c providers.Call) (json.RawMessage, e
 	n := u.roll(100)
 	if u.calm {
 		n = n * 65 / 100
+	}
+	if c.Method == "echo/ask" {
+		u.ask(ctx, c)
 	}
 	switch {
 	case n < 10:
@@ -86,6 +94,20 @@ func (u *unruly) call(ctx context.Context, c providers.Call) (json.RawMessage, e
 		return nil, none
 	}
 	return nil, errors.New("plain \xff error")
+}
+
+// ask asks a person, and doesn't always have the patience for an answer.
+func (u *unruly) ask(ctx context.Context, c providers.Call) {
+	for range 1 + u.roll(2) {
+		patience, cancel := context.WithCancel(ctx)
+		if u.calm || u.roll(3) == 0 {
+			timer := time.AfterFunc(time.Duration(u.roll(40))*u.tick, cancel)
+			defer timer.Stop()
+		}
+		form := json.RawMessage(`{"type":"object","properties":{"said":{"type":"string","default":"yes"},"told":{"default":` + string(c.Parameters) + `}}}`)
+		hostOf(ctx).Ask(patience, providers.Question{Message: string(c.Parameters), Schema: form})
+		cancel()
+	}
 }
 
 // pass lets some time pass.

@@ -274,10 +274,10 @@ func (g *generator) work(t doc, earlier, files []string, item string) {
 	case k < 4 && g.asks:
 		g.chat(t, earlier)
 	default:
-		t["method"] = pick(g, "echo/echo", "echo/echo", "echo/ping", "echo/delay")
+		t["method"] = pick(g, "echo/echo", "echo/echo", "echo/ping", "echo/delay", "echo/ask")
 		p := doc{}
 		switch t["method"] {
-		case "echo/ping":
+		case "echo/ping", "echo/ask":
 			p["message"] = "at " + g.reference(earlier)
 		case "echo/delay":
 			p["seconds"] = float64(g.rng.IntN(5)) * g.tick.Seconds()

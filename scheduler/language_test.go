@@ -94,7 +94,8 @@ func (p *game) move() {
 	case n < 96:
 		p.do(Offer{Run: p.anyRun(), Secrets: slices.Sorted(maps.Keys(someSecrets(p.play.rng.IntN)))})
 	case n < 98:
-		p.do(Approve{Run: p.anyRun(), Task: p.play.rng.IntN(8) - 1, Approved: p.play.rng.IntN(3) > 0})
+		p.do(Approve{Run: p.anyRun(), Task: p.play.rng.IntN(8) - 1, Approved: p.play.rng.IntN(3) > 0, Content: replay.NewValue(p.result()),
+			Question: pick(&p.generator, "", "", "what", "when")})
 	case n < 99 && p.play.rng.IntN(3) == 0:
 		p.policy.Closed = !p.policy.Closed
 		p.do()
@@ -153,9 +154,24 @@ func (p *game) work() bool {
 	})
 	a := all[p.play.rng.IntN(len(all))]
 	n := p.works[a]
+	if p.chance(4) {
+		p.asks(a, n)
+		return true
+	}
 	delete(p.works, a)
 	p.report(a.run, a.task, n)
 	return true
+}
+
+// asks lets a worker ask a person, or not want to know any more. It asks the
+// same as others of its task have, perhaps twice at once.
+func (p *game) asks(a attempt, n int) {
+	id := pick(&p.generator, "what", "when", "who")
+	if p.chance(4) {
+		p.do(Withdraw{Run: a.run, Task: a.task, Attempt: n, ID: id})
+		return
+	}
+	p.do(Ask{Run: a.run, Task: a.task, Attempt: n, Ask: replay.Ask{ID: id, Message: id + "?", Schema: replay.NewValue(json.RawMessage(`{"type":"object"}`))}})
 }
 
 // report says what became of an attempt.

@@ -72,6 +72,10 @@ func weight(c Command) (n int) {
 		return n
 	case Signal:
 		return c.Data.Size()
+	case Ask:
+		return c.Schema.Size()
+	case Approve:
+		return c.Content.Size()
 	}
 	return 0
 }

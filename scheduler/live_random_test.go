@@ -268,7 +268,11 @@ func (w *world) call(s *Scheduler) {
 	case 11, 12:
 		err = s.Signal(ctx, Signal{Run: run, Name: []string{"x", "y"}[w.roll(2)], Data: replay.NewValue(json.RawMessage(`{"ok":true}`)), By: "anna"})
 	case 13, 14:
-		err = s.Approve(ctx, Approve{Run: run, Task: w.roll(8) - 1, Approved: w.roll(3) > 0, By: "anna"})
+		c := Approve{Run: run, Task: w.roll(8) - 1, Approved: w.roll(3) > 0, By: "anna"}
+		if w.roll(2) == 0 {
+			c.Data, c.Fields = json.RawMessage(`{"more":"s3cret of a file"}`), map[string]string{"said": testSecrets["env:S"]}
+		}
+		err = s.Approve(ctx, c)
 	case 15:
 		w.answer(ctx, s, run)
 	case 16:
@@ -368,7 +372,7 @@ func (w *world) unblock(ctx context.Context, s *Scheduler, run uint64) {
 		}
 		status, kind, _ = r.Stand()
 		for i, t := range r.Tasks {
-			if t.Status == replay.TaskWaits && t.Wait.Kind == replay.WaitApproval {
+			if t.Status == replay.TaskWaits && t.Wait.Kind == replay.WaitApproval || len(r.Asks(i)) > 0 {
 				approvals = append(approvals, i)
 			}
 		}

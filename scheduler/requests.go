@@ -348,12 +348,6 @@ func (s *Scheduler) Signal(ctx context.Context, c Signal) error {
 	return err
 }
 
-// Approve decides what a task of a run asked for.
-func (s *Scheduler) Approve(ctx context.Context, c Approve) error {
-	err := s.ask(ctx, request{command: c})
-	return err
-}
-
 // Pause lets nothing new of a run start until it is unpaused; what runs is
 // let finish. Pausing twice is fine.
 func (s *Scheduler) Pause(ctx context.Context, run uint64, by string) error {

@@ -375,6 +375,8 @@ func (s *Scheduler) effect(f replay.Fact) {
 		s.startWorker(f.Run, e)
 	case *replay.CancelRequested:
 		s.stopWorkers(f.Run, errCancelled)
+	case *replay.QuestionAnswered:
+		s.tell(f.Run, e)
 	case *replay.EvaluationRequested:
 		s.startEvaluation(f.Run, e)
 	case *replay.WorkflowEnded:

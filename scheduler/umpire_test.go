@@ -56,19 +56,20 @@ type match struct {
 
 // player is a task as the umpire knows it.
 type player struct {
-	of       int // of an instance: its foreach plus 1
-	runs     bool
-	doubtful bool
-	over     replay.TaskStatus // 0: not over
-	wait     *replay.Wait
-	asked    replay.Question
-	met      bool // its condition holds
-	due      time.Time
-	provider string            // of the last attempt
-	stop     time.Time         // when a cancelled attempt must have reported
-	began    time.Time         // of its first attempt
-	decided  bool              // a person has approved or rejected
-	judged   protocols.OnCrash // what became of its attempt in doubt
+	of         int // of an instance: its foreach plus 1
+	runs       bool
+	doubtful   bool
+	over       replay.TaskStatus // 0: not over
+	wait       *replay.Wait
+	asked      replay.Question
+	met        bool // its condition holds
+	due        time.Time
+	provider   string            // of the last attempt
+	stop       time.Time         // when a cancelled attempt must have reported
+	began      time.Time         // of its first attempt
+	decided    bool              // a person has approved or rejected
+	judged     protocols.OnCrash // what became of its attempt in doubt
+	open, told map[string]bool   // questions to a person
 	attempts, uncounted, earlier, iterations,
 	first, count,
 	round int // of a foreach: how often its run had been retried when it got its items
@@ -207,6 +208,12 @@ func named(e replay.Event) []int {
 		return []int{e.Task}
 	case *replay.ApprovalDecided:
 		return []int{e.Task}
+	case *replay.QuestionAsked:
+		return []int{e.Task}
+	case *replay.QuestionAnswered:
+		return []int{e.Task}
+	case *replay.QuestionWithdrawn:
+		return []int{e.Task}
 	case *replay.SecretOffered:
 		return e.Tasks
 	case *replay.EvaluationRequested:
@@ -262,6 +269,7 @@ func (u *umpire) event(f replay.Fact, m *match) error {
 			return fmt.Errorf("task %d: %+v", e.Task, *t)
 		}
 		t.runs, t.wait, t.due = false, nil, e.At
+		clear(t.open)
 	case *replay.TaskDue:
 		if t := &m.tasks[e.Task]; t.due.IsZero() || f.At.Before(t.due) {
 			return fmt.Errorf("task %d is due at %s", e.Task, t.due)
@@ -361,7 +369,7 @@ func (u *umpire) event(f replay.Fact, m *match) error {
 		if err := m.takes(t); err != nil {
 			return err
 		}
-		t.runs, t.wait = false, nil
+		t.runs, t.wait, t.open, t.told = false, nil, nil, nil
 	case *replay.TaskRepeating:
 		t := &m.tasks[e.Task]
 		if t.asked != replay.AskUntil || t.iterations+1 != e.Iteration || e.Iteration > m.task(e.Task).Repeat.MaxIterations {
@@ -369,6 +377,28 @@ func (u *umpire) event(f replay.Fact, m *match) error {
 		}
 		t.began = time.Time{}
 		t.asked, t.due, t.earlier = "", e.At, t.attempts-t.uncounted
+	case *replay.QuestionAsked:
+		t := &m.tasks[e.Task]
+		if !t.runs || t.doubtful || t.attempts != e.Attempt || t.open[e.ID] || t.told[e.ID] || m.cancel != "" && m.stopping() {
+			return fmt.Errorf("task %d: %+v", e.Task, *t)
+		}
+		if t.open == nil {
+			t.open, t.told = map[string]bool{}, map[string]bool{}
+		}
+		t.open[e.ID] = true
+	case *replay.QuestionAnswered:
+		t := &m.tasks[e.Task]
+		if !t.open[e.ID] {
+			return fmt.Errorf("nobody asked: task %d: %+v", e.Task, *t)
+		}
+		delete(t.open, e.ID)
+		t.told[e.ID] = true
+	case *replay.QuestionWithdrawn:
+		t := &m.tasks[e.Task]
+		if !t.runs || t.doubtful || t.attempts != e.Attempt || !t.open[e.ID] {
+			return fmt.Errorf("task %d: %+v", e.Task, *t)
+		}
+		delete(t.open, e.ID)
 	case *replay.SignalReceived:
 		m.signals[e.Name]++
 	case *replay.ApprovalDecided:
@@ -634,6 +664,7 @@ func (u *umpire) started(m *match, e *replay.TaskStarted) error {
 			return fmt.Errorf("dependency %d: %+v", d, m.tasks[d])
 		}
 	}
+	clear(t.open)
 	t.runs, t.attempts, t.stop, t.judged, t.provider = true, e.Attempt, time.Time{}, "", e.Provider
 	if t.began.IsZero() {
 		t.began = u.at
@@ -703,6 +734,7 @@ func (m *match) over(i int, how replay.TaskStatus) error {
 		}
 	}
 	t.over, t.runs, t.wait, t.asked, t.doubtful = how, false, nil, "", false
+	t.open, t.told = nil, nil
 	return nil
 }
 

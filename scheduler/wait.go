@@ -73,7 +73,8 @@ func decideSignal(s *replay.State, p Policy, now time.Time, c Signal) ([]replay.
 	return facts(c.Run, now, events...), nil
 }
 
-// decideApprove ends the task that asked for an approval.
+// decideApprove ends the task that asked for an approval, or answers the
+// question of a running attempt.
 func decideApprove(s *replay.State, now time.Time, c Approve) ([]replay.Fact, error) {
 	r, err := find(s, c.Run)
 	if err != nil {
@@ -82,6 +83,10 @@ func decideApprove(s *replay.State, now time.Time, c Approve) ([]replay.Fact, er
 	task, err := askedFor(r, c.Task)
 	if err != nil {
 		return nil, err
+	}
+	if len(r.Asks(task)) > 0 {
+		events, err := answers(r, task, c)
+		return facts(c.Run, now, events...), err
 	}
 	return facts(c.Run, now, decided(r, task, now, c)...), nil
 }
@@ -111,12 +116,13 @@ func rejected(c Approve) *protocols.Error {
 		map[string]any{"approved": false, "by": c.By, "comment": c.Comment})
 }
 
-// askedFor finds the task that waits for an approval.
+// askedFor finds the task that waits for an approval, or asks a person.
 func askedFor(r *replay.Run, task int) (int, error) {
 	found := -1
 	for i := range r.Tasks {
 		t := &r.Tasks[i]
-		if t.Status != replay.TaskWaits || t.Wait.Kind != replay.WaitApproval || task >= 0 && task != i {
+		waits := t.Status == replay.TaskWaits && t.Wait.Kind == replay.WaitApproval
+		if task >= 0 && task != i || !waits && len(r.Asks(i)) == 0 {
 			continue
 		}
 		if found >= 0 {

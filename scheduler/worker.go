@@ -32,7 +32,8 @@ type attempt struct {
 
 // worker is the loop's end of a goroutine that carries out one attempt.
 type worker struct {
-	stop context.CancelCauseFunc
+	stop  context.CancelCauseFunc
+	asked map[string]chan replay.Given // who waits for a person's answer, by question; nobody closes them
 }
 
 // job is all that a worker needs, taken from the state by the loop.
@@ -65,7 +66,7 @@ func (s *Scheduler) startWorker(run uint64, e *replay.TaskStarted) {
 	j.attempt, j.provider, j.group = e.Attempt, e.Provider, r.Tasks[e.Task].Group()
 	j.family, j.scheduled = s.family(r)
 	ctx, stop := context.WithCancelCause(s.ctx)
-	s.workers[attempt{run, e.Task}] = &worker{stop}
+	s.workers[attempt{run, e.Task}] = &worker{stop: stop}
 	s.working.Add(1) // until it has reported
 	go func() {
 		defer stop(nil)
@@ -187,6 +188,8 @@ type cameTo struct {
 	called bool          // the provider was asked
 	cached bool          // it is an earlier one
 	call   eventlog.Hash // under which it is to be kept; zero: it isn't
+
+	sampled replay.Usage // of the models that were asked on its behalf
 }
 
 // unprovided returns what begins a task that needs no provider: it finds out
@@ -244,7 +247,9 @@ func (s *Scheduler) call(ctx context.Context, j job) (came cameTo, err error) {
 	name := j.plan.NameFor(j.def, j.provider) // an alias means something to the provider
 	call := s.providerCall(j, c, filled)
 	call.Env = env
-	came.result, err = set.providers.Call(ctx, name, call, &host{s: s, j: j})
+	h := &host{s: s, j: j, samples: newSampler(set.providers)}
+	defer func() { came.sampled = h.samples.usage() }()
+	came.result, err = set.providers.Call(ctx, name, call, h)
 	return came, err
 }
 
@@ -379,6 +384,7 @@ func (s *Scheduler) report(ctx context.Context, j job, took time.Duration, came 
 			f.Usage = usageOf(failure.Data)
 		}
 	}
+	f.Usage = f.Usage.Plus(came.sampled)
 	s.send(context.Background(), request{command: f, act: func() { s.left(j) }})
 }
 
@@ -410,8 +416,11 @@ type host struct {
 	s *Scheduler
 	j job
 
-	mu   sync.Mutex
-	held string // the end of a stream that may be the beginning of a secret
+	mu    sync.Mutex
+	held  string         // the end of a stream that may be the beginning of a secret
+	asked map[string]int // how often it has asked each question
+
+	samples *sampler
 }
 
 func (h *host) Progress(p providers.Progress) {

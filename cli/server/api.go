@@ -306,6 +306,12 @@ type ApprovalParams struct {
 	Comment  string `json:"comment,omitempty"`
 	By       string `json:"by,omitempty"`
 	Key      string `json:"key,omitempty"` // as in SignalParams
+	// Question is the id of a running task's question, "" for the oldest of
+	// the task. Data answers it, with Fields as they are typed: texts, read by
+	// the types of the question's schema, which the answer must fit.
+	Question string            `json:"question,omitempty"`
+	Data     json.RawMessage   `json:"data,omitempty"`
+	Fields   map[string]string `json:"fields,omitempty"`
 }
 
 // ScheduleAddParams add a schedule.

@@ -44,7 +44,7 @@ func Methods() []Method {
 			(*Server).retry),
 		method(SignalSend, Submit, "Sends a run a signal. The first task that waits for that name takes it; else it is kept for the one that will.",
 			(*Server).signal),
-		method(ApprovalDecide, Operate, "Approves or rejects what a task asked for; without a task, the only one that asks.",
+		method(ApprovalDecide, Operate, "Approves or rejects what a task asked for; without a task, the only one that asks. What a running task asks is answered with data.",
 			(*Server).decide),
 		method(WorkflowStatus, Read, "Returns where a run and its tasks stand; big results are left out.", (*Server).standing),
 		method(TaskGet, Read, "Returns a task of a run with its result in full.", (*Server).task),

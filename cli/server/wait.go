@@ -49,7 +49,8 @@ func (s *Server) decide(ctx context.Context, c *Call, p ApprovalParams) (RunResu
 			}
 			task = places[0]
 		}
-		return running.Approve(ctx, scheduler.Approve{Run: ref.number, Task: task, Approved: p.Approved, Comment: p.Comment, By: p.By, Key: p.Key})
+		return running.Approve(ctx, scheduler.Approve{Run: ref.number, Task: task, Approved: p.Approved, Comment: p.Comment, By: p.By, Key: p.Key,
+			Question: p.Question, Data: p.Data, Fields: p.Fields})
 	})
 }
 
