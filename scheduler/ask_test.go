@@ -98,6 +98,32 @@ func soon2(t *testing.T) context.Context {
 	return ctx
 }
 
+// TestAskScrubbed: no secret that somebody has offered gets into the log with a
+// question or its answer.
+func TestAskScrubbed(t *testing.T) {
+	got := make(chan providers.Answer, 1)
+	log, s := open(t, Options{}, func(ctx context.Context, _ providers.Call) (json.RawMessage, error) {
+		a, err := hostOf(ctx).Ask(ctx, providers.Question{Message: "is it s3cret-pin?",
+			Schema: json.RawMessage(`{"type":"object","properties":{"pin":{"type":"string","description":"not s3cret-pin"}}}`)})
+		got <- a
+		return json.RawMessage("{}"), err
+	})
+	w := compile(t, "name: one\nsecrets: {PIN: 'env:PIN'}\ntasks: [{id: a, method: echo/ask, parameters: {message: '${secrets.PIN}'}}]\n")
+	id := submit(t, s, Submission{Workflow: w, Secrets: map[string]string{"env:PIN": "s3cret-pin"}})
+	if err := approveSoon(s, Approve{Run: 1, Task: -1, Approved: true, Fields: map[string]string{"pin": "it is s3cret-pin"}}); err != nil {
+		t.Fatal(err)
+	}
+	if a := <-got; string(a.Content) != `{"pin":"it is ***"}` {
+		t.Errorf("%s", a.Content)
+	}
+	waitEnd(t, soon(t), log, id)
+	for _, r := range allRecords(t, log) {
+		if strings.Contains(string(r.Data), "s3cret") {
+			t.Errorf("%s: %s", r.Type, r.Data)
+		}
+	}
+}
+
 // TestAskBounds: a task can't ask for ever, nor with a form that is none.
 func TestAskBounds(t *testing.T) {
 	var s *Scheduler

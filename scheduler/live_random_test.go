@@ -270,7 +270,7 @@ func (w *world) call(s *Scheduler) {
 	case 13, 14:
 		c := Approve{Run: run, Task: w.roll(8) - 1, Approved: w.roll(3) > 0, By: "anna"}
 		if w.roll(2) == 0 {
-			c.Data, c.Fields = json.RawMessage(`{"more":"s3cret of a file"}`), map[string]string{"said": testSecrets["env:S"]}
+			c.Data, c.Fields = json.RawMessage(`{"more":"than asked"}`), map[string]string{"said": "no"}
 		}
 		err = s.Approve(ctx, c)
 	case 15:
