@@ -14,6 +14,12 @@ func TestFullDisk(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("SKIPPED, NOT PROVEN: only root can mount the small file system that this test fills")
 	}
+	for _, engine := range engines {
+		t.Run(string(engine), func(t *testing.T) { fullDisk(t, engine) })
+	}
+}
+
+func fullDisk(t *testing.T, engine Engine) {
 	mount := t.TempDir()
 	if err := syscall.Mount("tmpfs", mount, "tmpfs", 0, "size=12m"); err != nil {
 		t.Skipf("SKIPPED, NOT PROVEN: a tmpfs can't be mounted here: %v", err)
@@ -27,7 +33,7 @@ func TestFullDisk(t *testing.T) {
 	if err := os.WriteFile(spare, make([]byte, 4<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	child, stdin, last := startChild(t, "fill "+dir)
+	child, stdin, last := startChild(t, fmt.Sprint("fill ", engine, " ", dir))
 	defer stdin.Close()
 	err := child.Wait()
 	if child.ProcessState.ExitCode() != 10 {

@@ -45,6 +45,26 @@ var storeKinds = []struct {
 			return l
 		}
 	}},
+	{"sqlite", func(t testing.TB) (*Log, func() *Log) {
+		dir := t.TempDir()
+		l := openSQLiteIn(t, dir)
+		return l, func() *Log {
+			if err := l.Close(); err != nil {
+				t.Fatalf("close: %v", err)
+			}
+			l = openSQLiteIn(t, dir)
+			return l
+		}
+	}},
+}
+
+func openSQLiteIn(t testing.TB, dir string) *Log {
+	t.Helper()
+	l, err := Open(dir, Options{Engine: SQLite})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return closeAtEnd(t, l)
 }
 
 // onEach runs a test over all stores.

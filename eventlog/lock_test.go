@@ -25,8 +25,11 @@ const childEnv = "EVENTLOG_TEST_CHILD"
 var ackedByFill atomic.Int64
 
 func childMain(task string) {
-	do, dir, _ := strings.Cut(task, " ")
-	l, err := Open(dir, Options{Fatal: func(err error) {
+	var do, engine, dir string
+	if _, err := fmt.Sscan(task, &do, &engine, &dir); err != nil {
+		panic(err)
+	}
+	l, err := Open(dir, Options{Engine: Engine(engine), Fatal: func(err error) {
 		fmt.Println(ackedByFill.Load(), "fatal:", err)
 		os.Exit(10)
 	}})
@@ -45,6 +48,8 @@ func childMain(task string) {
 		_, _ = io.ReadAll(os.Stdin) // until killed, or told to end
 	case "fill":
 		fill(l)
+	case "append":
+		appendForEver(l)
 	}
 	if err := l.Close(); err != nil {
 		fmt.Println("error:", err)
@@ -76,8 +81,14 @@ func startChild(t *testing.T, task string) (cmd *exec.Cmd, stdin io.Closer, line
 }
 
 func TestSecondProcess(t *testing.T) {
+	for _, engine := range engines {
+		t.Run(string(engine), func(t *testing.T) { secondProcess(t, engine) })
+	}
+}
+
+func secondProcess(t *testing.T, engine Engine) {
 	dir := filepath.Join(t.TempDir(), "a", "store")
-	child, stdin, line := startChild(t, "hold "+dir)
+	child, stdin, line := startChild(t, fmt.Sprint("hold ", engine, " ", dir))
 	if line != "ready" {
 		t.Fatalf("the child says %q", line)
 	}
@@ -137,7 +148,7 @@ func TestFoldersThatAreNoStore(t *testing.T) {
 		{"Pebble's, not ours", map[string]string{"a.txt": "", "MANIFEST-000001": "x"}, "holds MANIFEST-000001, but no file STORE"},
 		{"Pebble's, not ours", map[string]string{"000004.sst": "x"}, "no file STORE"},
 		{"later", map[string]string{"STORE": "gleitzeit store\nformat 7\nid x\nwriter gleitzeit v9.1.0\nmore yes\n"},
-			"it was written by gleitzeit v9.1.0 in format 7; this program reads formats up to 1"},
+			"it was written by gleitzeit v9.1.0 in format 7; this program reads formats up to 2"},
 		{"another title", map[string]string{"STORE": "shop\n"}, "STORE is damaged: its first line"},
 		{"cut", map[string]string{"STORE": "gleitzeit store\nformat 1\n"}, "STORE is damaged: it lacks"},
 		{"no number", map[string]string{"STORE": "gleitzeit store\nformat one\nid x\n"}, "is no format"},

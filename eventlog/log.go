@@ -38,6 +38,14 @@ type Options struct {
 	// Writer names the program and its version in a new store, for whoever
 	// finds that it can't read it. Empty: the main module and its version.
 	Writer string
+	// Engine is what keeps a new store; "" is Pebble. A store that is there
+	// already must be of this engine, unless it is "".
+	Engine Engine
+	// SQLitePath is the file of a store of SQLite; "" is one in its folder.
+	SQLitePath string
+	// Views are made in a store of SQLite, for people who look into it with
+	// other programs: SELECT statements by the name of the view.
+	Views map[string]string
 }
 
 // Log is a durable list of records with one writer. Its methods may be called

@@ -13,8 +13,9 @@ import (
 )
 
 // Format is the version of the layout that this program writes. It only moves
-// up, and a store of a higher format is refused.
-const Format = 1
+// up, and a store of a higher format is refused. A store of Pebble is still of
+// format 1: programs that know no other engine can go on with it.
+const Format = 2
 
 // marker is what the file STORE says. It is a text file and is read before
 // anything else in the folder is touched, so that a store of a later version is
@@ -23,12 +24,17 @@ type marker struct {
 	format int
 	id     string
 	writer string // who made the store
+	engine Engine // format 1 doesn't say it
 }
 
 const markerTitle = "gleitzeit store"
 
 func (m marker) String() string {
-	return fmt.Sprintf("%s\nformat %d\nid %s\nwriter %s\n", markerTitle, m.format, m.id, m.writer)
+	text := fmt.Sprintf("%s\nformat %d\nid %s\nwriter %s\n", markerTitle, m.format, m.id, m.writer)
+	if m.format > 1 {
+		text += fmt.Sprintf("engine %s\n", m.engine)
+	}
+	return text
 }
 
 // The names of the marker: in the making, and made.
@@ -37,11 +43,15 @@ const (
 	markerFile = "STORE"
 )
 
-func newMarker(writer string) marker {
+func newMarker(writer string, e Engine) marker {
 	if writer == "" {
 		writer = thisProgram()
 	}
-	return marker{format: Format, id: newID(), writer: strings.Join(strings.Fields(writer), " ")}
+	m := marker{format: Format, id: newID(), writer: strings.Join(strings.Fields(writer), " "), engine: e}
+	if e == Pebble {
+		m.format = 1
+	}
+	return m
 }
 
 // readMarker reads the folder's marker and tells whether there is one.
@@ -65,7 +75,7 @@ func readMarker(f *folder) (m marker, found bool, err error) {
 
 // beginMarker says in the folder, durably, that a store is being made here. It
 // clears away what an unfinished making left; any other database in the folder
-// is an error. Files that aren't Pebble's are left alone.
+// is an error. Files that aren't an engine's are left alone.
 func beginMarker(f *folder, m marker) error {
 	names, err := f.fs.List(f.dir)
 	if err != nil {
@@ -73,7 +83,7 @@ func beginMarker(f *folder, m marker) error {
 	}
 	unfinished := slices.Contains(names, markerNew)
 	for _, name := range names {
-		if !isPebbles(name) {
+		if !isPebbles(name) && (name != sqliteFile || m.engine == SQLite) {
 			continue
 		}
 		if !unfinished {
@@ -140,7 +150,12 @@ func parseMarker(text string) (m marker, err error) {
 			m.id = val
 		case "writer":
 			m.writer = val
+		case "engine":
+			m.engine = Engine(val)
 		}
+	}
+	if m.engine == "" {
+		m.engine = Pebble
 	}
 	if m.format == 0 || m.id == "" {
 		return m, errors.New("it lacks the format or the id")

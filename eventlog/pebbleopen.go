@@ -53,6 +53,17 @@ func openIn(f *folder, disk *disk, o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
+	engine, err := f.engine(m, found, o.Engine)
+	if err != nil {
+		return nil, err
+	}
+	if engine == SQLite {
+		return openSQLite(f, disk.doom, m, found, o)
+	}
+	return openPebble(f, disk, m, found, o)
+}
+
+func openPebble(f *folder, disk *disk, m marker, found bool, o Options) (l *Log, err error) {
 	options := pebbleOptions(disk, f.lock, newPebbleLogger(o.Logger, disk.doom))
 	var db *pebble.DB
 	if found {
@@ -64,7 +75,7 @@ func openIn(f *folder, disk *disk, o Options) (*Log, error) {
 		return nil, m.explain(err)
 	}
 	closeAll := func() error { return errors.Join(db.Close(), f.release()) }
-	l, err := newLog(&pebbleStore{db: db, reader: db, release: closeAll}, m.id, disk.doom)
+	l, err = newLog(&pebbleStore{db: db, reader: db, release: closeAll}, m.id, disk.doom)
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -78,7 +89,7 @@ func openIn(f *folder, disk *disk, o Options) (*Log, error) {
 // and nobody has been told that there is one. So Pebble need not make each of
 // its steps durable.
 func makeStore(f *folder, disk *disk, options *pebble.Options, writer string) (marker, *pebble.DB, error) {
-	m := newMarker(writer)
+	m := newMarker(writer, Pebble)
 	if err := beginMarker(f, m); err != nil {
 		return m, nil, err
 	}

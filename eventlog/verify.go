@@ -79,7 +79,25 @@ func (v *verifier) run() (err error) {
 		}
 	}
 	v.compareTotals()
-	return nil
+	return v.engine()
+}
+
+// engine lets a store that can check itself do so.
+func (v *verifier) engine() error {
+	s, ok := v.store.(interface {
+		check(context.Context) ([]string, error)
+	})
+	if !ok {
+		return nil
+	}
+	problems, err := s.check(v.ctx)
+	for _, p := range problems {
+		v.problem("the database says: %s", p)
+	}
+	if err != nil && v.ctx.Err() == nil {
+		v.problem("the database can't check itself: %v", err)
+	}
+	return v.ctx.Err()
 }
 
 // streams checks every stream by itself.

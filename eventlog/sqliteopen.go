@@ -1,0 +1,221 @@
+package eventlog
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// This file opens and makes the SQLite file of a store. The file has all that
+// the store is; STORE in the folder only says which file's. So a file that lies
+// elsewhere (Options.SQLitePath) may get another folder, and keeps its id.
+
+// sqliteFile is the name of the file if it lies in the store's folder.
+const sqliteFile = "log.db"
+
+// SQLite's own marks of a file.
+const (
+	sqliteApplication = 0x676c7a74 // "glzt"
+	sqliteVersion     = 1          // of the schema
+)
+
+func openSQLite(f *folder, d *doom, m marker, found bool, o Options) (*Log, error) {
+	if o.FS != nil {
+		return nil, errors.New("SQLite needs a real disk")
+	}
+	path, unlock, err := f.database(o.SQLitePath)
+	if err != nil {
+		return nil, err
+	}
+	s, err := connectSQLite(path, found)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), unlock())
+	}
+	free := s.release
+	s.release = func() error { return errors.Join(free(), unlock()) }
+	if m, err = s.settle(f, m, found, o); err != nil {
+		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), s.release())
+	}
+	l, err := newLog(s, m.id, d)
+	if err != nil {
+		return nil, errors.Join(err, s.release())
+	}
+	closeAll := s.release
+	s.release = func() error { return errors.Join(closeAll(), f.release()) }
+	return l, nil
+}
+
+// database returns the file's path. One that lies elsewhere could be named by
+// two folders, so it has a lock of its own.
+func (f *folder) database(elsewhere string) (path string, unlock func() error, err error) {
+	path = f.path(sqliteFile)
+	if elsewhere == "" || elsewhere == path {
+		return path, func() error { return nil }, nil
+	}
+	if path, err = filepath.Abs(elsewhere); err != nil {
+		return "", nil, err
+	}
+	if err := makeFolder(filepath.Dir(path), vfs.Default); err != nil {
+		return "", nil, err
+	}
+	lock, err := vfs.Default.Lock(path + "-lock")
+	if err != nil {
+		if isContention(err) {
+			err = fmt.Errorf("database %s is in use by a store in another folder", path)
+		}
+		return "", nil, err
+	}
+	return path, lock.Close, nil
+}
+
+// connectSQLite opens the file, which must be there if it is known to be.
+func connectSQLite(path string, known bool) (*sqliteStore, error) {
+	flags := os.O_RDWR
+	if !known {
+		flags |= os.O_CREATE
+	}
+	file, err := os.OpenFile(path, flags, 0o600) // for its owner alone, which SQLite leaves so
+	if err != nil {
+		return nil, err
+	}
+	if err := file.Close(); err != nil {
+		return nil, err
+	}
+	w := &sqliteWriter{known: map[string]*sql.Stmt{}}
+	if w.db, err = sql.Open("sqlite", sqliteAddress(path, "journal_mode(WAL)", "synchronous(FULL)", "cache_size(-16000)")); err != nil {
+		return nil, err
+	}
+	if w.conn, err = w.db.Conn(context.Background()); err != nil {
+		return nil, errors.Join(explainSQLite(err), w.db.Close())
+	}
+	readers, err := sql.Open("sqlite", sqliteAddress(path, "query_only(1)"))
+	if err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	readers.SetMaxIdleConns(4)
+	s := &sqliteStore{path: path, readers: readers, writer: w}
+	s.prepare = readers.PrepareContext
+	s.release = func() error { return errors.Join(s.forget(), readers.Close(), w.close()) }
+	return s, nil
+}
+
+// sqliteAddress is how the driver is told what to open and how. Whoever only
+// reads the file waits for nobody; a writer of another program makes us wait.
+func sqliteAddress(path string, pragmas ...string) string {
+	q := url.Values{"mode": {"rw"}, "_pragma": append([]string{"busy_timeout(20000)"}, pragmas...)}
+	path = filepath.ToSlash(path)
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path // C:/…
+	}
+	return (&url.URL{Scheme: "file", Path: path, RawQuery: q.Encode()}).String()
+}
+
+// settle makes sure that the file and the folder belong together, and makes
+// the store if there is none.
+func (s *sqliteStore) settle(f *folder, m marker, found bool, o Options) (marker, error) {
+	if !found {
+		m = newMarker(o.Writer, SQLite)
+		if err := beginMarker(f, m); err != nil {
+			return m, err
+		}
+	}
+	id, err := s.prepareFile(m, found)
+	switch {
+	case err != nil:
+		return m, err
+	case found && id != m.id:
+		return m, fmt.Errorf("it belongs to store %s, but the folder to store %s", id, m.id)
+	case !found:
+		m.id = id
+		err = errors.Join(beginMarker(f, m), syncFolder(filepath.Dir(s.path), vfs.Default), finishMarker(f))
+	}
+	if err != nil {
+		return m, err
+	}
+	return m, s.setViews(o.Views)
+}
+
+// prepareFile makes the tables in an empty file and returns the id of the store
+// that the file is.
+func (s *sqliteStore) prepareFile(m marker, found bool) (id string, err error) {
+	var mode string
+	var application, version, tables int
+	for _, ask := range []struct {
+		text string
+		into any
+	}{
+		{"PRAGMA journal_mode", &mode},
+		{"PRAGMA application_id", &application},
+		{"PRAGMA user_version", &version},
+		{"SELECT count(*) FROM sqlite_schema", &tables},
+	} {
+		if err := s.writer.conn.QueryRowContext(context.Background(), ask.text).Scan(ask.into); err != nil {
+			return "", explainSQLite(err)
+		}
+	}
+	switch {
+	case mode != "wal":
+		return "", fmt.Errorf("it can't have a write-ahead log here (its journal is %q): choose another disk", mode)
+	case tables == 0 && !found:
+		return m.id, s.writer.make(m)
+	case application != sqliteApplication:
+		return "", errors.New("it is a database, but no store")
+	case version > sqliteVersion:
+		return "", fmt.Errorf("its tables are of version %d, this program knows up to %d: use a newer version", version, sqliteVersion)
+	}
+	_, err = s.one([]any{&id}, "SELECT value FROM store WHERE name = 'id'")
+	return id, err
+}
+
+// make makes the tables, all or none.
+func (w *sqliteWriter) make(m marker) error {
+	ctx := context.Background()
+	tx, err := w.conn.BeginTx(ctx, nil)
+	if err != nil {
+		return explainSQLite(err)
+	}
+	defer tx.Rollback()
+	text := sqliteSchema + fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d;", sqliteApplication, sqliteVersion)
+	if _, err := tx.Exec(text); err != nil {
+		return explainSQLite(err)
+	}
+	for name, value := range map[string]string{"id": m.id, "writer": m.writer} {
+		if _, err := tx.Exec("INSERT INTO store VALUES (?, ?)", name, value); err != nil {
+			return explainSQLite(err)
+		}
+	}
+	return explainSQLite(tx.Commit())
+}
+
+// setViews makes the views anew that are not as they should be.
+func (s *sqliteStore) setViews(views map[string]string) error {
+	have := map[string]string{}
+	err := s.each(func(scan func(...any) error) error {
+		var name, text string
+		err := scan(&name, &text)
+		have[name] = text
+		return err
+	}, "SELECT name, sql FROM sqlite_schema WHERE type = 'view'")
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(views)) {
+		text := "CREATE VIEW " + name + " AS " + strings.TrimSpace(views[name])
+		if have[name] == text {
+			continue
+		}
+		if _, err := s.writer.conn.ExecContext(context.Background(), "BEGIN; DROP VIEW IF EXISTS "+name+"; "+text+"; COMMIT"); err != nil {
+			return fmt.Errorf("view %s: %w", name, explainSQLite(err))
+		}
+	}
+	return nil
+}
