@@ -22,12 +22,14 @@ import (
 
 // globals are the flags that every command has.
 type globals struct {
-	Output   string `group:"global" short:"o" placeholder:"FORMAT" default:"text" help:"How results are written: text, json, jsonl or yaml."`
-	Store    string `group:"global" placeholder:"DIR" help:"Folder of the store (default: in the user's state folder)."`
-	Config   string `group:"global" placeholder:"FILE" help:"Configuration to use instead of gleitzeit.yaml and the user's own."`
-	LogLevel string `group:"global" placeholder:"LEVEL" help:"What to log on standard error: debug, info, warn or error."`
-	Quiet    bool   `group:"global" short:"q" help:"Print results and errors only."`
-	NoColor  bool   `group:"global" help:"No colours and no live view (also: NO_COLOR)."`
+	Output     string `group:"global" short:"o" placeholder:"FORMAT" default:"text" help:"How results are written: text, json, jsonl or yaml."`
+	Store      string `group:"global" placeholder:"DIR" help:"Folder of the store (default: in the user's state folder)."`
+	Backend    string `group:"global" placeholder:"NAME" help:"What keeps the store: pebble, sqlite or memory."`
+	SQLitePath string `group:"global" name:"sqlite-path" placeholder:"FILE" help:"File of a store of sqlite (default: log.db in the store's folder)."`
+	Config     string `group:"global" placeholder:"FILE" help:"Configuration to use instead of gleitzeit.yaml and the user's own."`
+	LogLevel   string `group:"global" placeholder:"LEVEL" help:"What to log on standard error: debug, info, warn or error."`
+	Quiet      bool   `group:"global" short:"q" help:"Print results and errors only."`
+	NoColor    bool   `group:"global" help:"No colours and no live view (also: NO_COLOR)."`
 }
 
 // grammar is all that the command understands.

@@ -126,7 +126,21 @@ func loadConfig(env *environment, g *globals, dir string) (*config, error) {
 	if err := c.readFlags(env, g); err != nil {
 		return nil, err
 	}
+	c.place(env)
 	return c, c.check()
+}
+
+// place finds the store's folder where nobody has said it: each backend has its
+// own, and a file of SQLite's has one beside it.
+func (c *config) place(env *environment) {
+	if c.origin["store"] != "" || c.Backend != "sqlite" {
+		return
+	}
+	if c.SQLitePath != "" {
+		c.Store = c.SQLitePath + ".d"
+	} else if folder := env.stateFolder(); folder != "" {
+		c.Store = filepath.Join(folder, "store-sqlite")
+	}
 }
 
 // configFiles lists the files that there are, the one that wins last.
@@ -179,6 +193,15 @@ func (c *config) readFlags(env *environment, g *globals) error {
 	if g.Store != "" {
 		c.Store, c.origin["store"] = env.expand(g.Store, env.cwd), "--store"
 	}
+	if g.Backend != "" {
+		c.origin["backend"] = "--backend"
+		if err := setBackend(c, env, g.Backend); err != nil {
+			return err
+		}
+	}
+	if g.SQLitePath != "" {
+		c.SQLitePath, c.origin["sqlite_path"] = env.expand(g.SQLitePath, env.cwd), "--sqlite-path"
+	}
 	if g.LogLevel != "" {
 		c.LogLevel, c.origin["log_level"] = g.LogLevel, "--log-level"
 	}
@@ -192,13 +215,13 @@ func (c *config) check() error {
 		wrong = append(wrong, fmt.Errorf("%s%s: %s", c.where(key), key, fmt.Sprintf(format, args...)))
 	}
 	switch c.Backend {
-	case "pebble", "memory":
-	case "sqlite", "redis":
-		report("backend", "%s is not supported yet: choose pebble (durable, the default) or memory", c.Backend)
+	case "pebble", "sqlite", "memory":
+	case "redis":
+		report("backend", "%s is not supported yet: choose pebble, sqlite or memory", c.Backend)
 	default:
-		report("backend", "%q must be pebble or memory", c.Backend)
+		report("backend", "%q must be pebble, sqlite or memory", c.Backend)
 	}
-	if c.Store == "" && c.Backend == "pebble" {
+	if c.Store == "" && c.Backend != "memory" {
 		report("store", "no home folder to keep it in: give it with --store DIR")
 	}
 	if !slices.Contains(logLevels, c.LogLevel) {

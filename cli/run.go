@@ -225,12 +225,15 @@ func (s *session) sayHowToResume(views []*replay.RunView) {
 	}
 }
 
-// storeFlag repeats --store in a command that we print.
+// storeFlag repeats what says which store in a command that we print.
 func (s *session) storeFlag() string {
-	if s.Store == "" {
-		return ""
+	text := ""
+	for _, flag := range [][2]string{{"store", s.Store}, {"backend", s.Backend}, {"sqlite-path", s.SQLitePath}} {
+		if flag[1] != "" {
+			text += fmt.Sprintf(" --%s %s", flag[0], flag[1])
+		}
 	}
-	return fmt.Sprintf(" --store %s", s.Store)
+	return text
 }
 
 // leaveStore closes the store. What runs here for others may come to its end

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gleitzeit/cli/client"
+	"gleitzeit/eventlog"
 	"gleitzeit/providers"
 	"gleitzeit/scheduler"
 )
@@ -54,8 +55,8 @@ func openError(err error) error {
 func (s *session) options(c *config, looks bool) client.Options {
 	logger := slog.New(slog.NewTextHandler(s.env.stderr, &slog.HandlerOptions{Level: level(c.LogLevel)}))
 	o := client.Options{
-		Store: c.Store, Memory: c.Backend == "memory", Logger: logger, Fatal: s.fatal("resume"), Passive: looks, Secrets: s.offers(c),
 		Local: s.local(c),
+		Store: c.Store, Memory: c.Backend == "memory", Log: c.log(), Logger: logger, Fatal: s.fatal("resume"), Passive: looks, Secrets: s.offers(c),
 		Scheduler: scheduler.Options{
 			Policy:  c.policy(),
 			Open:    s.openProviders,
@@ -65,6 +66,16 @@ func (s *session) options(c *config, looks bool) client.Options {
 	}
 	if o.Memory {
 		o.Store = ""
+	}
+	return o
+}
+
+// log says what keeps the store. A backend that nobody asked for is no reason
+// to refuse a store of another one.
+func (c *config) log() eventlog.Options {
+	o := eventlog.Options{SQLitePath: c.SQLitePath}
+	if c.origin["backend"] != "" {
+		o.Engine = eventlog.Engine(c.Backend)
 	}
 	return o
 }

@@ -62,6 +62,7 @@ func writeSystem(w io.Writer, v server.StatusResult, ours bool) {
 	}
 	table(w, [][]string{
 		{"store", firstOf(v.Store, "in memory")},
+		{"kept by", fmt.Sprintf("%s: %s", v.Engine, v.Promise)},
 		{"held by", holder},
 		{"records", fmt.Sprintf("%d, the last is %d", v.Records, v.Last)},
 		{"values", fmt.Sprintf("%d, %s", v.Values, bytesOf(int64(v.ValueBytes)))},

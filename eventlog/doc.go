@@ -25,8 +25,8 @@
 //	   Follow ◄─ bells ◄─ last durable record ◄─────────────────────────┘
 //
 // append.go has the queue, writer.go makes the change, store.go draws the line
-// between the log and whatever keeps its bytes: memory.go, or Pebble (pebble.go
-// and its neighbours, over disk.go). read.go and follow.go read, delete.go and
+// between the log and whatever keeps its bytes: memory.go, Pebble (pebble.go
+// and its neighbours, over disk.go) or SQLite (sqlite.go). read.go and follow.go read, delete.go and
 // verify.go do what they say.
 //
 // # The chain
@@ -37,16 +37,22 @@
 // records make place for one, of type StreamDeleted, that tells their numbers
 // and the last sum, from which the chain goes on.
 //
-// # Layout, format 1
+// # Layout
 //
-// A store is a folder. Beside Pebble's files it has
+// A store is a folder. Beside the engine's files it has
 //
-//	STORE   text: "gleitzeit store", then lines "format 1", "id …", "writer …"
-//	PID     text: the process that has the store, beside Pebble's LOCK
+//	STORE   text: "gleitzeit store", then lines "format …", "id …", "writer …",
+//	        and from format 2 on "engine …"
+//	PID     text: the process that has the store, beside the file LOCK
 //
 // STORE is read before anything else. A format higher than this program's is
-// refused. The format moves up with any change to what follows, and with
-// Pebble's own format (FormatValueSeparation).
+// refused. Format 1 is Pebble's, format 2 that of any other engine. The format
+// moves up with any change to what follows, and with Pebble's own format
+// (FormatValueSeparation).
+//
+// SQLite's tables are drawn in sqlite.go: the same with other words, but that a
+// record lies in the columns of its body (columns.go), without the body's
+// version, which is that of the tables.
 //
 // Pebble's keys. Seq is 8 bytes, the highest first; uvarint and varint are those
 // of encoding/binary; hashes are 32 bytes; a stream's name holds no 0.
@@ -84,7 +90,7 @@
 // # Limits
 //
 // One process has a store at a time. Damage in the last 32 KiB of Pebble's
-// write-ahead log can't be told from a write that was cut short: the log then
-// ends at the batch before. Verify knows a lost checkpoint from no checkpoint
+// write-ahead log, or anywhere in SQLite's, can't be told from a write that was
+// cut short: the log then ends at the batch before. Verify knows a lost checkpoint from no checkpoint
 // as little as anybody.
 package eventlog

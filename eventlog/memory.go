@@ -266,6 +266,10 @@ func (m *memoryStore) checkpoints(prefix, after string, limit int) (out []Checkp
 	return out, nil
 }
 
+func (m *memoryStore) about() (Engine, int, string) {
+	return Memory, Format, "nothing outlives the process"
+}
+
 func (m *memoryStore) size() int64 {
 	m.mu.RLock()
 	defer m.mu.RUnlock()

@@ -201,6 +201,8 @@ func explainSQLite(err error) error {
 	return err
 }
 
+func (s *sqliteStore) about() (Engine, int, string) { return SQLite, Format, onDisk }
+
 // size counts the file and its write-ahead log.
 func (s *sqliteStore) size() (n int64) {
 	for _, name := range []string{s.path, s.path + "-wal"} {

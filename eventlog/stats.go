@@ -4,6 +4,11 @@ import "sync/atomic"
 
 // Stats is what can be said about a log without reading it.
 type Stats struct {
+	// Engine is what keeps the log, in the layout of Format. Promise says in
+	// plain words what an acknowledged append lives through.
+	Engine  Engine
+	Format  int
+	Promise string
 	// Last is the Seq of the last durable record.
 	Last Seq
 	// Records and Values exist now; ValueBytes are in the values.
@@ -33,7 +38,11 @@ func (l *Log) Stats() Stats {
 	if err != nil {
 		return Stats{}
 	}
+	engine, format, promise := l.store.about()
 	s := Stats{
+		Engine:        engine,
+		Format:        format,
+		Promise:       promise,
 		Last:          l.Last(),
 		Records:       t.records,
 		Values:        t.values,

@@ -58,6 +58,9 @@ type store interface {
 	// lies beyond after, in order.
 	checkpoints(prefix, after string, limit int) ([]Checkpoint, error)
 
+	// about says what keeps the bytes, in which format, and in plain words what
+	// a commit that was acknowledged lives through.
+	about() (e Engine, format int, promise string)
 	// size returns the bytes that the store takes on disk, about.
 	size() int64
 	// view returns the store as it is now, for reading while others write.

@@ -21,7 +21,9 @@ import (
 	"time"
 
 	"gleitzeit/cli/server"
+	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
+	"gleitzeit/replay"
 	"gleitzeit/scheduler"
 )
 
@@ -31,6 +33,8 @@ type Options struct {
 	Store string
 	// Memory is for a store that ends with the client.
 	Memory bool
+	// Log says what keeps the store; its Logger, Fatal and Views are ours.
+	Log eventlog.Options
 	// Scheduler is how things run here, should this process hold the store.
 	// Its Logger and Fatal are those below.
 	Scheduler scheduler.Options
@@ -105,6 +109,7 @@ func Open(ctx context.Context, o Options) (*Client, error) {
 		o.Patience = defaultPatience
 	}
 	o.Scheduler.Logger, o.Scheduler.Fatal = o.Logger, o.Fatal
+	o.Log.Logger, o.Log.Fatal, o.Log.Views = o.Logger, o.Fatal, replay.SQLViews()
 	c := &Client{o: o, turn: make(chan struct{}, 1), closing: make(chan struct{}), resting: map[string]bool{}}
 	if _, err := c.session(ctx); err != nil {
 		return nil, err

@@ -30,7 +30,7 @@ const courtesy = 2 * time.Second
 // open makes a session. Its caller has the turn.
 func (c *Client) open(ctx context.Context) (*session, error) {
 	if c.o.Memory {
-		return c.hold(eventlog.OpenMemory(eventlog.Options{Logger: c.o.Logger, Fatal: c.o.Fatal})), nil
+		return c.hold(eventlog.OpenMemory(c.o.Log)), nil
 	}
 	ctx, stop := c.untilClosed(ctx)
 	defer stop()
@@ -100,7 +100,7 @@ func (c *Client) untilClosed(ctx context.Context) (context.Context, func()) {
 // tryLock takes the store if nobody has it. Neither a session nor an error
 // means that somebody has.
 func (c *Client) tryLock(w *wait) (*session, error) {
-	log, err := eventlog.Open(c.o.Store, eventlog.Options{Logger: c.o.Logger, Fatal: c.o.Fatal})
+	log, err := eventlog.Open(c.o.Store, c.o.Log)
 	var locked *eventlog.LockedError
 	switch {
 	case errors.As(err, &locked):

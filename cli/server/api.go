@@ -469,6 +469,8 @@ type StatusResult struct {
 	Store      string       `json:"store"` // its folder, "" in memory
 	ID         string       `json:"id"`
 	Format     int          `json:"format"`
+	Engine     string       `json:"engine"`  // what keeps it
+	Promise    string       `json:"promise"` // what an acknowledged event lives through, in plain words
 	Last       eventlog.Seq `json:"last"`
 	Records    uint64       `json:"records"`
 	Values     uint64       `json:"values"`
