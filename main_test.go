@@ -83,8 +83,9 @@ func onBackend(env *testscript.Env) error {
 	return err
 }
 
-// needsPast finds commands about what another command did.
-var needsPast = regexp.MustCompile(`(?m)^[^#]*\b(resume|history|workflow|system|schedule|server|signal|approve|reject|crash|exists|--store|--key|@last|python3) ?`)
+// needsPast finds commands about what another command did, second runs, and
+// stores on disk.
+var needsPast = regexp.MustCompile(`(?m)^[^#\n]*((exits \d+|gleitzeit)( -\S+)* (resume|history|workflow|system|schedule|server|signal|approve|reject)\b|\w-[2-9]\b|--store|--key|GLEITZEIT_STORE|@last|\bfmt --check|^crash|^signal (KILL|TERM))|^exec python3 (check|look)`)
 
 // realPython returns the interpreter behind whatever shim python3 is.
 func realPython() string {
