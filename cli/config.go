@@ -127,6 +127,7 @@ func loadConfig(env *environment, g *globals, dir string) (*config, error) {
 		return nil, err
 	}
 	c.place(env)
+	c.nameEnvironment()
 	return c, c.check()
 }
 

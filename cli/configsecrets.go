@@ -13,11 +13,54 @@ import (
 )
 
 // This file holds the secrets of gleitzeit.yaml to their places: where they
-// are is said once, under secrets, and ${secrets.NAME} stands in headers of
-// providers and in env and args of MCP servers. A run keeps the configuration
-// with the names; what they stand for is put in when a provider is opened.
+// are is said once, under secrets, and ${secrets.NAME} stands in headers, and in
+// env and args of MCP servers. A run keeps the configuration with the names;
+// what they stand for is put in when a provider is opened. ${env.NAME} is short
+// for a secret whose source is env:NAME.
 
 var secretName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
+
+// environmentReference is the short form.
+var environmentReference = regexp.MustCompile(`\$\{\s*env\.([A-Za-z_][A-Za-z0-9_]*)\s*\}`)
+
+// nameEnvironment writes the short form out: ${env.NAME} as ${secrets.NAME},
+// with the secret that this takes.
+func (c *config) nameEnvironment() {
+	long := func(text string) string {
+		return environmentReference.ReplaceAllStringFunc(text, func(match string) string {
+			return "${secrets." + c.environmentSecret(environmentReference.FindStringSubmatch(match)[1]) + "}"
+		})
+	}
+	for name, p := range c.Providers {
+		p.Headers = mapped(p.Headers, long)
+		c.Providers[name] = p
+	}
+	for name, m := range c.MCPServers {
+		m.Env, m.Headers, m.Args = mapped(m.Env, long), mapped(m.Headers, long), slices.Clone(m.Args)
+		for i := range m.Args {
+			m.Args[i] = long(m.Args[i])
+		}
+		c.MCPServers[name] = m
+	}
+}
+
+// environmentSecret is the name of the secret that is the variable.
+func (c *config) environmentSecret(variable string) string {
+	name := variable
+	for {
+		switch source, taken := c.Secrets[name]; {
+		case !taken:
+			if c.Secrets == nil {
+				c.Secrets = map[string]string{}
+			}
+			c.Secrets[name] = "env:" + variable
+			return name
+		case source == "env:"+variable:
+			return name
+		}
+		name += "_env"
+	}
+}
 
 // setting is a text of the configuration.
 type setting struct {
@@ -50,6 +93,11 @@ func (c *config) settingsOf(name string) (all []setting) {
 			follows := i > 0 && strings.HasPrefix(m.Args[i-1], "-") && mayBeSecret(m.Args[i-1])
 			all = append(all, setting{fmt.Sprintf("%s.args[%d]", key, i), arg, true, follows || assigned && mayBeSecret(name)})
 		}
+		for _, h := range sortedNames(m.Headers) {
+			all = append(all, setting{key + ".headers." + h, m.Headers[h], true, mayBeSecret(h)})
+		}
+		address, err := url.Parse(m.URL)
+		all = append(all, setting{key + ".url", m.URL, false, err == nil && address.User != nil && withoutPassword(m.URL) != m.URL})
 		all = append(all, setting{key, m.Command, false, false}, setting{key, m.Cwd, false, false})
 	}
 	return all
@@ -147,7 +195,7 @@ func (s *session) openConfigured(c *config) (*providers.Set, error) {
 	}
 	servers := map[string]providers.MCPServer{}
 	for name, m := range all.MCPServers {
-		m.Env, m.Args = mapped(m.Env, put), slices.Clone(m.Args)
+		m.Env, m.Headers, m.Args = mapped(m.Env, put), mapped(m.Headers, put), slices.Clone(m.Args)
 		for i := range m.Args {
 			m.Args[i] = put(m.Args[i])
 		}

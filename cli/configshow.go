@@ -123,7 +123,7 @@ func discreetProvider(p providers.ProviderConfig) providers.ProviderConfig {
 
 // discreetServer is m without what may be secret.
 func discreetServer(m providers.MCPServer) providers.MCPServer {
-	m.Env = hiddenValues(m.Env)
+	m.Env, m.Headers, m.URL = hiddenValues(m.Env), hiddenValues(m.Headers), withoutPassword(m.URL)
 	args := make([]string, len(m.Args))
 	for i, arg := range m.Args {
 		args[i] = arg

@@ -116,7 +116,7 @@ func (c Config) List() []Info {
 	for _, name := range slices.Sorted(maps.Keys(c.MCPServers)) {
 		if _, taken := c.Providers[name]; !taken {
 			breaker := DefaultBreaker
-			infos = append(infos, Info{Name: name, Protocol: "mcp/v1", Kind: "mcp", Slots: table["mcp"].slots, ByName: true,
+			infos = append(infos, Info{Name: name, Protocol: "mcp/v1", Kind: "mcp", Slots: orElse(c.MCPServers[name].Slots, table["mcp"].slots), ByName: true,
 				Bounds: Bounds{Breaker: &breaker}})
 		}
 	}
@@ -178,6 +178,11 @@ func (c Config) Variables() []string {
 		}
 		names = append(names, p.PassEnv...)
 	}
+	for _, m := range c.MCPServers {
+		if m.URL != "" {
+			names = append(names, proxyVariables...)
+		}
+	}
 	slices.Sort(names)
 	return slices.Compact(names)
 }
@@ -206,8 +211,8 @@ func (c Config) Validate() error {
 		if !configName.MatchString(name) {
 			report("%s: a name has letters, digits, '_', '-' and '.' only", at)
 		}
-		if c.MCPServers[name].Command == "" {
-			report("%s.command: missing: the program that is the server", at)
+		for _, text := range c.MCPServers[name].problems() {
+			report("%s.%s", at, text)
 		}
 		if p, taken := c.Complete().Providers[name]; taken {
 			report("%s: the name is taken by the provider of kind %s; rename the server", at, p.Kind)

@@ -126,12 +126,12 @@ func (m *mcpProvider) callTool(ctx context.Context, p mcpParameters, host Host) 
 	if json.Unmarshal(arguments, &members) != nil {
 		return nil, protocols.Errorf(protocols.TaskParameterError, "arguments of tool %s: must be a map", p.Name)
 	}
-	link, err := m.find(ctx, p.Name, p.Server)
+	server, err := m.find(ctx, p.Name, p.Server)
 	if err != nil {
 		return nil, err
 	}
-	if link != nil {
-		return link.callTool(ctx, p.Name, arguments, host)
+	if server != nil {
+		return server.do(ctx, func(l *mcpLink) (json.RawMessage, error) { return l.callTool(ctx, p.Name, arguments, host) })
 	}
 	tool, _ := builtin(p.Name)
 	result, err := tool.call(members)
@@ -141,24 +141,23 @@ func (m *mcpProvider) callTool(ctx context.Context, p mcpParameters, host Host) 
 	return encode(result)
 }
 
-// find returns the link to the one server that has the tool, nil for a
-// built-in one. Those servers that can't be reached are no answer to whether
+// find returns the one server that has the tool, nil for a built-in one. Those servers that can't be reached are no answer to whether
 // a tool exists: then it is their error that is returned.
-func (m *mcpProvider) find(ctx context.Context, tool, server string) (*mcpLink, error) {
+func (m *mcpProvider) find(ctx context.Context, tool, server string) (*mcpServer, error) {
 	lists, err := m.lists(ctx, server)
 	if err != nil {
 		return nil, err
 	}
 	var having []string
-	var link *mcpLink
+	var found *mcpServer
 	for _, l := range lists {
 		if l.err == nil && l.has(tool) {
-			having, link = append(having, l.server), l.link
+			having, found = append(having, l.server.name), l.server
 		}
 	}
 	switch {
 	case len(having) == 1:
-		return link, nil
+		return found, nil
 	case len(having) > 1:
 		return nil, protocols.Errorf(protocols.TaskParameterError,
 			"tool %q is on several MCP servers: %s; say which with provider", tool, strings.Join(having, ", "))
@@ -193,7 +192,7 @@ func (m *mcpProvider) unknownTool(tool, server string, lists []mcpList) error {
 	names = slices.Compact(names)
 	where := "no MCP server has a tool"
 	if len(lists) == 1 {
-		where = "MCP server " + lists[0].server + " has no tool"
+		where = "MCP server " + lists[0].server.name + " has no tool"
 	}
 	return protocols.Errorf(protocols.MethodNotFound, "%s %q%s", where, tool, choices(tool, names)).
 		With(map[string]any{"tools": names})
@@ -201,8 +200,7 @@ func (m *mcpProvider) unknownTool(tool, server string, lists []mcpList) error {
 
 // mcpList is what one server answered.
 type mcpList struct {
-	server string
-	link   *mcpLink
+	server *mcpServer
 	tools  []mcpTool
 	err    error
 }
@@ -219,10 +217,8 @@ func (m *mcpProvider) lists(ctx context.Context, server string) ([]mcpList, erro
 	}
 	lists := make([]mcpList, len(servers))
 	eachServer(servers, func(i int, s *mcpServer) {
-		lists[i].server = s.name
-		if lists[i].link, lists[i].err = s.link(ctx); lists[i].err == nil {
-			lists[i].tools, lists[i].err = lists[i].link.tools(ctx)
-		}
+		lists[i].server = s
+		lists[i].tools, lists[i].err = s.tools(ctx)
 	})
 	return lists, nil
 }
@@ -272,7 +268,7 @@ func (m *mcpProvider) listTools(ctx context.Context, server string) (json.RawMes
 			return nil, l.err
 		}
 		for _, t := range l.tools {
-			tools = append(tools, described{l.server, t.Name, t.Description, t.InputSchema})
+			tools = append(tools, described{l.server.name, t.Name, t.Description, t.InputSchema})
 		}
 	}
 	if m.hasBuiltin(server) {

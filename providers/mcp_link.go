@@ -4,8 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
+	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,33 +17,33 @@ import (
 	"gleitzeit/protocols"
 )
 
-// This file is one life of an MCP server: a child process and the session
-// with it.
+// This file is one life of an MCP server: the line to it and the session on
+// that line.
 
 const (
 	mcpGrace   = time.Second // after stdin has closed, and again after SIGTERM
 	mcpStderr  = 64 << 10    // bytes of stderr kept
 	mcpQuoted  = 8 << 10     // bytes of stderr put into an error
-	mcpMessage = 64 << 20    // bytes of one message
+	mcpMessage = 256 << 20   // bytes of one message
 )
 
 // mcpLink is a server that runs and has been greeted.
 type mcpLink struct {
 	server  string
-	kid     *child
+	line    mcpLine
 	session *mcp.ClientSession
-	wire    *mcpWire
-	stderr  excerpt        // and what was on stdout without being a message
-	users   sync.WaitGroup // reads stderr
-	ending  chan struct{}  // closed by watch: the process or the session has ended
-	gone    chan struct{}  // closed by watch: both have
-	useful  atomic.Bool    // a tool has answered
+	ending  chan struct{} // closed by watch: the server or the session has ended
+	gone    chan struct{} // closed by watch: both have
+	useful  atomic.Bool   // a call has been answered
 	tokens  atomic.Int64
 
 	mu    sync.Mutex
-	hosts map[string]Host // by progress token
-	known []mcpTool       // nil: to be asked for
+	calls map[string]*mcpCall // under way, by progress token
+	known []mcpTool           // nil: to be asked for
 }
+
+// mcpCall is one call under way.
+type mcpCall struct{ host Host }
 
 // mcpTool is what a server says of a tool.
 type mcpTool struct {
@@ -61,87 +62,97 @@ type mcpInfo struct {
 	Capabilities    any    `json:"capabilities"`
 }
 
-// dial starts the server's process and greets it. When that fails nothing of
-// it is left.
+// dial starts the server, or reaches it, and greets it. When that fails
+// nothing of it is left.
 func (s *mcpServer) dial(ctx context.Context) (*mcpLink, error) {
-	path, err := s.program()
-	if err != nil {
-		return nil, err
+	lines := []func() (mcpLine, error){func() (mcpLine, error) { return s.startPipes() }}
+	if s.config.URL != "" {
+		lines = s.httpLines()
 	}
-	kid, err := s.children.start(command{
-		Path: path, Args: s.config.Args, Dir: s.config.Cwd, Env: environment(s.env, nil, s.config.Env),
-	})
+	var link *mcpLink
+	var err error
+	for _, open := range lines {
+		var again bool
+		if link, again, err = s.greet(ctx, open); !again {
+			break
+		}
+	}
+	return link, err
+}
+
+// greet opens a line and a session on it. again tells that another sort of
+// line may be the right one.
+func (s *mcpServer) greet(ctx context.Context, open func() (mcpLine, error)) (link *mcpLink, again bool, err error) {
+	line, err := open()
 	if err != nil {
-		return nil, protocols.Errorf(protocols.ProviderNotAvailable, "MCP server %s: %v", s.name, err)
+		return nil, false, err
 	}
 	l := &mcpLink{
-		server: s.name, kid: kid, stderr: excerpt{Last: mcpStderr},
-		ending: make(chan struct{}), gone: make(chan struct{}), hosts: map[string]Host{},
+		server: s.name, line: line,
+		ending: make(chan struct{}), gone: make(chan struct{}), calls: map[string]*mcpCall{},
 	}
-	l.users.Go(func() { l.stderr.readFrom(kid.Err) })
-	if err := l.greet(ctx); err != nil {
-		why := err.Error()
-		if kid.endsWithin(drainTime) && kid.code() > 0 {
-			why = kid.exit()
-		} else if ctx.Err() != nil {
-			why = "no answer within " + mcpStart.String()
-		}
-		kid.stop(mcpGrace)
-		kid.drain(&l.users)
-		return nil, l.explain(protocols.ProviderUnhealthy, "MCP server "+l.server+" did not start: "+why)
-	}
-	return l, nil
-}
-
-// greet opens the session. The capabilities are empty: no roots, sampling or
-// elicitation yet.
-func (l *mcpLink) greet(ctx context.Context) error {
-	client := mcp.NewClient(&mcp.Implementation{Name: "gleitzeit", Version: "1"}, &mcp.ClientOptions{
-		Capabilities:                &mcp.ClientCapabilities{},
-		ToolListChangedHandler:      func(context.Context, *mcp.ToolListChangedRequest) { l.forgetTools() },
-		ProgressNotificationHandler: func(_ context.Context, r *mcp.ProgressNotificationClientRequest) { l.progress(r.Params) },
-	})
-	l.wire = newMCPWire(l.kid, &l.stderr)
-	session, err := client.Connect(ctx, l.wire, nil)
+	raw := &rawResult{}
+	l.session, err = mcp.NewClient(&mcp.Implementation{Name: "gleitzeit", Version: "1"}, l.clientOptions(s)).
+		Connect(withRaw(ctx, raw), line, nil)
 	if err != nil {
-		l.wire.end()
-		return err
+		answer := raw.got()
+		return nil, slices.Contains(otherLine, answer.status), l.unreachable(ctx, answer, err)
 	}
-	l.session = session
-	return nil
+	line.forget(raw)
+	return l, false, nil
 }
 
-// explain makes an error that quotes the end of stderr.
+// otherLine are the statuses with which a server of the older sort answers to
+// what it doesn't know.
+var otherLine = []int{http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed}
+
+// unreachable ends a server that couldn't be greeted, and says why.
+func (l *mcpLink) unreachable(ctx context.Context, answer mcpAnswer, err error) error {
+	why := err.Error()
+	fault := l.line.fault("initialize", answer, err)
+	if pipes, is := l.line.(*mcpPipes); is && pipes.kid.endsWithin(drainTime) && pipes.kid.code() > 0 {
+		why = pipes.kid.exit()
+	} else if ctx.Err() != nil {
+		why, fault = "no answer within "+mcpStart.String(), nil
+	}
+	l.line.end()
+	l.line.drain()
+	if fault != nil {
+		return fault
+	}
+	return l.explain(protocols.ProviderUnhealthy, "MCP server "+l.server+" did not start: "+why)
+}
+
+// explain makes an error that quotes the end of what the server printed.
 func (l *mcpLink) explain(code protocols.Code, message string) *protocols.Error {
-	stderr := l.stderr.String()
-	return protocols.Errorf(code, "%s%s", message, quoted(stderr)).With(struct {
+	words := l.line.words()
+	return protocols.Errorf(code, "%s%s", message, quoted(words)).With(struct {
 		Server string `json:"server"`
-		Exit   string `json:"exit"`
+		Exit   string `json:"exit,omitempty"`
 		Stderr string `json:"stderr,omitempty"`
-	}{l.server, l.kid.exit(), lastBytes(stderr, mcpQuoted)})
+	}{l.server, l.line.fate(), lastBytes(words, mcpQuoted)})
 }
 
 // lost is the error of a server that is gone.
 func (l *mcpLink) lost(during string) *protocols.Error {
-	return l.explain(protocols.ConnectionLost, "MCP server "+l.server+" "+l.kid.exit()+" ("+during+")")
+	return l.explain(protocols.ConnectionLost, "MCP server "+l.server+" "+l.line.fate()+" ("+during+")")
 }
 
-// watch returns when the process and the session have both ended; the end of
+// watch returns when the server and the session have both ended; the end of
 // one is the end of the other.
 func (l *mcpLink) watch() {
 	over := make(chan struct{})
 	go func() {
-		_ = l.session.Wait() // the error is known from the process
+		_ = l.session.Wait() // the error is known from the line
 		close(over)
 	}()
 	select {
-	case <-l.kid.ended:
+	case <-l.line.ended():
 	case <-over:
 	}
 	close(l.ending)
-	l.end()
-	l.kid.drain(&l.users)
-	l.wire.end()
+	l.line.end()
+	l.line.drain()
 	<-over
 	_ = l.session.Close() // lets go of its subscriptions
 	close(l.gone)
@@ -149,16 +160,8 @@ func (l *mcpLink) watch() {
 
 // close ends the server and waits for watch.
 func (l *mcpLink) close() {
-	l.end()
+	l.line.end()
 	<-l.gone
-}
-
-// end ends the process in the order that the protocol asks for.
-func (l *mcpLink) end() {
-	l.kid.In.Close()
-	if !l.kid.endsWithin(mcpGrace) {
-		l.kid.stop(mcpGrace)
-	}
 }
 
 // tools lists the server's tools; the list is kept until the server says that
@@ -172,18 +175,43 @@ func (l *mcpLink) tools(ctx context.Context) ([]mcpTool, error) {
 	}
 	tools := []mcpTool{}
 	if c := l.session.InitializeResult().Capabilities; c == nil || c.Tools != nil {
-		for t, err := range l.session.Tools(ctx, nil) {
+		err := l.eachPage(ctx, "tools/list", func(ctx context.Context, cursor string) (any, string, error) {
+			page, err := l.session.ListTools(ctx, &mcp.ListToolsParams{Cursor: cursor})
 			if err != nil {
-				return nil, l.failure(ctx, "tools/list", err)
+				return nil, "", err
 			}
-			schema, _ := json.Marshal(t.InputSchema) // was read from JSON
-			tools = append(tools, mcpTool{t.Name, t.Description, schema})
+			for _, t := range page.Tools {
+				schema, _ := json.Marshal(t.InputSchema) // was read from JSON
+				tools = append(tools, mcpTool{t.Name, t.Description, schema})
+			}
+			return page, page.NextCursor, nil
+		})
+		if err != nil {
+			return nil, err
 		}
 	}
 	l.mu.Lock()
 	l.known = tools
 	l.mu.Unlock()
 	return tools, nil
+}
+
+// maxPages bounds a list that a server gives in parts.
+const maxPages = 1000
+
+// eachPage asks for a list until there is no more of it.
+func (l *mcpLink) eachPage(ctx context.Context, request string, page func(ctx context.Context, cursor string) (any, string, error)) error {
+	cursor := ""
+	for range maxPages {
+		_, err := l.ask(ctx, request, nil, func(ctx context.Context, _ string) (result any, err error) {
+			result, cursor, err = page(ctx, cursor)
+			return result, err
+		})
+		if err != nil || cursor == "" {
+			return err
+		}
+	}
+	return protocols.Errorf(protocols.TaskResultInvalid, "MCP server %s, %s: the list has no end", l.server, request)
 }
 
 func (l *mcpLink) forgetTools() {
@@ -203,60 +231,81 @@ func (l *mcpLink) info() mcpInfo {
 
 // ping returns nil when the server answers, though it be that it knows no ping.
 func (l *mcpLink) ping(ctx context.Context) error {
-	err := l.session.Ping(ctx, nil)
-	var answer *jsonrpc.Error
-	if err == nil || errors.As(err, &answer) && answer.Code == jsonrpc.CodeMethodNotFound {
+	_, err := l.ask(ctx, "ping", nil, func(ctx context.Context, _ string) (any, error) { return nil, l.session.Ping(ctx, nil) })
+	var e *protocols.Error
+	if errors.As(err, &e) && e.Code == protocols.MethodNotFound {
 		return nil
 	}
-	return l.failure(ctx, "ping", err)
+	return err
 }
 
 // callTool calls a tool. When ctx ends the server is told, and not waited for.
 func (l *mcpLink) callTool(ctx context.Context, tool string, arguments json.RawMessage, host Host) (json.RawMessage, error) {
-	params := &mcp.CallToolParams{Name: tool, Arguments: arguments}
-	token := "gleitzeit-" + strconv.FormatInt(l.tokens.Add(1), 10)
-	params.SetProgressToken(token)
-	l.mu.Lock()
-	l.hosts[token] = host
-	l.mu.Unlock()
-	defer func() {
-		l.mu.Lock()
-		delete(l.hosts, token)
-		l.mu.Unlock()
-	}()
-	var raw rawResult
-	defer l.wire.forget(&raw)
-	_, err := l.session.CallTool(withRaw(ctx, &raw), params)
-	if err != nil && (ctx.Err() != nil || raw.json == nil) { // else the SDK can't read it, but we can
-		return nil, l.failure(ctx, "tool "+tool, err)
+	raw, err := l.ask(ctx, "tool "+tool, host, func(ctx context.Context, token string) (any, error) {
+		params := &mcp.CallToolParams{Name: tool, Arguments: arguments}
+		params.SetProgressToken(token)
+		return l.session.CallTool(ctx, params)
+	})
+	if err != nil {
+		return nil, err
 	}
-	l.useful.Store(true)
-	return toolResult(l.server, tool, raw.json)
+	return toolResult(l.server, tool, raw)
 }
 
-// progress passes a notification on to the call that it belongs to.
-func (l *mcpLink) progress(p *mcp.ProgressNotificationParams) {
-	token, _ := p.ProgressToken.(string)
-	message := strconv.FormatFloat(p.Progress, 'g', -1, 64)
-	if p.Total > 0 {
-		message += " of " + strconv.FormatFloat(p.Total, 'g', -1, 64)
+// ask makes one request and returns the text of its result. While it lasts
+// the server's notes of progress with the token go to the host.
+func (l *mcpLink) ask(ctx context.Context, request string, host Host, do func(ctx context.Context, token string) (any, error)) (json.RawMessage, error) {
+	inner, stop := context.WithCancelCause(ctx)
+	defer stop(nil) // whatever is left of the request ends with it
+	token := "gleitzeit-" + strconv.FormatInt(l.tokens.Add(1), 10)
+	if host != nil {
+		l.mu.Lock()
+		l.calls[token] = &mcpCall{host}
+		l.mu.Unlock()
+		defer func() {
+			l.mu.Lock()
+			delete(l.calls, token)
+			l.mu.Unlock()
+		}()
 	}
-	l.mu.Lock() // held, so that nothing comes after the call's end
-	defer l.mu.Unlock()
-	if host := l.hosts[token]; host != nil {
-		host.Progress(Progress{Message: strings.TrimSpace(message + " " + p.Message)})
+	raw := &rawResult{stop: stop}
+	defer l.line.forget(raw)
+	result, err := do(withRaw(inner, raw), token)
+	answer := raw.got()
+	switch {
+	case err != nil && (ctx.Err() != nil || answer.json == nil): // else the SDK can't read it, but we can
+		return nil, l.failure(ctx, request, answer, err)
+	case answer.json == nil: // the SDK had it already
+		if answer.json, err = encode(result); err != nil {
+			return nil, err
+		}
 	}
+	l.useful.Store(true)
+	return answer.json, nil
 }
 
 // failure tells what became of a request: cancelled, answered with an error
 // or with nonsense, or left without an answer by a server that is gone.
-func (l *mcpLink) failure(ctx context.Context, request string, err error) error {
+func (l *mcpLink) failure(ctx context.Context, request string, answer mcpAnswer, err error) error {
 	if ctx.Err() != nil {
 		return endedError(ctx)
 	}
-	var answer *jsonrpc.Error
-	if errors.As(err, &answer) && !errors.Is(err, mcp.ErrConnectionClosed) {
-		return l.refused(request, answer)
+	if answer.noSession {
+		l.line.end() // so that the next call greets the server anew
+		return &noSession{protocols.Errorf(protocols.ConnectionLost, "MCP server %s has dropped the session (during %s)", l.server, request)}
+	}
+	if fault := l.line.fault(request, answer, err); fault != nil {
+		if l.line.ended() != nil { // a fault of pipes is their end
+			select {
+			case <-l.gone:
+			case <-ctx.Done():
+			}
+		}
+		return fault
+	}
+	var refusal *jsonrpc.Error
+	if errors.As(err, &refusal) && !errors.Is(err, mcp.ErrConnectionClosed) {
+		return l.refused(request, refusal)
 	}
 	select {
 	case <-l.ending:
@@ -272,6 +321,15 @@ func (l *mcpLink) failure(ctx context.Context, request string, err error) error 
 		return endedError(ctx)
 	}
 }
+
+// noSession is the error of a request that the server didn't look at, since it
+// has forgotten us.
+type noSession struct{ err *protocols.Error }
+
+func (e *noSession) Error() string { return e.err.Error() }
+
+// Unwrap gives the error that crosses the border.
+func (e *noSession) Unwrap() error { return e.err }
 
 // refused keeps the codes of JSON-RPC that mean something to a caller.
 func (l *mcpLink) refused(request string, e *jsonrpc.Error) error {

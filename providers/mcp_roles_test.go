@@ -118,6 +118,13 @@ func addTools(server *mcp.Server) {
 			fmt.Fprintln(os.Stderr, "was told to stop")
 			return nil, ctx.Err()
 		},
+		"nap": func(ctx context.Context, _ *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
+			select { // long, but not for ever, though nobody tells it to stop
+			case <-ctx.Done():
+			case <-time.After(2 * time.Second):
+			}
+			return &mcp.CallToolResult{Content: text("awake")}, nil
+		},
 		"fail": func(context.Context, *mcp.CallToolRequest) (*mcp.CallToolResult, error) {
 			return &mcp.CallToolResult{IsError: true, Content: text("it ", "failed")}, nil
 		},

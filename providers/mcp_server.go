@@ -2,6 +2,8 @@ package providers
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -34,7 +36,7 @@ func newMCPServers(configs map[string]MCPServer, env func(string) string, kids *
 	for _, name := range slices.Sorted(maps.Keys(configs)) {
 		ctx, cancel := context.WithCancel(context.Background())
 		all.list = append(all.list, &mcpServer{
-			name: name, config: configs[name], env: env, children: kids, life: ctx, end: cancel,
+			name: name, config: configs[name], env: env, children: kids, life: ctx, end: cancel, limit: mcpMessage,
 		})
 	}
 	return all
@@ -70,6 +72,7 @@ type mcpServer struct {
 	current  *mcpLink // nil when not linked
 	failures int      // starts in a row that came to nothing
 	next     time.Time
+	limit    int   // bytes of one message
 	last     error // of the last failure
 	closed   bool
 	busy     sync.WaitGroup // opening and watching
@@ -112,6 +115,36 @@ func (s *mcpServer) link(ctx context.Context) (*mcpLink, error) {
 	case <-ctx.Done():
 		return nil, endedError(ctx)
 	}
+}
+
+// do has something done on the link to the running server. What a server
+// didn't look at, having dropped the session, is done once more on a new one.
+func (s *mcpServer) do(ctx context.Context, what func(*mcpLink) (json.RawMessage, error)) (json.RawMessage, error) {
+	for tried := false; ; tried = true {
+		link, err := s.link(ctx)
+		if err != nil {
+			return nil, err
+		}
+		result, err := what(link)
+		var dropped *noSession
+		if tried || !errors.As(err, &dropped) {
+			return result, err
+		}
+		select {
+		case <-link.gone:
+		case <-ctx.Done():
+			return nil, endedError(ctx)
+		}
+	}
+}
+
+// tools are what the server has.
+func (s *mcpServer) tools(ctx context.Context) (tools []mcpTool, err error) {
+	_, err = s.do(ctx, func(l *mcpLink) (_ json.RawMessage, err error) {
+		tools, err = l.tools(ctx)
+		return nil, err
+	})
+	return tools, err
 }
 
 // resting is the error of a server whose next start is still to come.
@@ -184,13 +217,14 @@ func (s *mcpServer) close() {
 
 // ping returns how long the server took to answer, its start not counted.
 func (s *mcpServer) ping(ctx context.Context) (time.Duration, error) {
-	link, err := s.link(ctx)
-	if err != nil {
-		return 0, err
-	}
-	started := time.Now()
-	err = link.ping(ctx)
-	return time.Since(started), err
+	var took time.Duration
+	_, err := s.do(ctx, func(l *mcpLink) (json.RawMessage, error) {
+		started := time.Now()
+		err := l.ping(ctx)
+		took = time.Since(started)
+		return nil, err
+	})
+	return took, err
 }
 
 // program finds what to start: in the PATH of the server's own environment,

@@ -282,22 +282,23 @@ func TestMCPCancelIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	link := s.deps.servers.list[0].current
+	pipes := link.line.(*mcpPipes)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
 		_, err := s.Call(ctx, "mcp", Call{Method: "mcp/tool.hang"}, nil)
 		done <- err
 	}()
-	waitFor(t, func() bool { return strings.Contains(link.stderr.String(), "hanging") })
+	waitFor(t, func() bool { return strings.Contains(pipes.words(), "hanging") })
 	cancel()
 	wantError(t, <-done, protocols.TaskCancelled)
-	waitFor(t, func() bool { return strings.Contains(link.stderr.String(), "was told to stop") })
+	waitFor(t, func() bool { return strings.Contains(pipes.words(), "was told to stop") })
 	wantMCP(t, s, "mcp", "mcp/tool.say", `{"text":"x"}`, `{"result":"x","response":"x","content":[{"type":"text","text":"x"}]}`)
 	if s.deps.servers.list[0].current != link {
 		t.Error("the server was started again")
 	}
-	if len(link.wire.wants) != 0 || len(link.hosts) != 0 {
-		t.Errorf("still kept: %v, %v", link.wire.wants, link.hosts)
+	if len(pipes.wire.wants) != 0 || len(link.calls) != 0 {
+		t.Errorf("still kept: %v, %v", pipes.wire.wants, link.calls)
 	}
 }
 
@@ -324,7 +325,7 @@ func TestMCPServerThatStopsReading(t *testing.T) {
 		t.Fatal(err)
 	}
 	stopProcess(t, answer.Result)
-	link := s.deps.servers.list[0].current
+	pipes := s.deps.servers.list[0].current.line.(*mcpPipes)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	call := Call{Method: "mcp/tool.say", Parameters: parameters(t, "text", strings.Repeat("x", 1<<20))}
@@ -332,7 +333,7 @@ func TestMCPServerThatStopsReading(t *testing.T) {
 		_, err := s.Call(ctx, "mcp", call, nil)
 		done <- err
 	}()
-	waitFor(t, func() bool { return len(link.wire.turn) == 1 }) // it writes
+	waitFor(t, func() bool { return len(pipes.turn) == 1 }) // it writes
 	started := time.Now()
 	cancel()
 	wantError(t, <-done, protocols.TaskCancelled)

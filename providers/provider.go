@@ -174,10 +174,16 @@ type ProviderConfig struct {
 	IdleTimeout       string `json:"idle_timeout,omitempty" yaml:"idle_timeout"`
 }
 
-// MCPServer describes one MCP server started over stdio.
+// MCPServer describes one MCP server: one that is started (Command) or one
+// that is reached over HTTP (URL).
 type MCPServer struct {
-	Command string            `json:"command" yaml:"command"`
+	Type    string            `json:"type,omitempty" yaml:"type"` // stdio, http, sse; "": by what else there is
+	Command string            `json:"command,omitempty" yaml:"command"`
 	Args    []string          `json:"args,omitempty" yaml:"args"`
 	Env     map[string]string `json:"env,omitempty" yaml:"env"`
 	Cwd     string            `json:"cwd,omitempty" yaml:"cwd"`
+	URL     string            `json:"url,omitempty" yaml:"url"`
+	Headers map[string]string `json:"headers,omitempty" yaml:"headers"`
+	Timeout string            `json:"timeout,omitempty" yaml:"timeout"` // of one call
+	Slots   int               `json:"slots,omitempty" yaml:"slots"`     // calls at once; 0: the kind's default
 }

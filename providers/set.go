@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"gleitzeit/protocols"
 )
@@ -184,8 +185,10 @@ func (s *Set) make(name string) (Provider, error) {
 	if c, ok := s.config.Providers[name]; ok {
 		return kindTable()[c.Kind].open(name, c, s.deps)
 	}
-	if _, ok := s.config.MCPServers[name]; ok {
-		return &mcpProvider{servers: s.deps.servers, only: name}, nil
+	if m, ok := s.config.MCPServers[name]; ok {
+		p := &mcpProvider{servers: s.deps.servers, only: name}
+		p.timeout, _ = time.ParseDuration(m.Timeout) // Validate has looked at it
+		return p, nil
 	}
 	var names []string
 	for _, info := range s.list {
