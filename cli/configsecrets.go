@@ -77,8 +77,10 @@ func (c *config) settingsOf(name string) (all []setting) {
 		for _, h := range sortedNames(p.Headers) {
 			all = append(all, setting{key + ".headers." + h, p.Headers[h], true, mayBeSecret(h)})
 		}
-		address, err := url.Parse(p.URL)
-		all = append(all, setting{key + ".url", p.URL, false, err == nil && withoutPassword(p.URL) != p.URL && address.User != nil})
+		for _, one := range [][2]string{{".url", p.URL}, {".proxy", p.Proxy}} {
+			address, err := url.Parse(one[1])
+			all = append(all, setting{key + one[0], one[1], false, err == nil && withoutPassword(one[1]) != one[1] && address.User != nil})
+		}
 		for _, text := range append([]string{p.KeyEnv, p.Model, p.Command, p.Timeout}, slices.Concat(p.Models, p.PassEnv)...) {
 			all = append(all, setting{key, text, false, false})
 		}

@@ -116,7 +116,7 @@ const hidden = "(not shown)"
 
 // discreetProvider is p without what may be secret.
 func discreetProvider(p providers.ProviderConfig) providers.ProviderConfig {
-	p.URL = withoutPassword(p.URL)
+	p.URL, p.Proxy = withoutPassword(p.URL), withoutPassword(p.Proxy)
 	p.Headers = hiddenValues(p.Headers)
 	return p
 }

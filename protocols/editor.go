@@ -148,7 +148,7 @@ func (e *editor) adapt(s any, spec *Spec) any {
 	out := map[string]any{}
 	for word, v := range schema {
 		switch word {
-		case "x-text", "x-file", "x-source", "x-workflow", "x-duration", "x-time":
+		case "x-text", "x-file", "x-source", "x-workflow", "x-duration", "x-time", "x-one-of":
 		case "$ref":
 			out[word] = "#/$defs/" + defName(spec, strings.TrimPrefix(v.(string), "#/$defs/"))
 		case "properties":

@@ -79,6 +79,10 @@ func (c *compiler) files(v *node) {
 		for _, item := range v.items {
 			c.files(item)
 		}
+	case mapKind:
+		for _, m := range v.members {
+			c.files(m.value)
+		}
 	case stringKind:
 		if name := unescape(v.text); v.text != "" && !hasReference(v.text) && !slices.Contains(c.w.Files, name) {
 			c.w.Files = append(c.w.Files, name)

@@ -31,6 +31,7 @@ type facts struct {
 	// anyOf and oneOf name properties of which one must be there, if that is
 	// all that the words say.
 	anyOf, oneOf []string
+	atMost       [][]string         // of each, one property may be there
 	definition   *jsonschema.Schema // that is referred to, nil if none is
 }
 
@@ -94,6 +95,9 @@ func (s *schema) prepare(t *jsonschema.Schema) error {
 	}
 	k := &facts{closed: isFalse(t.AdditionalProperties), anyOf: requiredNames(t.AnyOf), oneOf: requiredNames(t.OneOf)}
 	k.definition = s.root.Defs[localRef(t)]
+	if err := k.readAtMost(t.Extra["x-one-of"]); err != nil {
+		return err
+	}
 	s.facts[t] = k
 	if t.Pattern != "" {
 		p, err := regexp.Compile(t.Pattern)
@@ -118,6 +122,21 @@ func (s *schema) prepare(t *jsonschema.Schema) error {
 		if err := s.prepare(b); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// readAtMost reads the word x-one-of, nil if it isn't there.
+func (k *facts) readAtMost(word any) error {
+	if word == nil {
+		return nil
+	}
+	b, err := json.Marshal(word)
+	if err == nil {
+		err = json.Unmarshal(b, &k.atMost)
+	}
+	if err != nil {
+		return fmt.Errorf("x-one-of is no list of lists of names: %w", err)
 	}
 	return nil
 }

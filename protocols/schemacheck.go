@@ -180,7 +180,7 @@ func isFalse(t *jsonschema.Schema) bool {
 	return t != nil && t.Not != nil && reflect.DeepEqual(*t, jsonschema.Schema{Not: &jsonschema.Schema{}})
 }
 
-// oneOf checks anyOf and oneOf when they only name properties.
+// oneOf checks anyOf and oneOf when they only name properties, and x-one-of.
 func (w *checker) oneOf(t *jsonschema.Schema, there map[string]bool, path []string) {
 	if names := w.facts[t].anyOf; names != nil && len(given(names, there)) == 0 {
 		w.violate(path, "", "%s needs %s", w.name(path), strings.Join(names, " or "))
@@ -191,6 +191,12 @@ func (w *checker) oneOf(t *jsonschema.Schema, there map[string]bool, path []stri
 			w.violate(path, "", "%s needs %s", w.name(path), strings.Join(names, " or "))
 		case len(g) > 1:
 			w.violate(append(path[:len(path):len(path)], g[1]), "", "%s takes only one of %s", w.name(path), strings.Join(names, ", "))
+		}
+	}
+	for _, names := range w.facts[t].atMost {
+		if g := given(names, there); len(g) > 1 {
+			w.violate(append(path[:len(path):len(path)], g[1]), "", "%s takes only one of %s", w.name(path), strings.Join(names, ", "))
+			return
 		}
 	}
 }

@@ -27,12 +27,16 @@ type Spec struct {
 //
 //	x-source: python   source code, see Substitute
 //	x-source: jq       a filter: its references are in the parameter vars
-//	x-file: true       the name of a file, or a list of such names
+//	x-file: true       the name of a file, or a list or map of such names
 //	x-workflow: true   with x-file: the file is a workflow, and literal
 //	x-text: true       text; a value put in by a reference is taken as text
 //	                   whatever its type
 //	x-duration: true   a number of seconds or a duration such as 90s
 //	x-time: true       a time as RFC 3339 has it
+//
+// one in the schema of the parameters
+//
+//	x-one-of: [[a, b]]  lists of parameters of which no two go together
 //
 // and one in the schema of a result, or of a map in it:
 //

@@ -42,6 +42,7 @@ func DefaultConfig() Config {
 		"python": {Kind: "python"},
 		"mcp":    {Kind: "mcp"},
 		"ollama": {Kind: "ollama"},
+		"http":   {Kind: "http"},
 		"data":   {Kind: "data"},
 	}}
 }
@@ -103,7 +104,8 @@ func (c Config) List() []Info {
 			info.Slots = max(table[p.Kind].slots, 1)
 		}
 		info.Model, info.Models = p.ModelByDefault(), p.Models
-		if info.Bounds, _ = p.bounds(info.Protocol == "llm/v1"); info.Pool != nil {
+		info.ByName = p.Kind == "http" && p.URL != ""
+		if info.Bounds, _ = p.bounds(info.Protocol == "llm/v1" || info.ByName); info.Pool != nil {
 			info.Slots = info.Pool.Max
 		}
 		if info.Spare = reflect.DeepEqual(p, defaults[name]); info.Spare {
@@ -172,6 +174,10 @@ func (c Config) Variables() []string {
 			names = append(append(names, "ANTHROPIC_API_KEY"), proxyVariables...)
 		case "python":
 			names = append(names, pyenvVariables...)
+		case "http":
+			if p.Proxy == proxyFromEnvironment {
+				names = append(names, proxyVariables...)
+			}
 		}
 		if p.KeyEnv != "" {
 			names = append(names, p.KeyEnv)
@@ -199,7 +205,7 @@ func (c Config) Validate() error {
 		if !configName.MatchString(name) {
 			report("%s: a name has letters, digits, '_', '-' and '.' only", at)
 		}
-		for _, text := range c.Providers[name].problems() {
+		for _, text := range c.Providers[name].problems(name) {
 			report("%s.%s", at, text)
 		}
 	}
@@ -221,7 +227,7 @@ func (c Config) Validate() error {
 	return errors.Join(problems...)
 }
 
-func (p ProviderConfig) problems() []string {
+func (p ProviderConfig) problems(name string) []string {
 	table := kindTable()
 	kind, known := table[p.Kind]
 	if !known {
@@ -241,6 +247,9 @@ func (p ProviderConfig) problems() []string {
 	problems = append(problems, wrong...)
 	if err := checkURL(p.Kind, p.URL); err != nil {
 		problems = append(problems, fmt.Sprintf("url: %v", err)) // not the URL: it may hold a password
+	}
+	if p.Kind == "http" {
+		problems = append(problems, httpProblems(name, p)...)
 	}
 	if p.Python != "" && p.Command != "" {
 		problems = append(problems, "python: command names the interpreter already; one of them is enough")

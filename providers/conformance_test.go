@@ -69,6 +69,13 @@ func conformers(t *testing.T) map[string]conformer {
 			fails:   Call{Method: "data/jq", Parameters: json.RawMessage(`{"filter":".a","input":[]}`)},
 			methods: []string{"data/set", "data/jq"},
 		},
+		"http": {
+			config:  Config{Providers: map[string]ProviderConfig{"http": {Kind: "http", Allow: []string{"127.0.0.1"}}}},
+			name:    "http",
+			slow:    Call{Method: "http/request", Parameters: parameters(t, "url", silence)},
+			fails:   Call{Method: "http/request", Parameters: json.RawMessage(`{"url":5}`)},
+			methods: []string{"http/request"},
+		},
 		"ollama":    llm("ollama"),
 		"openai":    llm("openai"),
 		"anthropic": llm("anthropic"),

@@ -199,20 +199,27 @@ func (a *llmStream) failed(err error) error {
 		return err
 	}
 	at := a.server.kind + " at " + a.server.address()
+	if errors.Is(err, errTooLong) {
+		return protocols.Errorf(protocols.TaskResultInvalid, "the answer of %s is over 64 MiB", at)
+	}
+	return networkFault(at, a.server.hint(), err, a.scrub)
+}
+
+// networkFault says what went wrong on the way to a server, or from it; hint
+// says how to get one that isn't running to run.
+func networkFault(at, hint string, err error, scrub func(string) string) *protocols.Error {
 	var op *net.OpError
 	var dns *net.DNSError
 	var certificate *tls.CertificateVerificationError
 	switch {
-	case errors.Is(err, errTooLong):
-		return protocols.Errorf(protocols.TaskResultInvalid, "the answer of %s is over 64 MiB", at)
 	case isSyscall(err, syscall.ECONNREFUSED, 10061):
-		return protocols.Errorf(protocols.ConnectionRefused, "%s is not running%s", at, a.server.hint())
+		return protocols.Errorf(protocols.ConnectionRefused, "%s is not running%s", at, hint)
 	case errors.As(err, &dns):
 		return protocols.Errorf(protocols.NetworkUnreachable, "%s: the name %s can't be looked up", at, dns.Name)
 	case isSyscall(err, syscall.ENETUNREACH, 10051), isSyscall(err, syscall.EHOSTUNREACH, 10065):
 		return protocols.Errorf(protocols.NetworkUnreachable, "%s can't be reached", at)
 	case errors.As(err, &certificate):
-		return protocols.Errorf(protocols.ConfigurationError, "%s: %v", at, a.scrub(certificate.Error()))
+		return protocols.Errorf(protocols.ConfigurationError, "%s: %v", at, scrub(certificate.Error()))
 	case errors.As(err, &op) && op.Op == "dial" && op.Timeout():
 		return protocols.Errorf(protocols.ConnectionTimeout, "%s takes no connection", at)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
@@ -223,7 +230,7 @@ func (a *llmStream) failed(err error) error {
 	if errors.As(err, &about) {
 		err = about.Err
 	}
-	return protocols.Errorf(protocols.ConnectionLost, "%s: %s", at, a.scrub(err.Error()))
+	return protocols.Errorf(protocols.ConnectionLost, "%s: %s", at, scrub(err.Error()))
 }
 
 // getHint is the command that gets a model, "" where there is none.

@@ -162,6 +162,14 @@ type ProviderConfig struct {
 	Breaker    *BreakerConfig `json:"breaker,omitempty" yaml:"breaker"`
 	Pool       *PoolConfig    `json:"pool,omitempty" yaml:"pool"` // instead of slots
 
+	// For kind http.
+
+	Allow       []string `json:"allow,omitempty" yaml:"allow"`               // hosts and addresses that are not of the public internet
+	Proxy       string   `json:"proxy,omitempty" yaml:"proxy"`               // "" for none, "environment" for HTTP_PROXY and so on
+	MaxRequest  string   `json:"max_request,omitempty" yaml:"max_request"`   // size of a body
+	MaxResponse string   `json:"max_response,omitempty" yaml:"max_response"` // of one that becomes a result
+	MaxFile     string   `json:"max_file,omitempty" yaml:"max_file"`         // of one that is written to a file
+
 	// The rest is for LLM servers.
 
 	DefaultModel string           `json:"default_model,omitempty" yaml:"default_model"` // Model by its other name

@@ -62,7 +62,9 @@ func kindTable() map[string]kind {
 		"openai":    {"llm/v1", 8, append([]string{"api_version"}, llmKeys...), newOpenAI},
 		"anthropic": {"llm/v1", 8, llmKeys, newAnthropic},
 		"mcp":       {"mcp/v1", 8, []string{"timeout"}, newMCP},
-		"data":      {"data/v1", 4, []string{"timeout"}, newData},
+		"http": {"http/v1", 16, []string{"url", "key_env", "key_header", "headers", "timeout", "allow", "proxy", "max_request", "max_response", "max_file"},
+			newHTTP},
+		"data": {"data/v1", 4, []string{"timeout"}, newData},
 	}
 }
 

@@ -14,13 +14,13 @@ func TestConfigList(t *testing.T) {
 		config Config
 		want   string
 	}{
-		{Config{}, "data/data/v1/4 echo/echo/v1/1024 mcp/mcp/v1/8 ollama/llm/v1/2 python/python/v1/4"},
-		{DefaultConfig(), "data/data/v1/4 echo/echo/v1/1024 mcp/mcp/v1/8 ollama/llm/v1/2 python/python/v1/4"},
+		{Config{}, "data/data/v1/4 echo/echo/v1/1024 http/http/v1/16 mcp/mcp/v1/8 ollama/llm/v1/2 python/python/v1/4"},
+		{DefaultConfig(), "data/data/v1/4 echo/echo/v1/1024 http/http/v1/16 mcp/mcp/v1/8 ollama/llm/v1/2 python/python/v1/4"},
 		{
 			Config{Providers: map[string]ProviderConfig{
 				"z": {Kind: "openai"}, "python": {Kind: "python", Slots: 1}, "echo": {Kind: "echo"},
 			}, MCPServers: map[string]MCPServer{"files": {Command: "x"}, "db": {Command: "y"}}},
-			"python/python/v1/1 z/llm/v1/8 data/data/v1/4 echo/echo/v1/1024 mcp/mcp/v1/8 ollama/llm/v1/2 db/mcp/v1/8 files/mcp/v1/8",
+			"python/python/v1/1 z/llm/v1/8 data/data/v1/4 echo/echo/v1/1024 http/http/v1/16 mcp/mcp/v1/8 ollama/llm/v1/2 db/mcp/v1/8 files/mcp/v1/8",
 		},
 	}
 	for _, test := range tests {
@@ -83,7 +83,7 @@ func TestConfigValidate(t *testing.T) {
 		MCPServers: map[string]MCPServer{"python": {Command: "x"}, "empty": {}, "ok": {Command: "npx"}},
 	}
 	want := []string{
-		"providers.a.kind: unknown kind \"olama\"; did you mean ollama? There is anthropic, data, echo, mcp, ollama, openai, python",
+		"providers.a.kind: unknown kind \"olama\"; did you mean ollama? There is anthropic, data, echo, http, mcp, ollama, openai, python",
 		"providers.b.kind: unknown kind \"\"",
 		"providers.c.url: means nothing for kind echo",
 		"providers.c.pass_env: means nothing for kind echo",
