@@ -53,6 +53,7 @@ func TestScript(t *testing.T) {
 			"answer": answerWith,
 			"fault":  failWith,
 			"asked":  wasAsked,
+			"web":    web,
 		},
 		Condition: func(cond string) (bool, error) {
 			switch cond {
