@@ -24,8 +24,8 @@ import (
 	"gleitzeit/protocols"
 )
 
-// httpSet is a set whose provider http may reach this machine.
-func httpSet(t *testing.T, change func(*ProviderConfig)) *Set {
+// webSet is a set whose provider http may reach this machine.
+func webSet(t *testing.T, change func(*ProviderConfig)) *Set {
 	c := ProviderConfig{Kind: "http", Allow: []string{"127.0.0.1"}}
 	if change != nil {
 		change(&c)
@@ -33,7 +33,7 @@ func httpSet(t *testing.T, change func(*ProviderConfig)) *Set {
 	return openSet(t, Config{Providers: map[string]ProviderConfig{"http": c}})
 }
 
-func httpServer(t *testing.T, h http.HandlerFunc) *httptest.Server {
+func webServer(t *testing.T, h http.HandlerFunc) *httptest.Server {
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
 	return s
@@ -81,7 +81,7 @@ func mirror(w http.ResponseWriter, r *http.Request) {
 }
 
 func TestHTTPRequests(t *testing.T) {
-	s, server := httpSet(t, nil), httpServer(t, mirror)
+	s, server := webSet(t, nil), webServer(t, mirror)
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "later.txt"), []byte("later"), 0o600); err != nil {
 		t.Fatal(err)
@@ -127,7 +127,7 @@ func TestHTTPRequests(t *testing.T) {
 }
 
 func TestHTTPRefusesRequests(t *testing.T) {
-	s := httpSet(t, func(c *ProviderConfig) { c.MaxRequest = "1kB" })
+	s := webSet(t, func(c *ProviderConfig) { c.MaxRequest = "1kB" })
 	for name, test := range map[string]struct {
 		pairs []any
 		code  protocols.Code
@@ -150,8 +150,8 @@ func TestHTTPRefusesRequests(t *testing.T) {
 }
 
 func TestHTTPAnswers(t *testing.T) {
-	s := httpSet(t, func(c *ProviderConfig) { c.MaxResponse = "100kB" })
-	server := httpServer(t, func(w http.ResponseWriter, r *http.Request) {
+	s := webSet(t, func(c *ProviderConfig) { c.MaxResponse = "100kB" })
+	server := webServer(t, func(w http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
 		if q.Has("type") {
 			w.Header().Set("Content-Type", q.Get("type"))
@@ -232,8 +232,8 @@ func bodyOf(r *httpResult) string {
 }
 
 func TestHTTPStatuses(t *testing.T) {
-	s := httpSet(t, nil)
-	server := httpServer(t, func(w http.ResponseWriter, r *http.Request) {
+	s := webSet(t, nil)
+	server := webServer(t, func(w http.ResponseWriter, r *http.Request) {
 		var status int
 		_, _ = fmt.Sscan(r.URL.Path[1:], &status)
 		w.Header().Set("Retry-After", "7")
@@ -267,7 +267,7 @@ func TestHTTPStatuses(t *testing.T) {
 }
 
 func TestHTTPTroubles(t *testing.T) {
-	s := httpSet(t, nil)
+	s := webSet(t, nil)
 	gone := httptest.NewServer(nil)
 	gone.Close()
 	_, err := ask(t, s, Call{}, "url", gone.URL)
@@ -276,7 +276,7 @@ func TestHTTPTroubles(t *testing.T) {
 	wantError(t, err, protocols.NetworkUnreachable)
 	_, err = ask(t, s, Call{}, "url", silentServer(t), "timeout", 0.2)
 	wantError(t, err, protocols.ProviderTimeout)
-	broken := httpServer(t, func(w http.ResponseWriter, _ *http.Request) {
+	broken := webServer(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Length", "100")
 		_, _ = io.WriteString(w, "half")
 		w.(http.Flusher).Flush()
@@ -284,7 +284,7 @@ func TestHTTPTroubles(t *testing.T) {
 	})
 	_, err = ask(t, s, Call{}, "url", broken.URL)
 	wantError(t, err, protocols.ConnectionLost)
-	trickle := httpServer(t, func(w http.ResponseWriter, r *http.Request) {
+	trickle := webServer(t, func(w http.ResponseWriter, r *http.Request) {
 		for r.Context().Err() == nil {
 			_, _ = io.WriteString(w, "x")
 			w.(http.Flusher).Flush()
@@ -298,7 +298,7 @@ func TestHTTPTroubles(t *testing.T) {
 	t.Cleanup(secure.Close)
 	_, err = ask(t, s, Call{}, "url", secure.URL)
 	wantError(t, err, protocols.ConfigurationError)
-	talker := httpServer(t, func(w http.ResponseWriter, _ *http.Request) {
+	talker := webServer(t, func(w http.ResponseWriter, _ *http.Request) {
 		for i := range 100 {
 			w.Header().Set(fmt.Sprintf("X-%d", i), strings.Repeat("y", 4000))
 		}
@@ -310,10 +310,10 @@ func TestHTTPTroubles(t *testing.T) {
 
 // TestHTTPRedirects: what logs in stays with the first server.
 func TestHTTPRedirects(t *testing.T) {
-	s := httpSet(t, nil)
-	other := httpServer(t, mirror)
+	s := webSet(t, nil)
+	other := webServer(t, mirror)
 	var again atomic.Int32
-	first := httpServer(t, func(w http.ResponseWriter, r *http.Request) {
+	first := webServer(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/same":
 			http.Redirect(w, r, "/end", http.StatusFound)
@@ -425,7 +425,7 @@ func TestHTTPAllow(t *testing.T) {
 // TestHTTPRebinding: the address is judged when the connection is made, what
 // its name meant before doesn't matter.
 func TestHTTPRebinding(t *testing.T) {
-	server := httpServer(t, mirror)
+	server := webServer(t, mirror)
 	port := server.URL[strings.LastIndexByte(server.URL, ':')+1:]
 	r, _ := newReach("http", ProviderConfig{})
 	for _, name := range []string{"localhost:" + port, "127.0.0.1:" + port} {
@@ -449,8 +449,8 @@ func TestHTTPRebinding(t *testing.T) {
 }
 
 func TestHTTPSave(t *testing.T) {
-	s := httpSet(t, func(c *ProviderConfig) { c.MaxFile, c.MaxResponse = "5kB", "1kB" })
-	server := httpServer(t, func(w http.ResponseWriter, r *http.Request) {
+	s := webSet(t, func(c *ProviderConfig) { c.MaxFile, c.MaxResponse = "5kB", "1kB" })
+	server := webServer(t, func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, strings.Repeat("x", len(r.URL.Path)*1000))
 	})
 	dir, elsewhere := t.TempDir(), t.TempDir()
@@ -481,7 +481,7 @@ func TestHTTPSave(t *testing.T) {
 // TestHTTPProvider: one with an address has paths below it, a key that goes
 // nowhere else and is never shown, and no other servers.
 func TestHTTPProvider(t *testing.T) {
-	server := httpServer(t, func(w http.ResponseWriter, r *http.Request) {
+	server := webServer(t, func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasSuffix(r.URL.Path, "/bad") {
 			http.Error(w, "who are you, "+r.Header.Get("X-Key")+"?", http.StatusUnauthorized)
 			return
@@ -525,7 +525,7 @@ func TestHTTPProvider(t *testing.T) {
 
 func TestHTTPProxy(t *testing.T) {
 	var through atomic.Int32
-	proxy := httpServer(t, func(w http.ResponseWriter, r *http.Request) {
+	proxy := webServer(t, func(w http.ResponseWriter, r *http.Request) {
 		through.Add(1)
 		fmt.Fprint(w, r.URL)
 	})
@@ -564,7 +564,7 @@ func TestHTTPConfiguration(t *testing.T) {
 }
 
 func TestHTTPIdle(t *testing.T) {
-	s := httpSet(t, nil)
+	s := webSet(t, nil)
 	_, err := s.Call(patience(t, 30*time.Second), "http", Call{Method: "http/request", IdleTimeout: 200 * time.Millisecond,
 		Parameters: parameters(t, "url", silentServer(t))}, nil)
 	wantError(t, err, protocols.TaskTimeout)
