@@ -37,6 +37,8 @@ type grammar struct {
 	globals
 
 	Run     runCmd      `cmd:"" group:"runs" help:"Run a workflow and print its result."`
+	Exec    execCmd     `cmd:"" group:"runs" help:"Run a piece of Python and print its result."`
+	Batch   batchCmd    `cmd:"" group:"runs" help:"Ask a model about each file of a folder."`
 	Resume  resumeCmd   `cmd:"" group:"runs" help:"Go on with a run that was interrupted or whose process died, or with all."`
 	Signal  signalCmd   `cmd:"" group:"runs" help:"Send a run a signal that a task of it waits for, or will."`
 	Approve approveCmd  `cmd:"" group:"runs" help:"Approve what a task of a run asks for."`
@@ -143,6 +145,9 @@ func (s *session) checkFormat(command string) error {
 	known := formats
 	if strings.HasPrefix(command, "graph") {
 		known = slices.Concat(formats, graphFormats)
+	}
+	if strings.HasPrefix(command, "batch") {
+		known = append(slices.Clone(formats), "md")
 	}
 	if slices.Contains(known, s.Output) {
 		return nil

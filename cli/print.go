@@ -30,6 +30,11 @@ type printer struct {
 // formats are those that every command knows.
 var formats = []string{"text", "json", "jsonl", "yaml"}
 
+// prose tells whether results are written for people.
+func (p *printer) prose() bool {
+	return p.format != "json" && p.format != "jsonl" && p.format != "yaml"
+}
+
 // say tells a person something that isn't a result.
 func (p *printer) say(format string, args ...any) {
 	if !p.quiet {

@@ -20,7 +20,7 @@ func (s *session) result(v *replay.RunView) error {
 	if s.print.format == "jsonl" { // every event has been printed
 		return nil
 	}
-	if s.print.format != "text" {
+	if !s.print.prose() {
 		return s.print.show(fold(v), nil)
 	}
 	if v.Status == replay.Completed {

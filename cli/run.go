@@ -97,6 +97,9 @@ type errand struct {
 	ids  []string
 	from map[string]eventlog.Seq
 	many bool // show what became of them as a list
+	// show prints what became of the one run that has ended, nil for the
+	// result as ever.
+	show func(*replay.RunView) error
 }
 
 // carry opens the store, has begin say which runs it is about, sees them
@@ -166,7 +169,7 @@ func (s *session) seeThrough(store *client.Client, e errand, f *following, wishe
 		s.sayHowToResume(views)
 		return followed
 	}
-	return s.printAll(views, e.many)
+	return s.printAll(views, e)
 }
 
 func (s *session) views(store *client.Client, ids []string) ([]*replay.RunView, error) {
@@ -198,17 +201,21 @@ func explainChildren(store *client.Client, v *replay.RunView) error {
 }
 
 // printAll prints what became of the runs and returns the worst of it.
-func (s *session) printAll(views []*replay.RunView, many bool) error {
+func (s *session) printAll(views []*replay.RunView, e errand) error {
 	code := exitOK
 	for _, v := range views {
 		code = worse(code, exitOfStatus(v.Status))
-		if !many {
-			if err := s.result(v); err != nil {
+		show := s.result
+		if e.show != nil && v.Status.Ended() && s.print.format != "jsonl" {
+			show = e.show
+		}
+		if !e.many {
+			if err := show(v); err != nil {
 				return err
 			}
 		}
 	}
-	if many {
+	if e.many {
 		if err := s.results(views); err != nil {
 			return err
 		}

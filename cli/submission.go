@@ -32,6 +32,12 @@ func (s *session) submission(name string, w wishes) (*server.SubmitParams, *conf
 	if err != nil {
 		return nil, nil, err
 	}
+	return s.submissionOf(f, name, w)
+}
+
+// submissionOf is the submission of a workflow that has been read; source says
+// to people where it came from.
+func (s *session) submissionOf(f *workflowFile, source string, w wishes) (*server.SubmitParams, *config, error) {
 	registry := protocols.NewRegistry()
 	document, _ := protocols.Parse(f.name, f.data)
 	workflow, problems := registry.Compile(document)
@@ -55,7 +61,7 @@ func (s *session) submission(name string, w wishes) (*server.SubmitParams, *conf
 		return nil, nil, usage(wrong)
 	}
 	p.Inputs, p.Env = inputs, s.env.values(workflow.EnvRefs)
-	p.Cwd, p.Roots, p.Source = f.cwd, c.Roots, name
+	p.Cwd, p.Roots, p.Source = f.cwd, c.Roots, source
 	if err := json.Unmarshal([]byte(strconv.Quote(w.priority)), &p.Priority); err != nil {
 		return nil, nil, usage(err)
 	}

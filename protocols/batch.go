@@ -271,3 +271,14 @@ func (w *Workflow) checkOutputs(r *Registry) Problems {
 	w.EnvRefs = c.envRefs()
 	return c.problems
 }
+
+// FileOfBatch returns the file that a task of a batch of models is about, ""
+// if it is about none.
+func (t *Task) FileOfBatch() string {
+	for _, name := range []string{"file_path", "image_path"} {
+		if raw, there := rawMember(t.Parameters, name); there && kindOf(raw) == stringKind {
+			return undo(!t.Literal, rawText(raw))
+		}
+	}
+	return ""
+}
