@@ -57,11 +57,12 @@ func conformers(t *testing.T) map[string]conformer {
 		"python":      python(true),
 		"python cold": python(false),
 		"mcp": {
-			config:  Config{MCPServers: map[string]MCPServer{"good": serverRole("good")}},
-			name:    "mcp",
-			slow:    Call{Method: "mcp/tool.hang", Parameters: json.RawMessage(`{}`)},
-			fails:   Call{Method: "mcp/tool.die", Parameters: json.RawMessage(`{}`)},
-			methods: []string{"mcp/tool.say", "mcp/tool.add", "mcp/tool.", "mcp/call_tool", "mcp/tools/list", "mcp/server_info", "mcp/ping"},
+			config: Config{MCPServers: map[string]MCPServer{"good": serverRole("good")}},
+			name:   "mcp",
+			slow:   Call{Method: "mcp/tool.hang", Parameters: json.RawMessage(`{}`)},
+			fails:  Call{Method: "mcp/tool.die", Parameters: json.RawMessage(`{}`)},
+			methods: []string{"mcp/tool.say", "mcp/tool.add", "mcp/tool.", "mcp/call_tool", "mcp/tools/list", "mcp/server_info", "mcp/ping",
+				"mcp/resources/list", "mcp/resources/read", "mcp/prompt.say", "mcp/prompts/list", "mcp/prompts/get"},
 		},
 		"data": {
 			name:    "data",

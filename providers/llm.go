@@ -64,7 +64,7 @@ type llmSampling struct {
 type llmMessage struct {
 	Role       string        `json:"role"`
 	Content    llmText       `json:"content"`
-	Images     []llmImage    `json:"images"`
+	Images     llmImages     `json:"images"`
 	ToolCalls  []llmToolCall `json:"tool_calls"`
 	ToolCallID string        `json:"tool_call_id"`
 	ToolName   string        `json:"tool_name"`
@@ -94,7 +94,7 @@ type llmParameters struct {
 	Files      []string     `json:"files"`
 	ImagePath  string       `json:"image_path"`
 	ImagePaths []string     `json:"image_paths"`
-	Images     []llmImage   `json:"images"`
+	Images     llmImages    `json:"images"`
 	llmSampling
 }
 

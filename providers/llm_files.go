@@ -43,6 +43,53 @@ func (i *llmImage) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
+// llmImages is a list of images, or the content of what an MCP server sent
+// (mcp_result.go): of that, its images.
+type llmImages []llmImage
+
+// UnmarshalJSON takes texts as images and passes over what is none.
+func (l *llmImages) UnmarshalJSON(b []byte) error {
+	var items []json.RawMessage
+	if err := json.Unmarshal(b, &items); err != nil {
+		return err
+	}
+	*l = nil
+	for _, item := range items {
+		if len(item) > 0 && item[0] == '{' {
+			if item = imageIn(item); item == nil {
+				continue
+			}
+		}
+		var image llmImage
+		if err := json.Unmarshal(item, &image); err != nil {
+			return err
+		}
+		*l = append(*l, image)
+	}
+	return nil
+}
+
+// imageIn is the base64 of an image in a piece of content, nil for none.
+func imageIn(item json.RawMessage) json.RawMessage {
+	var p struct {
+		Type     string          `json:"type"`
+		Data     json.RawMessage `json:"data"`
+		Resource struct {
+			MIMEType string          `json:"mimeType"`
+			Blob     json.RawMessage `json:"blob"`
+		} `json:"resource"`
+	}
+	switch err := json.Unmarshal(item, &p); {
+	case err != nil:
+		return nil
+	case p.Type == "image":
+		return p.Data
+	case p.Type == "resource" && strings.HasPrefix(p.Resource.MIMEType, "image/"):
+		return p.Resource.Blob
+	}
+	return nil
+}
+
 // MarshalJSON writes base64.
 func (i llmImage) MarshalJSON() ([]byte, error) {
 	return json.Marshal(base64.StdEncoding.EncodeToString(i))

@@ -14,11 +14,16 @@ import (
 
 // mcpProvider speaks mcp/v1 for all configured MCP servers, or for one.
 //
-//	mcp/tool.NAME    the tool's arguments, or {arguments, server}
-//	mcp/call_tool    name, arguments, server
-//	mcp/tools/list   server     {tools: [{server, name, description, inputSchema}]}
-//	mcp/server_info  server     {servers: [{server, name, version, …}]}
-//	mcp/ping         server     {response: "pong", servers: [{server, latency_ms}]}
+//	mcp/tool.NAME       the tool's arguments, or {arguments, server}
+//	mcp/call_tool       name, arguments, server
+//	mcp/tools/list      server  {tools: [{server, name, description, inputSchema}]}
+//	mcp/resources/list  server  {resources: [{server, uri, …}], templates: […]}
+//	mcp/resources/read  uri, server
+//	mcp/prompt.NAME     the prompt's arguments, or {arguments, server}
+//	mcp/prompts/list    server  {prompts: [{server, name, …}]}
+//	mcp/prompts/get     name, arguments, server
+//	mcp/server_info     server  {servers: [{server, name, version, …}]}
+//	mcp/ping            server  {response: "pong", servers: [{server, latency_ms}]}
 //
 // A call of a tool goes to the one server that has it; without one, to the
 // built-in tool of that name. So all servers are asked, and one that is slow
@@ -45,9 +50,11 @@ func newMCP(name string, c ProviderConfig, d deps) (Provider, error) {
 // may share.
 func (m *mcpProvider) Close() error { return nil }
 
-// mcpParameters are those of every method but mcp/tool.NAME.
+// mcpParameters are those of every method but mcp/tool.NAME and
+// mcp/prompt.NAME.
 type mcpParameters struct {
 	Name      string          `json:"name"`
+	URI       string          `json:"uri"`
 	Arguments json.RawMessage `json:"arguments"`
 	Server    string          `json:"server"`
 }
@@ -72,11 +79,18 @@ func (m *mcpProvider) Call(ctx context.Context, call Call, host Host) (json.RawM
 
 func (m *mcpProvider) dispatch(ctx context.Context, call Call, host Host) (json.RawMessage, error) {
 	if tool, is := strings.CutPrefix(call.Method, "mcp/tool."); is && tool != "" {
-		p, err := toolParameters(call, tool)
+		p, err := namedParameters(call, tool)
 		if err != nil {
 			return nil, err
 		}
 		return m.callTool(ctx, p, host)
+	}
+	if prompt, is := strings.CutPrefix(call.Method, "mcp/prompt."); is && prompt != "" {
+		p, err := namedParameters(call, prompt)
+		if err != nil {
+			return nil, err
+		}
+		return m.getPrompt(ctx, p, host)
 	}
 	var p mcpParameters
 	if err := readParameters(call, &p); err != nil {
@@ -90,29 +104,43 @@ func (m *mcpProvider) dispatch(ctx context.Context, call Call, host Host) (json.
 		return m.callTool(ctx, p, host)
 	case "mcp/tools/list":
 		return m.listTools(ctx, p.Server)
+	case "mcp/resources/list":
+		return m.listResources(ctx, p.Server)
+	case "mcp/resources/read":
+		if p.URI == "" {
+			return nil, protocols.Errorf(protocols.TaskParameterError, "mcp/resources/read needs uri, the resource's")
+		}
+		return m.readResource(ctx, p, host)
+	case "mcp/prompts/list":
+		return m.listPrompts(ctx, p.Server)
+	case "mcp/prompts/get":
+		if p.Name == "" {
+			return nil, protocols.Errorf(protocols.TaskParameterError, "mcp/prompts/get needs name, the prompt's")
+		}
+		return m.getPrompt(ctx, p, host)
 	case "mcp/server_info":
 		return m.serverInfo(ctx, p.Server)
 	case "mcp/ping":
 		return m.ping(ctx, p.Server)
 	}
-	return nil, protocols.Errorf(protocols.MethodNotSupported,
-		"mcp/v1 has no method %s; there is mcp/tool.NAME, mcp/call_tool, mcp/tools/list, mcp/server_info, mcp/ping", call.Method)
+	return nil, protocols.Errorf(protocols.MethodNotSupported, "mcp/v1 has no method %s; there is mcp/tool.NAME, mcp/call_tool, mcp/tools/list, "+
+		"mcp/resources/list, mcp/resources/read, mcp/prompt.NAME, mcp/prompts/list, mcp/prompts/get, mcp/server_info, mcp/ping", call.Method)
 }
 
-// toolParameters tells a tool's arguments from ours.
-func toolParameters(call Call, tool string) (mcpParameters, error) {
+// namedParameters tells the arguments of a tool or a prompt from ours.
+func namedParameters(call Call, name string) (mcpParameters, error) {
 	var given map[string]json.RawMessage
 	if err := readParameters(call, &given); err != nil {
 		return mcpParameters{}, err
 	}
 	if _, wrapped := given["arguments"]; !wrapped {
-		return mcpParameters{Name: tool, Arguments: call.Parameters}, nil
+		return mcpParameters{Name: name, Arguments: call.Parameters}, nil
 	}
 	var p mcpParameters
 	if err := readParameters(call, &p); err != nil {
 		return mcpParameters{}, err
 	}
-	p.Name = tool
+	p.Name = name
 	return p, nil
 }
 

@@ -211,6 +211,10 @@ func (l *mcpLink) eachPage(ctx context.Context, request string, page func(ctx co
 			return err
 		}
 	}
+	return l.endless(request)
+}
+
+func (l *mcpLink) endless(request string) error {
 	return protocols.Errorf(protocols.TaskResultInvalid, "MCP server %s, %s: the list has no end", l.server, request)
 }
 

@@ -102,11 +102,55 @@ func TestMCPServerErrors(t *testing.T) {
 	}
 	_, err = callMCP(t, s, "good", "mcp/call_tool", `{"name":"say","server":"other"}`)
 	wantError(t, err, protocols.TaskParameterError)
-	_, err = callMCP(t, s, "mcp", "mcp/resources/list", `{}`)
+	_, err = callMCP(t, s, "mcp", "mcp/completion", `{}`)
 	wantError(t, err, protocols.MethodNotSupported)
 	for _, params := range []string{`[]`, `"x"`, `{"arguments":[]}`, `{"arguments":"x"}`, `{"arguments":`} {
 		_, err = callMCP(t, s, "mcp", "mcp/tool.say", params)
 		wantError(t, err, protocols.TaskParameterError)
+	}
+}
+
+// Resources and prompts of a server that has other things: none.
+func TestMCPNothingToList(t *testing.T) {
+	s := roleSet(t, "good", "slow")
+	wantMCP(t, s, "mcp", "mcp/resources/list", `{}`, `{"resources":[],"templates":[]}`)
+	wantMCP(t, s, "mcp", "mcp/prompts/list", `{}`, `{"prompts":[]}`)
+	_, err := callMCP(t, s, "mcp", "mcp/resources/read", `{"uri":"x://y"}`)
+	wantError(t, err, protocols.MethodNotFound)
+	_, err = callMCP(t, s, "mcp", "mcp/prompt.greet", `{}`)
+	wantError(t, err, protocols.MethodNotFound)
+	_, err = callMCP(t, s, "good", "mcp/prompt.greet", `{}`)
+	wantError(t, err, protocols.InvalidParams)
+	for method, params := range map[string]string{"mcp/resources/read": `{}`, "mcp/prompts/get": `{}`, "mcp/prompt.x": `{"arguments":[]}`} {
+		_, err = callMCP(t, s, "good", method, params)
+		wantError(t, err, protocols.TaskParameterError)
+	}
+}
+
+// What servers send is kept as it is, and brought into one form.
+func TestMCPContentForms(t *testing.T) {
+	got, err := resourceResult("s", "u", json.RawMessage(`{"contents":[{"uri":"a","mimeType":"image/png","blob":"cG5n"},`+
+		`{"uri":"b","mimeType":"audio/wav","blob":"YQ=="},{"uri":"c","blob":"Yg=="},{"uri":"d","mimeType":"application/json","text":" {\"n\":1.0}"}]}`))
+	want := `{"result":{"n":1.0},"response":" {\"n\":1.0}","content":[{"type":"image","mimeType":"image/png","data":"cG5n","uri":"a"},` +
+		`{"type":"audio","mimeType":"audio/wav","data":"YQ==","uri":"b"},{"type":"blob","data":"Yg==","uri":"c"},` +
+		`{"type":"text","mimeType":"application/json","text":" {\"n\":1.0}","uri":"d"}]}`
+	if err != nil || string(got) != want {
+		t.Errorf("%s, %v\nwant %s", got, err, want)
+	}
+	got, err = promptResult("s", "p", json.RawMessage(`{"description":"d","messages":[{"role":"user","content":{"type":"text","text":"a"}},`+
+		`{"role":"user","content":{"type":"image","mimeType":"image/png","data":"cG5n"}},{"role":"user","content":{"type":"audio","data":"YQ=="}},`+
+		`{"role":"assistant","content":{"type":"resource","resource":{"uri":"u","text":"b"}}}]}`))
+	messages := `[{"role":"user","content":"a"},{"role":"user","content":"","images":["cG5n"]},{"role":"assistant","content":"b"}]`
+	want = `{"result":` + messages + `,"response":"a\nb","messages":` + messages + `,"description":"d",` +
+		`"rest":[{"role":"user","content":{"type":"audio","data":"YQ=="}}]}`
+	if err != nil || string(got) != want {
+		t.Errorf("%s, %v\nwant %s", got, err, want)
+	}
+	for _, raw := range []string{`{}`, `5`, `null`, `{"contents":5,"messages":5}`, `{"contents":[5],"messages":[5]}`} {
+		_, err = resourceResult("s", "u", json.RawMessage(raw))
+		wantError(t, err, protocols.TaskResultInvalid)
+		_, err = promptResult("s", "p", json.RawMessage(raw))
+		wantError(t, err, protocols.TaskResultInvalid)
 	}
 }
 
