@@ -417,7 +417,9 @@ func properties(t *testing.T, schema json.RawMessage) (names []string) {
 
 func tags(of reflect.Type) (names []string) {
 	for i := range of.NumField() {
-		names = append(names, of.Field(i).Tag.Get("yaml"))
+		if key := of.Field(i).Tag.Get("yaml"); key != "-" {
+			names = append(names, key)
+		}
 	}
 	return names
 }

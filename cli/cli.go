@@ -27,6 +27,7 @@ type globals struct {
 	Backend    string `group:"global" placeholder:"NAME" help:"What keeps the store: pebble, sqlite or memory."`
 	SQLitePath string `group:"global" name:"sqlite-path" placeholder:"FILE" help:"File of a store of sqlite (default: log.db in the store's folder)."`
 	Config     string `group:"global" placeholder:"FILE" help:"Configuration to use instead of gleitzeit.yaml and the user's own."`
+	Mock       string `group:"global" placeholder:"FILE" help:"Scripted answers instead of those of real providers."`
 	LogLevel   string `group:"global" placeholder:"LEVEL" help:"What to log on standard error: debug, info, warn or error."`
 	Quiet      bool   `group:"global" short:"q" help:"Print results and errors only."`
 	NoColor    bool   `group:"global" help:"No colours and no live view (also: NO_COLOR)."`

@@ -34,6 +34,7 @@ type config struct {
 	// ollama is the address of the provider of that name, if the environment
 	// gives one.
 	ollama string
+	mocks  *providers.Mocks // what stands in the file Mock; nil if there is none
 }
 
 // settings are the keys of gleitzeit.yaml.
@@ -59,6 +60,7 @@ type settings struct {
 	Providers      map[string]providers.ProviderConfig `yaml:"providers"`
 	MCPServers     map[string]providers.MCPServer      `yaml:"mcpServers"`
 	Prices         map[string]providers.Price          `yaml:"prices"`
+	Mock           string                              `yaml:"mock"`
 }
 
 // queueSettings bound a named queue.
@@ -128,6 +130,9 @@ func loadConfig(env *environment, g *globals, dir string) (*config, error) {
 	}
 	c.place(env)
 	c.nameEnvironment()
+	if err := c.readMocks(env); err != nil {
+		return nil, err
+	}
 	return c, c.check()
 }
 
@@ -203,6 +208,9 @@ func (c *config) readFlags(env *environment, g *globals) error {
 	if g.SQLitePath != "" {
 		c.SQLitePath, c.origin["sqlite_path"] = env.expand(g.SQLitePath, env.cwd), "--sqlite-path"
 	}
+	if g.Mock != "" {
+		c.Mock, c.origin["mock"] = env.expand(g.Mock, env.cwd), "--mock"
+	}
 	if g.LogLevel != "" {
 		c.LogLevel, c.origin["log_level"] = g.LogLevel, "--log-level"
 	}
@@ -274,7 +282,7 @@ func (c *config) where(text string) string {
 
 // providers returns the part that the providers understand, as written.
 func (c *config) providers() providers.Config {
-	return providers.Config{Providers: c.Providers, MCPServers: c.MCPServers, Roots: c.Roots, Prices: c.Prices}
+	return providers.Config{Providers: c.Providers, MCPServers: c.MCPServers, Roots: c.Roots, Prices: c.Prices, Mocks: c.mocks}
 }
 
 // addressed returns the part that the providers understand, with the address
@@ -308,7 +316,7 @@ func (c *config) setup() replay.Setup {
 // slots is what the core needs to know of a provider.
 func slots(info providers.Info, all providers.Config) replay.ProviderSlots {
 	p := replay.ProviderSlots{Name: info.Name, Protocol: info.Protocol, Slots: info.Slots, ID: all.Identity(info.Name),
-		ByName: info.ByName, Spare: info.Spare, Model: info.Model, Models: info.Models, ModelSlots: info.ModelSlots}
+		ByName: info.ByName, Spare: info.Spare, Model: info.Model, Models: info.Models, ModelSlots: info.ModelSlots, Mock: info.Mock}
 	if r := info.Rate; r != nil {
 		p.Rate = &replay.Rate{N: int64(r.Calls), Per: r.Per, Burst: int64(max(info.Burst, 1))}
 	}

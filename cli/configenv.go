@@ -24,6 +24,7 @@ func variables() []variable {
 	sqlite := func(c *config, env *environment, v string) error { c.SQLitePath = env.expand(v, env.cwd); return nil }
 	redis := func(c *config, _ *environment, v string) error { c.RedisURL = v; return nil }
 	identity := func(c *config, env *environment, v string) error { c.AgeIdentity = env.expand(v, env.cwd); return nil }
+	mock := func(c *config, env *environment, v string) error { c.Mock = env.expand(v, env.cwd); return nil }
 	host := func(c *config, _ *environment, v string) error { c.Host = v; return nil }
 	port := func(c *config, _ *environment, v string) error { return whole(&c.Port, v) }
 	slots := func(c *config, _ *environment, v string) error { return whole(&c.Slots, v) }
@@ -39,6 +40,7 @@ func variables() []variable {
 		{"GLEITZEIT_MAX_CONCURRENT_TASKS", "slots", "", slots},
 		{"GLEITZEIT_DEFAULT_TIMEOUT", "default_timeout", "", timeout},
 		{"GLEITZEIT_AGE_IDENTITY", "age_identity", "", identity},
+		{"GLEITZEIT_MOCK", "mock", "", mock},
 		{"OLLAMA_HOST", "providers.ollama", "", setOllama},
 
 		{"GLEITZEIT_PERSISTENCE_BACKEND", "backend", "GLEITZEIT_BACKEND", setBackend},

@@ -79,7 +79,9 @@ func strict(file string, n *yaml.Node, t reflect.Type) (ps protocols.Problems) {
 	fields := map[string]reflect.Type{}
 	if t.Kind() == reflect.Struct {
 		for i := range t.NumField() {
-			fields[t.Field(i).Tag.Get("yaml")] = t.Field(i).Type
+			if key := t.Field(i).Tag.Get("yaml"); key != "-" {
+				fields[key] = t.Field(i).Type
+			}
 		}
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -145,6 +147,8 @@ func (c *config) anchor(env *environment, dir string, root *yaml.Node) {
 			c.Store = env.expand(c.Store, dir)
 		case "sqlite_path":
 			c.SQLitePath = env.expand(c.SQLitePath, dir)
+		case "mock":
+			c.Mock = env.expand(c.Mock, dir)
 		case "age_identity":
 			c.AgeIdentity = env.expand(c.AgeIdentity, dir)
 		case "secrets":
@@ -161,6 +165,7 @@ func (c *config) anchor(env *environment, dir string, root *yaml.Node) {
 			anchorEach(root.Content[i+1], c.Providers, func(p *providers.ProviderConfig) {
 				p.Command = env.program(p.Command, dir)
 				p.Python = env.expand(p.Python, dir)
+				p.Script = env.expand(p.Script, dir)
 				for _, paths := range [][]string{p.Sandbox.Read, p.Sandbox.Write} {
 					for i, path := range paths {
 						paths[i] = env.expand(path, dir)

@@ -151,6 +151,9 @@ func (c *config) checkSecrets() (wrong []error) {
 // secretsOf returns the names of the secrets in a provider's configuration.
 // The provider of all MCP servers has those of all of them.
 func (c *config) secretsOf(info providers.Info) (names []string) {
+	if info.Mock != "" && (c.mocks == nil || !c.mocks.LetsThrough()) {
+		return nil
+	}
 	from := []string{info.Name}
 	if c.providers().Complete().Providers[info.Name].Kind == "mcp" {
 		from = append(from, sortedNames(c.MCPServers)...)

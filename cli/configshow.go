@@ -98,6 +98,7 @@ func (c *config) shown() []server.Setting {
 	add("roots", append([]string{}, c.Roots...))
 	add("secrets", c.Secrets)
 	add("age_identity", c.AgeIdentity)
+	add("mock", c.Mock)
 	if len(c.Prices) > 0 {
 		add("prices", c.Prices)
 	}
@@ -118,6 +119,7 @@ const hidden = "(not shown)"
 func discreetProvider(p providers.ProviderConfig) providers.ProviderConfig {
 	p.URL, p.Proxy = withoutPassword(p.URL), withoutPassword(p.Proxy)
 	p.Headers = hiddenValues(p.Headers)
+	p.Mocks = nil // long, and in a file of its own
 	return p
 }
 

@@ -35,7 +35,7 @@ func describe(i ink, e replay.Entry) string {
 	text := line(e.Text, 1000)
 	switch e.Event.(type) {
 	case *replay.WorkflowSubmitted:
-		return i.faint(fmt.Sprintf("run %s", e.Run))
+		return i.faint("run "+e.Run) + mockedBy(i, e.Event.(*replay.WorkflowSubmitted).Mocked)
 	case *replay.QuestionAsked: // tellQuestion does
 		return ""
 	case *replay.TaskStarted, *replay.TaskDue, *replay.EvaluationRequested, *replay.ConditionMet, *replay.TaskRepeating, *replay.WorkflowInterrupted, *replay.WorkflowEnded:
@@ -56,6 +56,14 @@ func describe(i ink, e replay.Entry) string {
 		return fmt.Sprintf("run %s: %s", e.Run, text)
 	}
 	return fmt.Sprintf("task %s: %s", line(e.Task, 200), text)
+}
+
+// mockedBy says that not all of a run is real, "" if it is.
+func mockedBy(i ink, by string) string {
+	if by == "" {
+		return ""
+	}
+	return i.yellow(", mocked by " + line(by, 100))
 }
 
 // events is the view of `-o jsonl`: each entry as it is, on standard output.

@@ -47,6 +47,9 @@ func (r *resumeCmd) Run(s *session) error {
 	if err != nil {
 		return usage(err)
 	}
+	if err := s.refuseMock(); err != nil {
+		return err
+	}
 	c, err := s.config("")
 	if err != nil {
 		return err

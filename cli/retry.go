@@ -41,6 +41,9 @@ Exit codes are those of run.`
 
 // Run does it.
 func (r *retryCmd) Run(s *session) error {
+	if err := s.refuseMock(); err != nil {
+		return err
+	}
 	c, err := s.config("")
 	if err != nil {
 		return err

@@ -83,6 +83,7 @@ func (s *session) serving(c *config) client.Options {
 	o.Hold, o.Scheduler.Policy.Schedules = true, true
 	o.Fatal = s.fatal("server start")
 	o.Scheduler.Secrets = o.Secrets
+	o.Scheduler.Setup = c.mocking()
 	return o
 }
 

@@ -82,6 +82,7 @@ func (s *session) prepare(f *workflowFile, c *config, registry *protocols.Regist
 	problems = append(problems, undeclared(f, c, workflow)...)
 	problems = append(problems, badSchedule(f, workflow)...)
 	problems = append(problems, unroutable(f, c, workflow)...)
+	problems = append(problems, unmocked(f, c, workflow)...)
 	kids := &children{s: s, registry: registry, config: c, all: map[string]server.ChildParams{}}
 	names := kids.of(f, workflow)
 	problems = append(problems, kids.problems...)

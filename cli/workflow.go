@@ -94,10 +94,18 @@ func (s *session) writeList(w io.Writer, runs []*replay.RunView) {
 	now := time.Now()
 	rows := [][]string{{"RUN", "STATUS", "TASKS", "STARTED", "TIME", "NAME", ""}}
 	for _, v := range runs {
-		rows = append(rows, []string{v.ID, s.print.outInk.status(string(v.Status)), progressOf(v), ago(v.Submitted, now),
+		rows = append(rows, []string{v.ID, s.print.outInk.status(string(v.Status)) + mockedMark(v), progressOf(v), ago(v.Submitted, now),
 			short(elapsed(v, now)), line(v.Name, 40), s.print.outInk.faint(line(shortReason(v.Reason), 60))})
 	}
 	table(w, rows)
+}
+
+// mockedMark stands in lists beside the status of what isn't all real.
+func mockedMark(v *replay.RunView) string {
+	if v.Mocked == "" {
+		return ""
+	}
+	return ", mocked"
 }
 
 // progressOf says how many tasks of all have ended.
@@ -142,7 +150,7 @@ func (c *statusCmd) Run(s *session) error {
 
 func (s *session) writeStatus(w io.Writer, v *replay.RunView, items bool) {
 	i := s.print.outInk
-	fmt.Fprintf(w, "%s  %s  %s tasks  %s\n", i.bold(v.ID), i.status(string(v.Status)), progressOf(v), short(elapsed(v, time.Now())))
+	fmt.Fprintf(w, "%s  %s  %s tasks  %s\n", i.bold(v.ID), i.status(string(v.Status))+mockedBy(i, v.Mocked), progressOf(v), short(elapsed(v, time.Now())))
 	if v.Reason != "" {
 		fmt.Fprintln(w, s.withStore(v.Reason))
 	}

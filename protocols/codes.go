@@ -72,6 +72,16 @@ func (c Code) String() string {
 	return "ERROR " + strconv.Itoa(int(c))
 }
 
+// CodeNamed returns the code of that name.
+func CodeNamed(name string) (Code, bool) {
+	for code, its := range codeNames {
+		if its == name {
+			return code, true
+		}
+	}
+	return 0, false
+}
+
 // Severity tells how bad an error is.
 type Severity string
 

@@ -24,8 +24,8 @@ type Registry struct {
 	open    []*Method          // those that end in "*"
 }
 
-// NewRegistry returns a registry of the protocols that are built in: echo/v1,
-// python/v1, llm/v1, mcp/v1, http/v1, data/v1, wait/v1 and workflow/v1.
+// NewRegistry returns a registry of the protocols that are built in: those of
+// specs/.
 func NewRegistry() *Registry {
 	r := &Registry{specs: map[string]*Spec{}, methods: map[string]*Method{}}
 	entries, err := specFiles.ReadDir("specs")

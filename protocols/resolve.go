@@ -42,6 +42,9 @@ func (f *filler) refuse(ref string, keys []string, format string, args ...any) *
 	if f.task != nil {
 		where, data.Task = "task "+f.task.ID, f.task.ID
 	}
+	if f.place != "" {
+		where = f.place
+	}
 	if f.what != "" {
 		where += ": " + f.what
 	}

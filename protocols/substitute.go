@@ -165,6 +165,7 @@ func (w *Workflow) rawOutputs() json.RawMessage {
 type filler struct {
 	scope    *Scope
 	task     *Task  // nil for outputs
+	place    string // instead of the task or the outputs, for messages
 	what     string // of the task, if not its parameters
 	inputs   map[string]*Input
 	bindings map[string]json.RawMessage

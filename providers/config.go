@@ -11,6 +11,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"gleitzeit/protocols"
@@ -32,6 +33,9 @@ type Info struct {
 	ByName bool     `json:"by_name,omitempty"`
 	Model  string   `json:"model,omitempty"`  // used when a task names none
 	Models []string `json:"models,omitempty"` // that it has; empty: any
+	// Mock says what makes its answers up, "" if they are real: the file of a
+	// script, or the kind mock.
+	Mock string `json:"mock,omitempty"`
 	Bounds
 }
 
@@ -82,6 +86,9 @@ func (c Config) Identity(name string) string {
 	if server, is := c.MCPServers[name]; is {
 		of = server
 	}
+	if c.mocked(name) {
+		of = []any{of, c.Mocks}
+	}
 	b, err := json.Marshal(of)
 	if err != nil {
 		panic(fmt.Sprintf("configuration of %s: %v", name, err)) // as Canonical
@@ -99,19 +106,10 @@ func (c Config) List() []Info {
 	var configured, untouched []Info
 	for _, name := range slices.Sorted(maps.Keys(c.Providers)) {
 		p := c.Providers[name]
-		info := Info{Name: name, Protocol: table[p.Kind].protocol, Kind: p.Kind, Slots: p.Slots}
-		if info.Slots <= 0 {
-			info.Slots = max(table[p.Kind].slots, 1)
-		}
-		info.Model, info.Models = p.ModelByDefault(), p.Models
-		info.ByName = p.Kind == "http" && p.URL != ""
-		if info.Bounds, _ = p.bounds(info.Protocol == "llm/v1" || info.ByName); info.Pool != nil {
-			info.Slots = info.Pool.Max
-		}
-		if info.Spare = reflect.DeepEqual(p, defaults[name]); info.Spare {
-			untouched = append(untouched, info)
+		if reflect.DeepEqual(p, defaults[name]) {
+			untouched = append(untouched, p.infos(name, table[p.Kind], true)...)
 		} else {
-			configured = append(configured, info)
+			configured = append(configured, p.infos(name, table[p.Kind], false)...)
 		}
 	}
 	infos := append(configured, untouched...)
@@ -121,6 +119,29 @@ func (c Config) List() []Info {
 			infos = append(infos, Info{Name: name, Protocol: "mcp/v1", Kind: "mcp", Slots: orElse(c.MCPServers[name].Slots, table["mcp"].slots), ByName: true,
 				Bounds: Bounds{Breaker: &breaker}})
 		}
+	}
+	if c.Mocks != nil {
+		return c.Mocks.over(infos)
+	}
+	return infos
+}
+
+// infos are what the others know of a provider of that kind: one for each
+// protocol that it speaks.
+func (p ProviderConfig) infos(name string, k kind, spare bool) (infos []Info) {
+	for _, protocol := range p.speaks(k) {
+		info := Info{Name: name, Protocol: protocol, Kind: p.Kind, Slots: p.Slots, Spare: spare, Model: p.ModelByDefault(), Models: p.Models}
+		info.ByName = k.byName != nil && k.byName(p)
+		if info.Slots <= 0 {
+			info.Slots = max(k.slots, 1)
+		}
+		if info.Bounds, _ = p.bounds(info.Protocol == "llm/v1" || info.ByName); info.Pool != nil {
+			info.Slots = info.Pool.Max
+		}
+		if p.Kind == "mock" {
+			info.Mock = p.mockedBy()
+		}
+		infos = append(infos, info)
 	}
 	return infos
 }
@@ -135,15 +156,14 @@ func (c Config) Route(protocol, wanted string) (string, error) {
 
 // Route is Config.Route for a list that one has already.
 func Route(infos []Info, protocol, wanted string) (string, error) {
-	var fit, spoken []string
+	var fit, spoken, other []string
 	for _, info := range infos {
 		if !slices.Contains(spoken, info.Protocol) {
 			spoken = append(spoken, info.Protocol)
 		}
 		if info.Protocol != protocol {
 			if info.Name == wanted {
-				return "", protocols.Errorf(protocols.ProviderNotFound,
-					"provider %q speaks %s, not %s", wanted, info.Protocol, protocol)
+				other = append(other, info.Protocol)
 			}
 			continue
 		}
@@ -152,9 +172,13 @@ func Route(infos []Info, protocol, wanted string) (string, error) {
 		}
 		fit = append(fit, info.Name)
 	}
+	if len(other) > 0 {
+		return "", protocols.Errorf(protocols.ProviderNotFound,
+			"provider %q speaks %s, not %s", wanted, strings.Join(other, ", "), protocol)
+	}
 	if len(fit) == 0 {
 		return "", protocols.Errorf(protocols.ProtocolNotFound,
-			"no provider speaks %s%s", protocol, choices(protocol, spoken))
+			"no provider speaks %s%s", protocol, unspoken(protocol, spoken))
 	}
 	return "", protocols.Errorf(protocols.ProviderNotFound,
 		"no provider %q speaks %s%s", wanted, protocol, choices(wanted, fit))
@@ -164,20 +188,10 @@ func Route(infos []Info, protocol, wanted string) (string, error) {
 // configuration look at: a caller elsewhere sends their values along.
 func (c Config) Variables() []string {
 	names := slices.Clone(baseVariables)
+	table := kindTable()
 	for _, p := range c.Complete().Providers {
-		switch p.Kind {
-		case "ollama":
-			names = append(append(names, "OLLAMA_HOST"), proxyVariables...)
-		case "openai":
-			names = append(append(names, "OPENAI_API_KEY"), proxyVariables...)
-		case "anthropic":
-			names = append(append(names, "ANTHROPIC_API_KEY"), proxyVariables...)
-		case "python":
-			names = append(names, pyenvVariables...)
-		case "http":
-			if p.Proxy == proxyFromEnvironment {
-				names = append(names, proxyVariables...)
-			}
+		if variables := table[p.Kind].variables; variables != nil {
+			names = append(names, variables(p)...)
 		}
 		if p.KeyEnv != "" {
 			names = append(names, p.KeyEnv)
@@ -245,17 +259,9 @@ func (p ProviderConfig) problems(name string) []string {
 	}
 	_, wrong := p.bounds(true)
 	problems = append(problems, wrong...)
-	if err := checkURL(p.Kind, p.URL); err != nil {
-		problems = append(problems, fmt.Sprintf("url: %v", err)) // not the URL: it may hold a password
+	if kind.check != nil {
+		problems = append(problems, kind.check(name, p)...)
 	}
-	if p.Kind == "http" {
-		problems = append(problems, httpProblems(name, p)...)
-	}
-	if p.Python != "" && p.Command != "" {
-		problems = append(problems, "python: command names the interpreter already; one of them is enough")
-	}
-	_, limits := p.Sandbox.limits()
-	problems = append(problems, limits...)
 	for _, one := range [][2]string{{"timeout", p.Timeout}, {"first_token_timeout", p.FirstTokenTimeout}, {"idle_timeout", p.IdleTimeout}} {
 		if d, err := time.ParseDuration(one[1]); one[1] != "" && (err != nil || d <= 0) {
 			problems = append(problems, fmt.Sprintf("%s: %q: must be a duration such as 90s or 2m", one[0], one[1]))
@@ -291,21 +297,25 @@ func (p ProviderConfig) keys() []string {
 	v := reflect.ValueOf(p)
 	for i := range v.NumField() {
 		key := v.Type().Field(i).Tag.Get("yaml")
-		if key != "kind" && !v.Field(i).IsZero() {
+		if key != "kind" && key != "-" && !v.Field(i).IsZero() {
 			keys = append(keys, key)
 		}
 	}
 	return keys
 }
 
-// checkURL accepts what the kind's constructor accepts.
-func checkURL(kind, address string) error {
+// checkServer says what is wrong with the configuration of a server.
+func checkServer(_ string, c ProviderConfig) []string {
+	if err := checkURL(c.URL); err != nil {
+		return []string{fmt.Sprintf("url: %v", err)} // not the URL: it may hold a password
+	}
+	return nil
+}
+
+// checkURL accepts an address of a server.
+func checkURL(address string) error {
 	if address == "" {
 		return nil
-	}
-	if kind == "ollama" {
-		_, err := OllamaURL(address)
-		return err
 	}
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {

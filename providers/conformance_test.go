@@ -6,9 +6,11 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -76,6 +78,13 @@ func conformers(t *testing.T) map[string]conformer {
 			slow:    Call{Method: "http/request", Parameters: parameters(t, "url", silence)},
 			fails:   Call{Method: "http/request", Parameters: json.RawMessage(`{"url":5}`)},
 			methods: []string{"http/request"},
+		},
+		"mock": {
+			config:  Config{Providers: map[string]ProviderConfig{"mock": {Kind: "mock"}}},
+			name:    "mock",
+			slow:    Call{Method: "mock/play", Parameters: json.RawMessage(`{"hang":true}`)},
+			fails:   Call{Method: "mock/play", Parameters: json.RawMessage(`{"fail":"server"}`)},
+			methods: slices.Collect(maps.Keys(inventions)),
 		},
 		"ollama":    llm("ollama"),
 		"openai":    llm("openai"),

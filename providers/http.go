@@ -46,7 +46,7 @@ const (
 )
 
 func newHTTP(name string, c ProviderConfig, d deps) (Provider, error) {
-	if problems := httpProblems(name, c); len(problems) > 0 {
+	if problems := checkHTTP(name, c); len(problems) > 0 {
 		return nil, protocols.Errorf(protocols.ConfigurationError, "provider %s: %s", name, problems[0])
 	}
 	p := &httpProvider{name: name, headers: c.Headers, keyEnv: c.KeyEnv, keyHeader: c.KeyHeader, env: d.env, timeout: httpTimeout,
@@ -94,9 +94,10 @@ func (p *httpProvider) proxies(configured string) func(*http.Request) (*url.URL,
 	return http.ProxyURL(proxy)
 }
 
-// httpProblems finds what is wrong with the configuration of this kind.
-func httpProblems(name string, c ProviderConfig) []string {
+// checkHTTP finds what is wrong with the configuration of this kind.
+func checkHTTP(name string, c ProviderConfig) []string {
 	_, problems := newReach(name, c)
+	problems = append(problems, checkServer(name, c)...)
 	for _, one := range [][2]string{{"max_request", c.MaxRequest}, {"max_response", c.MaxResponse}, {"max_file", c.MaxFile}} {
 		if one[1] == "" {
 			continue
@@ -107,13 +108,24 @@ func httpProblems(name string, c ProviderConfig) []string {
 			problems = append(problems, fmt.Sprintf("%s: %q: may be 64MiB at most; larger answers go into a file (save)", one[0], one[1]))
 		}
 	}
-	if c.Proxy != "" && c.Proxy != proxyFromEnvironment && checkURL("http", c.Proxy) != nil {
+	if c.Proxy != "" && c.Proxy != proxyFromEnvironment && checkURL(c.Proxy) != nil {
 		problems = append(problems, "proxy: must be of the form http://host:port, or environment for HTTP_PROXY and so on")
 	}
 	if c.URL == "" && (c.KeyEnv != "" || c.KeyHeader != "" || len(c.Headers) > 0) {
 		problems = append(problems, "url: missing: key_env, key_header and headers are sent to one server only")
 	}
 	return problems
+}
+
+// ofOneServer tells whether a configuration is of one server.
+func ofOneServer(c ProviderConfig) bool { return c.URL != "" }
+
+// httpVariables are those of proxies, if they count.
+func httpVariables(c ProviderConfig) []string {
+	if c.Proxy == proxyFromEnvironment {
+		return proxyVariables
+	}
+	return nil
 }
 
 func sizeOr(text string, otherwise int64) int64 {

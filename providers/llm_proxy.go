@@ -9,6 +9,12 @@ import (
 	"strings"
 )
 
+// llmVariables are those that a kind of LLM server looks at: its own and those of
+// proxies.
+func llmVariables(own string) func(ProviderConfig) []string {
+	return func(ProviderConfig) []string { return append([]string{own}, proxyVariables...) }
+}
+
 // proxyVariables are those that proxyFrom looks at.
 var proxyVariables = []string{"http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "no_proxy", "NO_PROXY"}
 

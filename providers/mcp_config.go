@@ -43,7 +43,7 @@ func (m MCPServer) problems() (problems []string) {
 	case (kind == "http" || kind == "sse") && m.URL == "":
 		report("url: missing: where the server is")
 	}
-	if err := checkURL("mcp", m.URL); err != nil {
+	if err := checkURL(m.URL); err != nil {
 		report("url: %v", err) // not the URL: it may hold a password
 	}
 	if m.URL != "" && (len(m.Args) > 0 || len(m.Env) > 0 || m.Cwd != "") {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -32,6 +33,17 @@ func newOllama(name string, c ProviderConfig, d deps) (Provider, error) {
 		return nil, err
 	}
 	return &llmProvider{server, c, &ollama{server}}, nil
+}
+
+// checkOllama says what is wrong with a configuration.
+func checkOllama(_ string, c ProviderConfig) []string {
+	if c.URL == "" {
+		return nil
+	}
+	if _, err := OllamaURL(c.URL); err != nil {
+		return []string{fmt.Sprintf("url: %v", err)} // not the URL: it may hold a password
+	}
+	return nil
 }
 
 // ollamaModels are what the Python original asked for when nobody said.

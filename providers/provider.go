@@ -135,11 +135,13 @@ type Config struct {
 	// Prices of models by name or pattern ("gpt-5*"), for providers that have
 	// none of their own for a model.
 	Prices map[string]Price `json:"prices,omitempty" yaml:"prices"`
+	// Mocks answer instead of all providers of the protocols that they cover.
+	Mocks *Mocks `json:"mocks,omitempty" yaml:"-"`
 }
 
 // ProviderConfig describes one named provider.
 type ProviderConfig struct {
-	Kind    string            `json:"kind" yaml:"kind"`                   // echo, python, ollama, openai, anthropic, mcp
+	Kind    string            `json:"kind" yaml:"kind"`                   // a row of kindTable
 	URL     string            `json:"url,omitempty" yaml:"url"`           // of an LLM server
 	KeyEnv  string            `json:"key_env,omitempty" yaml:"key_env"`   // name of the variable that holds the API key
 	Headers map[string]string `json:"headers,omitempty" yaml:"headers"`   // openai
@@ -154,6 +156,10 @@ type ProviderConfig struct {
 	// Requirements are what every call of kind python needs to be installed.
 	Requirements []string      `json:"requirements,omitempty" yaml:"requirements"`
 	Sandbox      SandboxConfig `json:"sandbox,omitzero" yaml:"sandbox"` // python
+
+	Protocols []string `json:"protocols,omitempty" yaml:"protocols"` // mock: that it speaks
+	Script    string   `json:"script,omitempty" yaml:"script"`       // mock: the file of its answers
+	Mocks     *Mocks   `json:"mocks,omitempty" yaml:"-"`             // mock: what stands in that file
 
 	Rate       string         `json:"rate,omitempty" yaml:"rate"`               // calls that may begin, e.g. 60/m
 	Burst      int            `json:"burst,omitempty" yaml:"burst"`             // of those, how many at once

@@ -43,6 +43,18 @@ type python struct {
 	met          map[string]bool   // requirements, with their interpreter
 }
 
+// checkPython says what is wrong with a configuration.
+func checkPython(_ string, c ProviderConfig) (problems []string) {
+	if c.Python != "" && c.Command != "" {
+		problems = append(problems, "python: command names the interpreter already; one of them is enough")
+	}
+	_, limits := c.Sandbox.limits()
+	return append(problems, limits...)
+}
+
+// pythonVariables are those that name an interpreter.
+func pythonVariables(ProviderConfig) []string { return pyenvVariables }
+
 //go:embed python_driver.py
 var pythonDriver string
 

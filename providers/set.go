@@ -46,25 +46,36 @@ type deps struct {
 
 // kind is a row of the table of kinds.
 type kind struct {
-	protocol string
+	protocol string   // that it speaks; "": those of ProviderConfig.Protocols
 	slots    int      // when the configuration doesn't say
-	keys     []string // of ProviderConfig that mean something, besides kind and slots
+	keys     []string // of ProviderConfig that mean something, besides boundKeys
 	open     func(name string, c ProviderConfig, d deps) (Provider, error)
+
+	// The rest may be nil.
+
+	// check says what else is wrong with a configuration; each problem begins
+	// with its key.
+	check func(name string, c ProviderConfig) []string
+	// variables lists those of the environment that it looks at.
+	variables func(c ProviderConfig) []string
+	// byName tells that only tasks that name it use it, as one server of many.
+	byName func(c ProviderConfig) bool
 }
 
 // kindTable is the table of all there are.
 func kindTable() map[string]kind {
 	return map[string]kind{
-		"echo": {"echo/v1", 1024, nil, plain(newEcho)},
-		"python": {"python/v1", 4, []string{"command", "pass_env", "timeout", "warm", "sandbox", "python", "requirements"},
-			newPython},
-		"ollama":    {"llm/v1", 2, llmKeys, newOllama},
-		"openai":    {"llm/v1", 8, append([]string{"api_version"}, llmKeys...), newOpenAI},
-		"anthropic": {"llm/v1", 8, llmKeys, newAnthropic},
-		"mcp":       {"mcp/v1", 8, []string{"timeout"}, newMCP},
-		"http": {"http/v1", 16, []string{"url", "key_env", "key_header", "headers", "timeout", "allow", "proxy", "max_request", "max_response", "max_file"},
-			newHTTP},
-		"data": {"data/v1", 4, []string{"timeout"}, newData},
+		"echo": {protocol: "echo/v1", slots: 1024, open: plain(newEcho)},
+		"python": {protocol: "python/v1", slots: 4, open: newPython, variables: pythonVariables, check: checkPython,
+			keys: []string{"command", "pass_env", "timeout", "warm", "sandbox", "python", "requirements"}},
+		"ollama":    {protocol: "llm/v1", slots: 2, open: newOllama, keys: llmKeys, variables: llmVariables("OLLAMA_HOST"), check: checkOllama},
+		"openai":    {protocol: "llm/v1", slots: 8, open: newOpenAI, keys: append([]string{"api_version"}, llmKeys...), variables: llmVariables("OPENAI_API_KEY"), check: checkServer},
+		"anthropic": {protocol: "llm/v1", slots: 8, open: newAnthropic, keys: llmKeys, variables: llmVariables("ANTHROPIC_API_KEY"), check: checkServer},
+		"mcp":       {protocol: "mcp/v1", slots: 8, open: newMCP, keys: []string{"timeout"}},
+		"http": {protocol: "http/v1", slots: 16, open: newHTTP, variables: httpVariables, check: checkHTTP, byName: ofOneServer,
+			keys: []string{"url", "key_env", "key_header", "headers", "timeout", "allow", "proxy", "max_request", "max_response", "max_file"}},
+		"data": {protocol: "data/v1", slots: 4, open: newData, keys: []string{"timeout"}},
+		"mock": {slots: 64, open: newMock, keys: mockKeys, check: checkMock},
 	}
 }
 
@@ -184,6 +195,18 @@ func (s *Set) provider(name string) (Provider, error) {
 }
 
 func (s *Set) make(name string) (Provider, error) {
+	if !s.config.mocked(name) {
+		return s.actual(name)
+	}
+	open := func() (Provider, error) { return s.actual(name) }
+	if !s.config.has(name) {
+		open = nil
+	}
+	return mockOver(name, s.config.Providers[name], s.config.Mocks, s.config.Prices, open)
+}
+
+// actual opens the provider that is configured.
+func (s *Set) actual(name string) (Provider, error) {
 	if c, ok := s.config.Providers[name]; ok {
 		return kindTable()[c.Kind].open(name, c, s.deps)
 	}

@@ -46,6 +46,7 @@ type WorkflowSubmitted struct {
 	Budget   *protocols.Budget  `json:"budget,omitempty"`   // what the parent's leaves, beside the document's
 	Schedule string             `json:"schedule,omitempty"` // the schedule that started it
 	By       string             `json:"by,omitempty"`       // who submitted it over the network
+	Mocked   string             `json:"mocked,omitempty"`   // what makes up answers for it, "" if all that it does is real
 
 	plan   *Plan    // found by the codec, or by whoever made the event
 	values [][]byte // documents and files that the log may not have yet
@@ -105,6 +106,7 @@ type TaskStarted struct {
 	Task     int    `json:"task"`    // index in the document
 	Attempt  int    `json:"attempt"` // from 1, lost attempts included
 	Provider string `json:"provider"`
+	Mocked   bool   `json:"mocked,omitempty"` // the provider's answers are made up
 	// Waited is how long the task was ready before, and For what held it back,
 	// if it was.
 	Waited protocols.Duration `json:"waited,omitempty"`
@@ -407,6 +409,7 @@ type WorkflowEnded struct {
 	Submitted time.Time `json:"submitted"`
 	Counts    Counts    `json:"counts"`
 	Usage     Usage     `json:"usage,omitzero"`
+	Mocked    string    `json:"mocked,omitempty"`
 }
 
 // WorkflowRetried: a run that had ended goes on: some of its tasks are tried

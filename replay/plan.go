@@ -233,15 +233,35 @@ func (p *Plan) provider(task int, name string) int {
 }
 
 // Serves names the providers that would do for a task, with the models that
-// are theirs: calls that it may take to different ones are the same call.
+// are theirs: calls that it may take to different ones are the same call. What a
+// mock answers is none that anything real would give.
 func (p *Plan) Serves(task int) string {
 	var names []string
 	for _, tier := range p.paths[task].tiers {
 		for _, n := range tier {
-			names = append(names, p.Setup.Providers[n].Name+" "+p.Setup.Providers[n].Model)
+			one := &p.Setup.Providers[n]
+			name := one.Name + " " + one.Model
+			if one.Mock != "" {
+				name += " mocked " + one.ID
+			}
+			names = append(names, name)
 		}
 	}
 	return strings.Join(names, "\n")
+}
+
+// Mocked says what makes up answers for the plan's tasks, "" if all that they do
+// is real. Of a plan that runs other workflows, whose tasks aren't known here,
+// it may say so without need.
+func (p *Plan) Mocked() string {
+	var all []string
+	for i := range p.Setup.Providers {
+		mock := p.Setup.Providers[i].Mock
+		if mock != "" && !slices.Contains(all, mock) && (len(p.Workflow.Children) > 0 || p.uses(i)) {
+			all = append(all, mock)
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 // Secrets returns the names of the secrets that the configuration of the

@@ -45,6 +45,7 @@ type ProviderSlots struct {
 	Breaker    *Breaker       `json:"breaker,omitempty"`    // nil: none
 	Pool       *Pool          `json:"pool,omitempty"`       // how its slots change; nil: there are always Slots
 	Secrets    []string       `json:"secrets,omitempty"`    // that its configuration names, see Setup.Secrets
+	Mock       string         `json:"mock,omitempty"`       // what makes its answers up; "": they are real
 }
 
 // Breaker says when a provider that fails is left alone.

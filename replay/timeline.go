@@ -72,9 +72,15 @@ func (n *Narrator) Describe(f Fact) Entry {
 			e.Text += " by the schedule " + v.Schedule
 		}
 		e.Text += by(v.By)
+		if v.Mocked != "" {
+			e.Text += ", mocked by " + v.Mocked
+		}
 	case *TaskStarted:
 		of(v.Task, v.Attempt)
 		e.Text = fmt.Sprintf("attempt %d started on %s", v.Attempt, v.Provider)
+		if v.Mocked {
+			e.Text += " (mocked)"
+		}
 		if v.Waited > 0 {
 			e.Text += fmt.Sprintf(", %s after it was ready: it waited for %s", short(v.Waited), v.For)
 		}

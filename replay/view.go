@@ -31,6 +31,7 @@ type RunView struct {
 	Tokens      int64            `json:"tokens,omitempty"`   // used by its calls, and by those of child runs
 	CostUSD     float64          `json:"cost_usd,omitempty"` // as far as prices are known
 	Queue       string           `json:"queue,omitempty"`
+	Mocked      string           `json:"mocked,omitempty"` // what makes up answers for it; "": all is real
 	Outputs     json.RawMessage  `json:"outputs,omitempty"`
 	Tasks       []TaskView       `json:"tasks,omitempty"`
 }
@@ -184,7 +185,7 @@ func viewRun(r *Run) *RunView {
 	w := r.Plan.Workflow
 	v := &RunView{ID: r.ID(), Number: r.Number, Name: w.Name, Source: r.Submitted.Source, Description: w.Description,
 		Tags: w.Tags, Metadata: w.Metadata, Submitted: r.At, Counts: r.Counts(), DurationMS: r.Last.Sub(r.At).Milliseconds(),
-		Tokens: r.Spent.Tokens, CostUSD: r.Spent.USD(), Queue: r.Submitted.Queue}
+		Tokens: r.Spent.Tokens, CostUSD: r.Spent.USD(), Queue: r.Submitted.Queue, Mocked: r.Submitted.Mocked}
 	v.Status, v.WaitsFor, v.Reason = r.Stand()
 	return v
 }
@@ -198,7 +199,7 @@ func EndedView(rec eventlog.Record) (*RunView, error) {
 	number, _ := RunOf(rec.Stream)
 	return &RunView{ID: e.ID, Number: number, Name: e.Name, Status: e.Status, Tags: e.Tags, Submitted: e.Submitted,
 		Ended: rec.Time, DurationMS: rec.Time.Sub(e.Submitted).Milliseconds(), Counts: e.Counts, Error: e.Error,
-		Tokens: e.Usage.Tokens, CostUSD: e.Usage.USD()}, nil
+		Tokens: e.Usage.Tokens, CostUSD: e.Usage.USD(), Mocked: e.Mocked}, nil
 }
 
 // Stand says where a live run stands, and what it waits for if it waits: the

@@ -93,7 +93,7 @@ func starts(s *replay.State, p Policy, now time.Time, next replay.Start) (out []
 		out = append(out, replay.Fact{At: now, Event: e})
 	}
 	t := &r.Tasks[next.Task]
-	e := &replay.TaskStarted{Task: next.Task, Attempt: t.Attempts + 1, Provider: g.Provider.Name}
+	e := &replay.TaskStarted{Task: next.Task, Attempt: t.Attempts + 1, Provider: g.Provider.Name, Mocked: g.Provider.Mock != ""}
 	if waited := now.Sub(t.ReadyAt); waited > 0 {
 		e.Waited, e.For = protocols.Duration(waited), s.HeldBack(r, next.Task, g)
 	}

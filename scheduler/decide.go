@@ -157,7 +157,7 @@ func submission(s *replay.State, now time.Time, c Submit) (*replay.WorkflowSubmi
 		Number: s.NextRun, ID: runID(w, s.NextRun), Name: w.Name, Tags: w.Tags, Source: c.Source,
 		Document: c.Plan.Document, Setup: c.Plan.SetupHash, Context: c.Context, Files: c.Files,
 		Priority: c.Priority, Key: c.Key, Inputs: c.Inputs, Parent: c.Parent, Queue: c.Queue, Budget: c.Budget,
-		Schedule: c.Schedule, By: c.By,
+		Schedule: c.Schedule, By: c.By, Mocked: c.Plan.Mocked(),
 	}
 	if c.ID != "" {
 		e.ID, e.Named = c.ID, true
@@ -280,7 +280,7 @@ func tooLate(r *replay.Run, task int, err *protocols.Error) *protocols.Error {
 // end makes the last event of a run.
 func end(r *replay.Run, status replay.Status, outputs replay.Value, err *protocols.Error) *replay.WorkflowEnded {
 	return &replay.WorkflowEnded{Status: status, Outputs: outputs, Error: err, ID: r.ID(), Name: r.Submitted.Name,
-		Tags: r.Submitted.Tags, Submitted: r.At, Counts: r.Counts(), Usage: r.Spent}
+		Tags: r.Submitted.Tags, Submitted: r.At, Counts: r.Counts(), Usage: r.Spent, Mocked: r.Submitted.Mocked}
 }
 
 func decideInterrupt(s *replay.State, now time.Time, c Interrupt) ([]replay.Fact, error) {

@@ -44,11 +44,22 @@ func sameSubmission(e *replay.WorkflowSubmitted, c Submit) error {
 	case e.Document != c.Plan.Document || !same:
 		return protocols.Errorf(protocols.InvalidRequest,
 			"the idempotency key %q belongs to the run %s of another document or other inputs", c.Key, e.ID)
+	case e.Mocked != c.Plan.Mocked():
+		return protocols.Errorf(protocols.InvalidRequest,
+			"the idempotency key %q belongs to the run %s, which %s; this one %s", c.Key, e.ID, mocked(e.Mocked), mocked(c.Plan.Mocked()))
 	case c.ID != "" && c.ID != e.ID:
 		return protocols.Errorf(protocols.InvalidRequest,
 			"the idempotency key %q belongs to the run %s, not to %s", c.Key, e.ID, c.ID)
 	}
 	return nil
+}
+
+// mocked says whether a run is real.
+func mocked(by string) string {
+	if by == "" {
+		return "is real"
+	}
+	return "is mocked by " + by
 }
 
 // inputsHash names the inputs; none at all has a name, too.

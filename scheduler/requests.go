@@ -76,6 +76,11 @@ func (s *Scheduler) Accept(ctx context.Context, sub Submission) (Accepted, error
 
 // submit makes the command, with the values that go into the log.
 func (s *Scheduler) submit(sub Submission) (*Submit, error) {
+	if s.opts.Setup != nil {
+		if err := s.opts.Setup(&sub.Setup); err != nil {
+			return nil, err
+		}
+	}
 	document := sub.Workflow.Encode()
 	setup, err := json.Marshal(sub.Setup)
 	if err != nil {

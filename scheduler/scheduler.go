@@ -22,6 +22,8 @@ type Options struct {
 	Policy Policy
 	// Open opens the providers of a run's setup, from its Config.
 	Open func(config []byte) (Providers, error)
+	// Setup changes what a run is submitted with; nil: nothing does.
+	Setup func(*replay.Setup) error
 	// Registry checks parameters once they are filled in; nil means the
 	// built-in protocols.
 	Registry *protocols.Registry
