@@ -14,6 +14,9 @@ func (c *compiler) call(d *draft) {
 	if n == nil {
 		n = &node{kind: mapKind, line: d.place().line, col: d.place().col}
 	}
+	if d.Method == AgentMethod {
+		n = c.agent(d, n)
+	}
 	c.parameters(d, m, n, nil)
 	c.needsProvider(d)
 }

@@ -143,6 +143,8 @@ type Task struct {
 	Budget *Budget `json:"budget,omitempty"`
 	// Limits tightens what the configuration and the workflow allow.
 	Limits *Limits `json:"limits,omitempty"`
+	// Agent is what a task with AgentMethod has, and no other.
+	Agent *Agent `json:"agent,omitempty"`
 }
 
 // Expression is a condition of the small expression language.

@@ -69,6 +69,9 @@ func (w *Workflow) checkTask(t *Task) error {
 	if f := t.Foreach; f != nil && (!json.Valid(f.Items) || f.As == "") {
 		return fmt.Errorf("its foreach has no items or no name for one")
 	}
+	if err := w.checkAgent(t); err != nil {
+		return err
+	}
 	if !slices.Contains(hookOrder, t.Hook) {
 		return fmt.Errorf("there is no hook %s", quoted(string(t.Hook)))
 	}

@@ -13,6 +13,7 @@ type language struct {
 	schedule table[*Schedule]
 	input    table[*inputDraft]
 	batch    table[*Batch]
+	tool     table[*toolDraft]
 }
 
 func newLanguage() *language {
@@ -26,6 +27,7 @@ func newLanguage() *language {
 		schedule: newTable("schedule", scheduleKeys()),
 		input:    newTable("an input", inputKeys()),
 		batch:    newTable("batch", batchKeys()),
+		tool:     newTable("a tool", toolKeys()),
 	}
 	l.task = newTable("a task", taskKeys(l))
 	l.workflow = newTable("a workflow", workflowKeys(l))

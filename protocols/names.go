@@ -13,6 +13,8 @@ type names struct {
 	as string
 	// own is the task whose latest result is called result; nil for none.
 	own *int
+	// args tells that args means what a model gave a tool.
+	args bool
 }
 
 // ambiguous stands for an index where a name means several tasks.
@@ -32,6 +34,7 @@ const (
 	itemRoot
 	indexRoot
 	tasksRoot // tasks["name"], in expressions
+	argsRoot  // what a model gave a tool
 	exprRoot  // not a path but an expression
 )
 
@@ -98,6 +101,9 @@ func (n *names) head(text string, ends func(rest string) bool) (r root, task, le
 			continue
 		}
 		word := text[:end]
+		if n.args && word == "args" {
+			return argsRoot, 0, end
+		}
 		if i, ok := n.task(word); ok {
 			return taskRoot, i, end
 		}
@@ -119,6 +125,9 @@ func (n *names) words() []string {
 	words := []string{"inputs", "env", "run", "workflow", "secrets"}
 	if n.as != "" {
 		words = append(words, n.as)
+	}
+	if n.args {
+		words = append(words, "args")
 	}
 	return append(words, n.taskWords()...)
 }

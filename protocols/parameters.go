@@ -106,10 +106,17 @@ type use struct {
 // namesFor returns what references of a task may begin with; d is nil for
 // the outputs.
 func (c *compiler) namesFor(d *draft) *names {
-	if d == nil || d.Foreach == nil {
-		return c.names
+	n := c.names
+	if d == nil {
+		return n
 	}
-	return c.names.withItem(d.Foreach.As)
+	if d.arguments != nil {
+		n = n.withArguments()
+	}
+	if d.Foreach == nil {
+		return n
+	}
+	return n.withItem(d.Foreach.As)
 }
 
 // child notes the workflow that a task runs.
@@ -200,6 +207,8 @@ func (c *compiler) path(n *node, ref *reference, u *use) {
 		if !u.item {
 			wrong("", "%s", noItem(u))
 		}
+	case argsRoot:
+		c.argument(ref, u, wrong)
 	case runRoot:
 		c.fieldReference(ref, runFields, wrong)
 		if !u.attempt && len(ref.path) > 0 && ref.path[0].key == "attempt" {

@@ -68,6 +68,11 @@ func (f *filler) find(ref *reference) (json.RawMessage, *missing) {
 		return f.secret(ref.path)
 	case itemRoot, indexRoot:
 		return f.item(ref)
+	case argsRoot:
+		if f.scope.Args == nil {
+			return nil, &missing{text: "there are no arguments here"}
+		}
+		return walk(f.scope.Args, ref.path)
 	case runRoot:
 		return walk(f.run(), ref.path)
 	case workflowRoot:

@@ -160,6 +160,9 @@ func (w *Workflow) TaskSecrets(task int, r *Registry) ([]string, error) {
 			w.noteSecret(p.ref, names)
 		}
 	}
+	if err := w.toolSecrets(task, r, names); err != nil {
+		return nil, fmt.Errorf("task %s: %w", t.ID, err)
+	}
 	for _, env := range []map[string]string{w.SecretEnv, t.SecretEnv} {
 		for _, text := range env {
 			pieces, _ := split(text, w.namesIn(task))

@@ -16,7 +16,7 @@ const DefaultTTL = Duration(24 * time.Hour)
 // cacheDraft is a cache whose references have not been looked up yet.
 type cacheDraft struct {
 	*Cache
-	key *node
+	at, key *node
 }
 
 func cacheKeys() []key[*cacheDraft] {
@@ -41,7 +41,7 @@ func cacheKeys() []key[*cacheDraft] {
 
 // cache reads a cache: a map of its keys, or true for the defaults.
 func (c *compiler) cache(d *draft, v *node) {
-	x := &cacheDraft{Cache: &Cache{TTL: DefaultTTL}}
+	x := &cacheDraft{Cache: &Cache{TTL: DefaultTTL}, at: v}
 	switch v.kind {
 	case boolKind:
 		if v.text == "false" {

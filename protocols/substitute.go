@@ -22,6 +22,9 @@ type Scope struct {
 	// Item is the foreach item that the parameters are filled in for; nil
 	// outside of a foreach.
 	Item *ItemValue
+	// Args is what a model gave the tool whose parameters are filled in, an
+	// object; nil outside of tools.
+	Args json.RawMessage
 	// Status is what the status functions of expressions answer.
 	Status StatusValue
 	// Secrets are the values of Workflow.SecretRefs, by the names there. They
@@ -132,18 +135,27 @@ func (w *Workflow) taskTemplate(task int, r *Registry) (*template, error) {
 	if t := all.tasks[task].Load(); t != nil {
 		return t, nil
 	}
-	source := func(string) bool { return false }
-	if m, _, ok := r.Method(w.Tasks[task].Method); ok {
-		if err := m.load(); err != nil {
-			return nil, err
-		}
-		source = func(member string) bool { return m.traits[member].source }
+	source, err := sourceOf(w.Tasks[task].Method, r)
+	if err != nil {
+		return nil, err
 	}
 	t, err := newTemplate(w.Tasks[task].Parameters, w.namesIn(task), source)
 	if err == nil {
 		all.tasks[task].Store(t)
 	}
 	return t, err
+}
+
+// sourceOf tells which parameters of a method are source code.
+func sourceOf(method string, r *Registry) (func(parameter string) bool, error) {
+	m, _, ok := r.Method(method)
+	if !ok {
+		return func(string) bool { return false }, nil
+	}
+	if err := m.load(); err != nil {
+		return nil, err
+	}
+	return func(parameter string) bool { return m.traits[parameter].source }, nil
 }
 
 func (w *Workflow) outputTemplate() (*template, error) { return w.templates().outputs() }

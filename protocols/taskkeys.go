@@ -22,6 +22,7 @@ type draft struct {
 	outputSchema *node
 	idleTimeout  *node
 	hasPriority  bool
+	arguments    *argsDraft // of an agent's tool; nil for a task
 }
 
 // place returns the node that a problem with the task as a whole is told at.
