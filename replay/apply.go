@@ -73,7 +73,7 @@ func (s *State) apply(r *Run, f Fact) {
 		s.unready(r, e.Task)
 		r.unasks(e.Task)
 		t.Attempts, t.Started, t.Due, r.went = e.Attempt, f.At, time.Time{}, true
-		t.Provider = r.Plan.provider(r.Def(e.Task), e.Provider)
+		t.Provider = r.Plan.provider(r.Form(e.Task), e.Provider)
 		if t.First.IsZero() {
 			t.First = f.At
 		}
@@ -93,7 +93,7 @@ func (s *State) apply(r *Run, f Fact) {
 		t.Error, t.Due, t.Duration = e.Error, e.At, time.Duration(e.Duration)
 		r.spend(e.Task, e.Usage)
 		if e.Avoid && t.Provider > 0 {
-			t.Tried |= r.Plan.paths[r.Def(e.Task)].bit(t.Provider - 1)
+			t.Tried |= r.Plan.paths[r.Form(e.Task)].bit(t.Provider - 1)
 		}
 		r.set(e.Task, TaskWaitsToRetry)
 		s.alarm(r, e.Task)
@@ -159,10 +159,13 @@ func (s *State) apply(r *Run, f Fact) {
 		s.start(r, e.Task)
 	case *TaskExpanded:
 		s.expanded(r, e)
+	case *AgentStepped:
+		s.stepped(r, e)
 	case *TaskIterated:
 		s.takes(r, e.Task)
 		t := s.leave(r, e.Task)
 		r.talk(e.Task, Talk{}) // the next iteration asks anew
+		t.Agent = nil
 		r.set(e.Task, TaskPending)
 		t.Due, t.Tried = time.Time{}, 0
 		r.spend(e.Task, e.Usage)
@@ -313,8 +316,13 @@ func (s *State) claim(r *Run) {
 	}
 }
 
-// ready makes a task ready and, if somebody holds the run, lets it queue.
+// ready makes a task ready and, if somebody holds the run, lets it queue. An
+// agent runs in its steps: what they are is asked.
 func (s *State) ready(r *Run, task int) {
+	if r.agent(task) {
+		s.readyAgent(r, task)
+		return
+	}
 	r.set(task, TaskReady)
 	r.Tasks[task].ReadyAt = s.Time
 	r.inVain(task)
@@ -371,7 +379,11 @@ func (s *State) ended(r *Run, task int, status TaskStatus, at time.Time, d proto
 	r.set(task, status)
 	delete(r.doomed, task)
 	delete(r.undecided, task)
-	if t.Of > 0 {
+	switch {
+	case t.Step != nil:
+		s.stepEnded(r, t.Of-1, task)
+		return
+	case t.Of > 0:
 		s.itemEnded(r, t.Of-1, task)
 		return
 	}

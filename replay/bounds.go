@@ -17,25 +17,25 @@ type useKey struct {
 
 // grab counts an attempt that holds a slot.
 func (s *State) grab(r *Run, task int) {
-	t, g, def := &r.Tasks[task], s.OnProvider(r, task), r.Def(task)
+	t, g := &r.Tasks[task], s.OnProvider(r, task)
 	s.Running++
 	g.Running++
 	if g.Probe(t) {
 		g.probing++
 	}
-	if name, _ := g.Provider.modelSlots(r.Plan.paths[def].model); name != "" {
+	if name, _ := g.Provider.modelSlots(r.Plan.paths[r.Form(task)].model); name != "" {
 		if g.models == nil {
 			g.models = map[string]int{}
 		}
 		g.models[name]++
 	}
 	s.queue(r).Running++
-	r.hold(g, def, 1)
+	r.hold(g, task, 1)
 }
 
 // giveBack takes the slot from an attempt.
 func (s *State) giveBack(r *Run, task int) {
-	t, g, def := &r.Tasks[task], s.OnProvider(r, task), r.Def(task)
+	t, g := &r.Tasks[task], s.OnProvider(r, task)
 	if g.Running >= g.Slots() {
 		g.freed = s.Time
 	}
@@ -44,14 +44,14 @@ func (s *State) giveBack(r *Run, task int) {
 	if g.Probe(t) {
 		g.probing--
 	}
-	if name, most := g.Provider.modelSlots(r.Plan.paths[def].model); name != "" {
+	if name, most := g.Provider.modelSlots(r.Plan.paths[r.Form(task)].model); name != "" {
 		if g.models[name] >= most {
 			g.freed = s.Time
 		}
 		g.models[name]--
 	}
 	s.queue(r).Running--
-	r.hold(g, def, -1)
+	r.hold(g, task, -1)
 }
 
 // bounded tells whether something beside the slots of others bounds what the
@@ -59,39 +59,40 @@ func (s *State) giveBack(r *Run, task int) {
 func (r *Run) bounded() bool { return r.Plan.bounded || r.Submitted.Budget != nil }
 
 // hold counts an attempt against the bounds of its run and its task.
-func (r *Run) hold(g *Group, def, by int) {
+func (r *Run) hold(g *Group, task, by int) {
 	if !r.bounded() {
 		return
 	}
 	if r.using == nil {
 		r.using = map[useKey]int{}
 	}
-	if by < 0 && r.full(g, def) {
+	if by < 0 && r.full(g, task) {
 		r.freed = r.Last
 	}
+	def := r.Def(task)
 	for _, key := range []useKey{{-1, g}, {def, g}} {
 		if r.using[key] += by; r.using[key] == 0 {
 			delete(r.using, key)
 		}
 	}
-	n := int64(by) * r.Plan.paths[def].reserve
+	n := int64(by) * r.Reserve(task)
 	r.reserved += n
 	r.Tasks[def].reserved += n
 }
 
 // full tells, while an attempt of the task ends, whether the bounds of the run
 // or the task let no other begin until then.
-func (r *Run) full(g *Group, def int) bool {
+func (r *Run) full(g *Group, task int) bool {
 	if most := r.Plan.Workflow.MaxParallel; most > 0 && r.Running+1 >= most {
 		return true
 	}
 	if l := r.Plan.Workflow.Limits; l != nil && l.PerProvider > 0 && r.using[useKey{-1, g}] >= l.PerProvider {
 		return true
 	}
-	if l := r.Plan.Task(def).Limits; l != nil && l.PerProvider > 0 && r.using[useKey{def, g}] >= l.PerProvider {
+	if l := r.Task(task).Limits; l != nil && l.PerProvider > 0 && r.using[useKey{r.Def(task), g}] >= l.PerProvider {
 		return true
 	}
-	return r.affords(def) == waits
+	return r.affords(task) == waits
 }
 
 // admits tells whether the bounds of the run and the task let one more call

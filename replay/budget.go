@@ -16,7 +16,7 @@ const (
 // affords looks at the budgets of the run and of the task.
 func (r *Run) affords(task int) verdict {
 	def := r.Def(task)
-	p := &r.Plan.paths[def]
+	p := &r.Plan.paths[r.Form(task)]
 	if !p.metered || !r.bounded() {
 		return affordable
 	}
@@ -83,7 +83,7 @@ func (e *WorkflowSubmitted) tighter(own *protocols.Budget) *protocols.Budget {
 func (r *Run) Exceeded(task int) (b *protocols.Budget, spent Usage, byTask bool) {
 	def := r.Def(task)
 	t := &r.Tasks[def]
-	if r.within(r.Task(task).Budget, t.Spent, t.reserved, r.Plan.paths[def].reserve) == usedUp {
+	if r.within(r.Task(task).Budget, t.Spent, t.reserved, r.Plan.paths[r.Form(task)].reserve) == usedUp {
 		return r.Task(task).Budget, t.Spent, true
 	}
 	return r.Budget(), r.Spent, false
@@ -91,4 +91,4 @@ func (r *Run) Exceeded(task int) (b *protocols.Budget, spent Usage, byTask bool)
 
 // Reserve returns how many tokens a call of the task may use, as far as that is
 // known before.
-func (r *Run) Reserve(task int) int64 { return r.Plan.paths[r.Def(task)].reserve }
+func (r *Run) Reserve(task int) int64 { return r.Plan.paths[r.Form(task)].reserve }

@@ -68,6 +68,8 @@ type savedTask struct {
 	Reason    string           `json:"w,omitempty"`
 	Wait      *Wait            `json:"v,omitempty"`
 	Each      *savedEach       `json:"i,omitempty"`
+	Agent     *savedAgent      `json:"h,omitempty"`
+	Step      *Step            `json:"j,omitempty"`
 	Of        int              `json:"o,omitempty"`
 	Asked     Question         `json:"q,omitempty"`
 	Iteration int              `json:"n,omitempty"`
@@ -88,6 +90,15 @@ type savedEach struct {
 	Failed int     `json:"x"`
 	Next   int     `json:"n"`
 	Round  int     `json:"r,omitempty"`
+}
+
+type savedAgent struct {
+	Round int   `json:"r,omitempty"`
+	Turn  int   `json:"t,omitempty"`
+	Base  int   `json:"b,omitempty"`
+	Steps []int `json:"s,omitempty"`
+	Batch int   `json:"l,omitempty"`
+	Next  int   `json:"n,omitempty"`
 }
 
 // encodeRun writes a live run for its stream's checkpoint.
@@ -111,10 +122,13 @@ func saveRun(r *Run) *savedRun {
 func saveTask(t *Task) savedTask {
 	s := savedTask{Status: t.Status, Attempts: t.Attempts, Lost: t.Lost, Uncounted: t.Uncounted, First: t.First, Started: t.Started,
 		Ended: t.Ended, Due: t.Due, Duration: t.Duration, Result: t.Result, Error: t.Error, Reason: t.Reason, Wait: t.Wait,
-		Of: t.Of, Asked: t.Asked, Iteration: t.Iteration, Earlier: t.Earlier,
+		Of: t.Of, Step: t.Step, Asked: t.Asked, Iteration: t.Iteration, Earlier: t.Earlier,
 		ReadyAt: t.ReadyAt, Provider: t.Provider, Tried: t.Tried, Spent: t.Spent, Calls: t.calls, Talk: t.Talk}
 	if e := t.Each; e != nil {
 		s.Each = &savedEach{e.First, e.Count, e.Size, e.Items, e.Failed, e.next, e.Round}
+	}
+	if a := t.Agent; a != nil {
+		s.Agent = &savedAgent{a.Round, a.Turn, a.Base, slices.Clone(a.Steps), a.Batch, a.next}
 	}
 	return s
 }
@@ -122,10 +136,13 @@ func saveTask(t *Task) savedTask {
 func (s *savedTask) restore() Task {
 	t := Task{Status: s.Status, Attempts: s.Attempts, Lost: s.Lost, Uncounted: s.Uncounted, First: s.First, Started: s.Started,
 		Ended: s.Ended, Due: s.Due, Duration: s.Duration, Result: s.Result, Error: s.Error, Reason: s.Reason, Wait: s.Wait,
-		Of: s.Of, Asked: s.Asked, Iteration: s.Iteration, Earlier: s.Earlier,
+		Of: s.Of, Step: s.Step, Asked: s.Asked, Iteration: s.Iteration, Earlier: s.Earlier,
 		ReadyAt: s.ReadyAt, Provider: s.Provider, Tried: s.Tried, Spent: s.Spent, calls: s.Calls, Talk: s.Talk}
 	if e := s.Each; e != nil {
 		t.Each = &Each{First: e.First, Count: e.Count, Size: e.Size, Items: e.Items, Failed: e.Failed, Round: e.Round, next: e.Next}
+	}
+	if a := s.Agent; a != nil {
+		t.Agent = &Agent{Round: a.Round, Turn: a.Turn, Base: a.Base, Steps: slices.Clone(a.Steps), Batch: a.Batch, next: a.Next}
 	}
 	return t
 }
@@ -206,6 +223,12 @@ func (s *State) adoptTask(r *Run, i int) {
 	r.went = r.went || t.Attempts > 0
 	if t.Status == TaskRunning && !r.Doubt {
 		s.grab(r, i)
+	}
+	if t.Step != nil {
+		if a := r.Tasks[t.Of-1].Agent; a != nil { // else of an earlier iteration
+			a.adoptStep(i, t.Status)
+		}
+		return
 	}
 	if t.Of > 0 {
 		if e := r.Tasks[t.Of-1].Each; !t.Status.Ended() {

@@ -47,6 +47,7 @@ var table = map[string]func() Event{
 	"evaluation.requested":      func() Event { return new(EvaluationRequested) },
 	"task.condition_met":        func() Event { return new(ConditionMet) },
 	"task.expanded":             func() Event { return new(TaskExpanded) },
+	"agent.stepped":             func() Event { return new(AgentStepped) },
 	"task.iterated":             func() Event { return new(TaskIterated) },
 	"task.repeating":            func() Event { return new(TaskRepeating) },
 	"workflow.hooks_started":    func() Event { return new(HooksStarted) },

@@ -305,6 +305,7 @@ const (
 	AskItems     Question = "items"   // what a foreach goes over
 	AskCollect   Question = "collect" // a foreach's result
 	AskUntil     Question = "until"   // whether a repeat is done
+	AskAgent     Question = "agent"   // what an agent does next
 
 	// AskChild is not asked but decided: a child run has ended.
 	AskChild Question = "child"
@@ -334,6 +335,13 @@ type TaskExpanded struct {
 type Item struct {
 	Value json.RawMessage `json:"value"`
 	Key   string          `json:"key,omitempty"`
+}
+
+// AgentStepped: an agent begins steps, tasks of the run after all others.
+type AgentStepped struct {
+	Task  int    `json:"task"`
+	First int    `json:"first"` // the place of the first; the others follow
+	Steps []Step `json:"steps"`
 }
 
 // TaskIterated: an attempt of a task with repeat succeeded; whether that was
@@ -460,6 +468,7 @@ func (*WorkflowUnpaused) Type() string    { return "workflow.unpaused" }
 func (*EvaluationRequested) Type() string { return "evaluation.requested" }
 func (*ConditionMet) Type() string        { return "task.condition_met" }
 func (*TaskExpanded) Type() string        { return "task.expanded" }
+func (*AgentStepped) Type() string        { return "agent.stepped" }
 func (*TaskIterated) Type() string        { return "task.iterated" }
 func (*TaskRepeating) Type() string       { return "task.repeating" }
 func (*HooksStarted) Type() string        { return "workflow.hooks_started" }

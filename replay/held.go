@@ -41,7 +41,7 @@ func (s *State) HeldBack(r *Run, task int, g *Group) string {
 // choices returns the providers that would do for a task, without those that it
 // avoids.
 func (s *State) choices(r *Run, task int) (all []*Group) {
-	p := &r.Plan.paths[r.Def(task)]
+	p := &r.Plan.paths[r.Form(task)]
 	for _, tier := range p.tiers {
 		for _, n := range tier {
 			all = append(all, s.setups[r.Plan.SetupHash].groups[n])
@@ -74,7 +74,7 @@ func (s *State) Stand(r *Run, now time.Time) (status Status, kind, reason string
 // Blocked says what keeps a ready task from starting now: the kind (breaker,
 // limit, slot) and the same in words; "" if nothing does.
 func (s *State) Blocked(r *Run, task int, now time.Time) (kind, reason string) {
-	if len(r.Plan.paths[r.Def(task)].tiers) == 0 {
+	if len(r.Plan.paths[r.Form(task)].tiers) == 0 {
 		return "", ""
 	}
 	q := s.route(r, task)

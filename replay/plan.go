@@ -18,10 +18,12 @@ type Plan struct {
 	SetupHash  eventlog.Hash
 	Workflow   *protocols.Workflow
 	Setup      *Setup
-	dependents [][]int32 // by task: the tasks that wait for it
-	paths      []path    // by task
-	outputs    bool      // whether the run's result needs an evaluation
-	bounded    bool      // something of it bounds what may run at once: tasks go through lanes
+	dependents [][]int32         // by task: the tasks that wait for it
+	paths      []path            // by task
+	agents     map[int]int       // where the forms of the steps of agents begin, by task
+	forms      []*protocols.Task // those, after the document's tasks
+	outputs    bool              // whether the run's result needs an evaluation
+	bounded    bool              // something of it bounds what may run at once: tasks go through lanes
 }
 
 // path is what a task needs of providers.
@@ -82,18 +84,52 @@ func NewPlan(doc eventlog.Hash, w *protocols.Workflow, setupHash eventlog.Hash, 
 		}
 		p.bounded = p.bounded || t.Limits != nil || t.Budget != nil
 	}
-	return p, nil
+	return p, p.addForms()
+}
+
+// addForms adds what the steps of agents are.
+func (p *Plan) addForms() error {
+	for i, t := range p.Workflow.Tasks {
+		if t.Agent == nil {
+			continue
+		}
+		if p.agents == nil {
+			p.agents = map[int]int{}
+		}
+		p.agents[i] = len(p.paths)
+		for _, form := range t.AgentForms() {
+			var way path
+			var err error
+			if form != nil {
+				way, err = p.Setup.path(form)
+			}
+			if err != nil {
+				return protocols.Errorf(protocols.ProviderNotFound, "task %q: %v (see: gleitzeit provider list)", t.ID, err)
+			}
+			p.paths, p.forms = append(p.paths, way), append(p.forms, form)
+		}
+	}
+	return nil
 }
 
 // Check tells whether a provider of the setup would do for the task.
 func (s *Setup) Check(t *protocols.Task) error {
+	if t.Agent != nil {
+		for _, form := range t.AgentForms() {
+			if form != nil {
+				if err := s.Check(form); err != nil {
+					return err
+				}
+			}
+		}
+	}
 	_, err := s.path(t)
 	return err
 }
 
 // path finds the providers that would do for a task.
 func (s *Setup) path(t *protocols.Task) (p path, err error) {
-	if t.Protocol == WaitProtocol || t.Protocol == WorkflowProtocol {
+	if t.Protocol == WaitProtocol || t.Protocol == WorkflowProtocol || t.Agent != nil {
 		return p, nil
 	}
 	if t.Protocol == meteredProtocol {
@@ -187,8 +223,13 @@ func (s *Setup) called(protocol, name string) int {
 	return -1
 }
 
-// Task returns a task of the document.
-func (p *Plan) Task(i int) *protocols.Task { return p.Workflow.Tasks[i] }
+// Task returns a task of the document, or a form of an agent's steps.
+func (p *Plan) Task(i int) *protocols.Task {
+	if own := len(p.Workflow.Tasks); i >= own {
+		return p.forms[i-own]
+	}
+	return p.Workflow.Tasks[i]
+}
 
 // Dependents returns the tasks that wait for the given one. The slice is
 // shared and must not be changed.
@@ -209,7 +250,7 @@ func (p *Plan) Choices(task int) int { return len(p.paths[task].choices) }
 // NameFor returns the name under which a provider is to be called for a task:
 // its own, or the one that the task gives it.
 func (p *Plan) NameFor(task int, provider string) string {
-	t := p.Workflow.Tasks[task]
+	t := p.Task(task)
 	n := p.Setup.called(t.Protocol, provider)
 	for _, name := range append([]string{t.Provider}, t.Fallbacks...) {
 		if n >= 0 && name != "" && p.Setup.Providers[n].named(name) {
@@ -222,7 +263,7 @@ func (p *Plan) NameFor(task int, provider string) string {
 // provider returns the place of the provider that a task of the document runs
 // on, plus 1; 0 is ourselves.
 func (p *Plan) provider(task int, name string) int {
-	t := p.Workflow.Tasks[task]
+	t := p.Task(task)
 	if len(p.paths[task].tiers) == 0 {
 		return 0
 	}

@@ -218,7 +218,7 @@ func (g *Group) allowed() (at time.Time) {
 
 // route returns the queue for a task as it stands.
 func (s *State) route(r *Run, task int) *Route {
-	p := &r.Plan.paths[r.Def(task)]
+	p := &r.Plan.paths[r.Form(task)]
 	key := routeKey{queue: r.Submitted.Queue}
 	if len(p.tiers) > 0 {
 		key.setup, key.path, key.avoid = r.Plan.SetupHash, p.key, r.Tasks[task].Tried

@@ -73,7 +73,7 @@ func (c *recount) run(s *State, r *Run) error {
 				c.timers[Timer{t.Due, r.Number, i}] = true
 			}
 		case TaskExpandedInto:
-			if err := r.checkEach(i, fresh.Tasks[i].Each.running); err != nil {
+			if err := r.checkInto(i, &fresh); err != nil {
 				return err
 			}
 		case TaskPending:
@@ -118,6 +118,16 @@ func recounted(tasks []Task) []Task {
 // hold it back.
 func (r *Run) checkPending(i int) (doomed bool, err error) {
 	t := &r.Tasks[i]
+	if r.agent(i) && r.undecided[i] == AskAgent {
+		return false, nil
+	}
+	if t.Step != nil {
+		most := r.Task(t.Of - 1).Agent.MaxParallel
+		if a := r.Tasks[t.Of-1].Agent; r.Tasks[t.Of-1].Status == TaskExpandedInto && !(r.Stopping() && !r.Spared(i)) && (most == 0 || a.live < most) {
+			return false, fmt.Errorf("run %d: step %d could be let go and is pending", r.Number, i)
+		}
+		return false, nil
+	}
 	if t.Of > 0 {
 		e := r.Tasks[t.Of-1].Each
 		if i-e.First < e.next && r.undecided[i] == "" {
@@ -135,6 +145,14 @@ func (r *Run) checkPending(i int) (doomed bool, err error) {
 		return false, fmt.Errorf("run %d task %d is pending though nothing holds it", r.Number, i)
 	}
 	return bad, nil
+}
+
+// checkInto counts what a task runs in again.
+func (r *Run) checkInto(i int, fresh *Run) error {
+	if r.Tasks[i].Agent != nil {
+		return r.checkAgent(i)
+	}
+	return r.checkEach(i, fresh.Tasks[i].Each.running)
 }
 
 // checkEach counts the instances of a foreach again.
@@ -308,7 +326,7 @@ func (g *Group) check(s *State) error {
 				if g.Probe(t) {
 					probing++
 				}
-				if name, _ := g.Provider.modelSlots(r.Plan.paths[r.Def(i)].model); name != "" {
+				if name, _ := g.Provider.modelSlots(r.Plan.paths[r.Form(i)].model); name != "" {
 					models[name]++
 				}
 			}
@@ -332,10 +350,13 @@ func (r *Run) started() bool {
 
 // checkBounds counts again what the run's attempts hold.
 func (r *Run) checkBounds(s *State) error {
-	fresh := Run{Plan: r.Plan, Submitted: r.Submitted, Tasks: make([]Task, len(r.Plan.Workflow.Tasks))}
+	fresh := Run{Plan: r.Plan, Submitted: r.Submitted, Tasks: slices.Clone(r.Tasks)}
+	for i := range fresh.Tasks {
+		fresh.Tasks[i].reserved = 0
+	}
 	for i := range r.Tasks {
 		if r.Tasks[i].Status == TaskRunning && !r.Doubt {
-			fresh.hold(s.OnProvider(r, i), r.Def(i), 1)
+			fresh.hold(s.OnProvider(r, i), i, 1)
 		}
 	}
 	if fresh.reserved != r.reserved || !maps.Equal(fresh.using, r.using) {

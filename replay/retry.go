@@ -1,7 +1,6 @@
 package replay
 
 import (
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,50 +35,90 @@ func (r *Run) Again(by string, tasks, anew []int, deadline time.Time, granted Us
 // again puts a task back to where it began, or to where its items run.
 func (s *savedRun) again(i int) {
 	t := &s.Tasks[i]
-	each := t.Each
+	each, agent := t.Each, t.Agent
 	t.again()
-	if each == nil {
-		return
-	}
-	each.Failed, each.Next = -1, 0
-	t.Status, t.Each = TaskExpandedInto, each
-	for k := each.First; k < each.First+each.Count; k++ {
-		if s.Tasks[k].Status != TaskIsCompleted {
-			s.Tasks[k].again()
+	switch {
+	case each != nil:
+		each.Failed, each.Next = -1, 0
+		t.Status, t.Each = TaskExpandedInto, each
+		for k := each.First; k < each.First+each.Count; k++ {
+			s.unless(TaskIsCompleted, k)
 		}
+	case agent != nil: // it goes on with its last steps
+		agent.Base, agent.Next = agent.Turn, 0
+		if t.Status, t.Agent = TaskExpandedInto, agent; t.Of > 0 {
+			t.Status = TaskPending // until its foreach lets it go
+		}
+		for _, k := range agent.Steps[agent.Batch:] {
+			s.unless(TaskIsCompleted, k)
+		}
+	}
+}
+
+// unless puts an instance or a step back, unless it ended so.
+func (s *savedRun) unless(ended TaskStatus, i int) {
+	if s.Tasks[i].Status != ended {
+		s.again(i)
 	}
 }
 
 // again puts a task back to where it began; only how often it was tried stays
 // known.
 func (t *savedTask) again() {
-	*t = savedTask{Attempts: t.Attempts, Uncounted: t.Uncounted, Earlier: t.Attempts - t.Uncounted, Of: t.Of, Spent: t.Spent, Calls: t.Calls}
+	*t = savedTask{Attempts: t.Attempts, Uncounted: t.Uncounted, Earlier: t.Attempts - t.Uncounted, Of: t.Of, Step: t.Step, Spent: t.Spent, Calls: t.Calls}
 }
 
-// compact drops the instances of foreaches that begin anew; the others move up.
+// compact drops the instances and steps of what begins anew; the others move
+// up.
 func (s *savedRun) compact(own int) {
-	kept := s.Tasks[:own:own]
-	for _, i := range s.foreaches(own) {
-		e := s.Tasks[i].Each
-		first := len(kept)
-		kept = append(kept, s.Tasks[e.First:e.First+e.Count]...)
-		if e.Failed >= 0 {
-			e.Failed += first - e.First
+	to := make([]int, len(s.Tasks))
+	for i := range own {
+		s.reach(i, to)
+	}
+	var kept []savedTask
+	for i := range s.Tasks {
+		if to[i] > 0 {
+			to[i] = len(kept)
+			kept = append(kept, s.Tasks[i])
 		}
-		e.First = first
+	}
+	for i := range kept {
+		kept[i].move(to)
 	}
 	s.Tasks = kept
 }
 
-// foreaches are the tasks that have instances, in the order of these.
-func (s *savedRun) foreaches(own int) (tasks []int) {
-	for i := range min(own, len(s.Tasks)) {
-		if s.Tasks[i].Each != nil {
-			tasks = append(tasks, i)
+// reach marks a task and all that it has begun.
+func (s *savedRun) reach(i int, marked []int) {
+	marked[i] = 1
+	if e := s.Tasks[i].Each; e != nil {
+		for k := e.First; k < e.First+e.Count; k++ {
+			s.reach(k, marked)
 		}
 	}
-	slices.SortFunc(tasks, func(a, b int) int { return s.Tasks[a].Each.First - s.Tasks[b].Each.First })
-	return tasks
+	if a := s.Tasks[i].Agent; a != nil {
+		for _, k := range a.Steps {
+			s.reach(k, marked)
+		}
+	}
+}
+
+// move follows others to their new places.
+func (t *savedTask) move(to []int) {
+	if t.Of > 0 {
+		t.Of = to[t.Of-1] + 1
+	}
+	if e := t.Each; e != nil {
+		e.First = to[e.First]
+		if e.Failed >= 0 {
+			e.Failed = to[e.Failed]
+		}
+	}
+	if a := t.Agent; a != nil {
+		for k, i := range a.Steps {
+			a.Steps[k] = to[i]
+		}
+	}
 }
 
 // stillFailed returns a task whose failure stays the run's, or -1.
@@ -99,7 +138,14 @@ func (s *State) retried(f Fact, e *WorkflowRetried) {
 	s.adopt(r)
 	for i := range r.Plan.Workflow.Tasks {
 		s.letGo(r, i)
-		if t := &r.Tasks[i]; t.Status == TaskExpandedInto {
+	}
+	for i := range r.Tasks {
+		t := &r.Tasks[i]
+		switch {
+		case t.Status != TaskExpandedInto || t.Of > 0:
+		case t.Agent != nil:
+			s.readyAgent(r, i)
+		default:
 			s.letItems(r, i)
 			if t.Each.left == 0 {
 				r.ask(i, AskCollect)
@@ -110,17 +156,8 @@ func (s *State) retried(f Fact, e *WorkflowRetried) {
 	s.line(r)
 }
 
-// expansions are the foreaches that have instances, as a narrator knows them.
-func (e *WorkflowRetried) expansions() (each []*TaskExpanded) {
-	for _, i := range e.saved.foreaches(len(e.plan.Workflow.Tasks)) {
-		t := e.saved.Tasks[i].Each
-		each = append(each, &TaskExpanded{Task: i, First: t.First, Count: t.Count})
-	}
-	return each
-}
-
-// Place finds a task by its id or name, or an instance of a foreach by its id
-// and index, or returns -1.
+// Place finds a task by its id or name, an instance of a foreach by its id and
+// index, or an agent's step by its id, or returns -1.
 func (r *Run) Place(task string) int {
 	named := -1
 	for i, t := range r.Plan.Workflow.Tasks {
@@ -132,6 +169,13 @@ func (r *Run) Place(task string) int {
 		}
 	}
 	at := strings.LastIndexByte(task, '[')
+	if named < 0 && (at < 0 || !strings.HasSuffix(task, "]")) {
+		for i := len(r.Plan.Workflow.Tasks); i < len(r.Tasks); i++ {
+			if r.Tasks[i].Step != nil && r.TaskID(i) == task {
+				return i
+			}
+		}
+	}
 	if named >= 0 || at < 0 || !strings.HasSuffix(task, "]") {
 		return named
 	}
@@ -145,3 +189,7 @@ func (r *Run) Place(task string) int {
 	}
 	return -1
 }
+
+// Parted tells whether the task has run in instances or steps, of which those
+// that completed are kept when the run is tried again.
+func (t *Task) Parted() bool { return t.Each != nil || t.Agent != nil }

@@ -81,7 +81,9 @@ type Task struct {
 	Reason    string    // why it was skipped
 	Wait      *Wait     // what it waits for
 	Each      *Each     // the instances, once a foreach has its items
-	Of        int       // of an instance: the task it is one of, plus 1
+	Agent     *Agent    // the steps, once an agent has some
+	Step      *Step     // of a step: what it does
+	Of        int       // of an instance or a step: the task it is one of, plus 1
 	Asked     Question  // what is being found out about it
 	ReadyAt   time.Time // since when it waits to start
 	Provider  int       // where the last attempt runs: its place in the setup plus 1, 0 is ourselves
@@ -126,28 +128,36 @@ type Signal struct {
 func (r *Run) ID() string { return r.Submitted.ID }
 
 // Def returns the place in the document of a task: its own, or that of the
-// foreach whose instance it is.
+// foreach whose instance or the agent whose step it is.
 func (r *Run) Def(task int) int {
-	if of := r.Tasks[task].Of; of > 0 {
-		return of - 1
+	for r.Tasks[task].Of > 0 {
+		task = r.Tasks[task].Of - 1
 	}
 	return task
 }
 
-// Task returns what the document says of a task.
-func (r *Run) Task(task int) *protocols.Task { return r.Plan.Workflow.Tasks[r.Def(task)] }
+// Task returns what the document says of a task, or of an agent's step.
+func (r *Run) Task(task int) *protocols.Task { return r.Plan.Task(r.Form(task)) }
 
-// TaskID returns a task's id; that of an instance ends with its index.
+// TaskID returns a task's id; that of an instance ends with its index, that of
+// a step with what it is.
 func (r *Run) TaskID(task int) string {
+	t := &r.Tasks[task]
+	if t.Step != nil {
+		return r.TaskID(t.Of-1) + "." + t.Step.describe()
+	}
 	id := r.Task(task).ID
-	if r.Tasks[task].Of > 0 {
+	if t.Of > 0 {
 		return fmt.Sprintf("%s[%d]", id, r.Item(task))
 	}
 	return id
 }
 
-// Item returns which item an instance is for, or -1.
+// Item returns which item an instance, or a step of one, is for, or -1.
 func (r *Run) Item(task int) int {
+	if r.Tasks[task].Step != nil {
+		task = r.Tasks[task].Of - 1
+	}
 	if of := r.Tasks[task].Of; of > 0 {
 		return task - r.Tasks[of-1].Each.First
 	}
@@ -170,7 +180,7 @@ func (r *Run) Stopping() bool {
 // Spared tells whether a task is asked its condition even when the run stops:
 // its condition calls a status function.
 func (r *Run) Spared(task int) bool {
-	c := r.Task(task).If
+	c := r.Plan.Task(r.Def(task)).If
 	return c != nil && c.Status
 }
 
@@ -191,8 +201,8 @@ func (t *Task) Made() int { return t.Attempts - t.Uncounted - t.Earlier }
 
 // Failing tells whether the task is an instance whose foreach starts no more.
 func (r *Run) Failing(task int) bool {
-	of := r.Tasks[task].Of
-	return of > 0 && r.failing(of-1)
+	t := &r.Tasks[task]
+	return t.Of > 0 && t.Step == nil && r.failing(t.Of-1)
 }
 
 // Left returns how many instances have not ended.
@@ -351,7 +361,7 @@ func (r *Run) count(task, by int) {
 		return
 	}
 	r.Open += by
-	if t.Of > 0 && (t.Status == TaskRunning || t.busy()) {
+	if t.Of > 0 && t.Step == nil && (t.Status == TaskRunning || t.busy()) {
 		r.Tasks[t.Of-1].Each.running += by
 	}
 	switch {
@@ -364,7 +374,7 @@ func (r *Run) count(task, by int) {
 
 // busy tells whether work of the task that had started goes on.
 func (t *Task) busy() bool {
-	return t.Status == TaskExpandedInto || t.Status == TaskWaits && t.Wait.Kind == WaitChild || t.Status == TaskEvaluates && (t.Asked == AskCollect || t.Asked == AskUntil)
+	return t.Status == TaskExpandedInto || t.Status == TaskWaits && t.Wait.Kind == WaitChild || t.Status == TaskEvaluates && (t.Asked == AskCollect || t.Asked == AskUntil || t.Asked == AskAgent)
 }
 
 // Counts says how many tasks stand where. Instances don't count.

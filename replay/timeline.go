@@ -26,33 +26,60 @@ type Entry struct {
 // Narrator puts the facts of one run into words. It has to be told all of
 // them, in order.
 type Narrator struct {
-	id   string
-	w    *protocols.Workflow
-	each []*TaskExpanded // in the order of First
+	id    string
+	w     *protocols.Workflow
+	spans []span // of instances and steps, in the order of first
+}
+
+// span is where instances of a foreach or steps of an agent stand.
+type span struct {
+	first int
+	name  func(k int) string // by the place within the span
 }
 
 // NewNarrator returns the narrator of a run, by its id and document.
 func NewNarrator(id string, w *protocols.Workflow) *Narrator { return &Narrator{id: id, w: w} }
 
-// name is a task's id; that of an instance of a foreach ends with its index.
+// name is a task's id; that of an instance of a foreach ends with its index,
+// that of a step with what it is.
 func (n *Narrator) name(task int) string {
 	if task >= 0 && task < len(n.w.Tasks) {
 		return n.w.Tasks[task].ID
 	}
-	for i := len(n.each) - 1; i >= 0; i-- {
-		if e := n.each[i]; task >= e.First {
-			return fmt.Sprintf("%s[%d]", n.w.Tasks[e.Task].ID, task-e.First)
+	for i := len(n.spans) - 1; i >= 0; i-- {
+		if s := n.spans[i]; task >= s.first {
+			return s.name(task - s.first)
 		}
 	}
 	return fmt.Sprintf("task %d", task)
 }
 
+// learn notes which tasks a fact adds to the run.
+func (n *Narrator) learn(e Event) {
+	switch e := e.(type) {
+	case *TaskExpanded:
+		id := n.name(e.Task)
+		n.spans = append(n.spans, span{e.First, func(k int) string { return fmt.Sprintf("%s[%d]", id, k) }})
+	case *AgentStepped:
+		id := n.name(e.Task)
+		n.spans = append(n.spans, span{e.First, func(k int) string { return id + "." + e.Steps[min(k, len(e.Steps)-1)].describe() }})
+	case *WorkflowRetried:
+		n.spans = nil
+		r := e.saved.run(0, e.plan)
+		for i := len(n.w.Tasks); i < len(r.Tasks); i++ {
+			first := i
+			n.spans = append(n.spans, span{i, func(k int) string { return r.TaskID(first + k) }})
+			if of := r.Tasks[i].Of; r.Tasks[i].Step == nil {
+				i += r.Tasks[of-1].Each.Count - 1
+			}
+		}
+	}
+}
+
 // Describe puts the next fact into words.
 func (n *Narrator) Describe(f Fact) Entry {
 	e := Entry{Seq: f.Seq, Time: f.At, Run: n.id, Type: f.Event.Type(), Event: f.Event}
-	if x, ok := f.Event.(*TaskExpanded); ok {
-		n.each = append(n.each, x)
-	}
+	n.learn(f.Event)
 	name := n.name
 	names := func(tasks []int) string {
 		all := make([]string, len(tasks))
@@ -167,6 +194,9 @@ func (n *Narrator) Describe(f Fact) Entry {
 	case *TaskExpanded:
 		of(v.Task, 0)
 		e.Text = fmt.Sprintf("has %d items", v.Count)
+	case *AgentStepped:
+		of(v.Task, 0)
+		e.Text = v.describe()
 	case *TaskIterated:
 		of(v.Task, v.Attempt)
 		e.Text = fmt.Sprintf("iteration %d ended in %s", v.Iteration, short(v.Duration))
@@ -192,7 +222,6 @@ func (n *Narrator) Describe(f Fact) Entry {
 	case *WorkflowParked:
 		e.Task, e.Text = name(v.Task), "parked: "+v.Reason
 	case *WorkflowRetried:
-		n.each = v.expansions()
 		e.Text = "retried" + by(v.By) + v.Granted.describe()
 		if some := v.Tasks[:min(len(v.Tasks), mostRetried)]; len(some) > 0 {
 			e.Text += "; again: " + names(some)
@@ -263,6 +292,8 @@ func (q Question) describe() string {
 		return "looking whether its condition holds"
 	case AskItems:
 		return "looking for its items"
+	case AskAgent:
+		return "looking what its model wants next"
 	case AskCollect:
 		return "all items have ended; collecting the results"
 	}

@@ -45,7 +45,9 @@ type TaskView struct {
 	WaitsFor     string           `json:"waits_for,omitempty"` // timer, signal, approval, answer, secret, retry, run, breaker, limit, slot: what for, if it waits
 	Reason       string           `json:"reason,omitempty"`
 	Hook         protocols.Hook   `json:"hook,omitempty"`  // the end of the run at which it runs
-	Of           string           `json:"of,omitempty"`    // of an instance of a foreach: the task that it is one of
+	Of           string           `json:"of,omitempty"`    // of an instance of a foreach, or a step of an agent: the task that it is one of
+	Turn         int              `json:"turn,omitempty"`  // of an agent: the last that has begun
+	Tool         string           `json:"tool,omitempty"`  // of an agent's step: the tool that it calls
 	Items        int              `json:"items,omitempty"` // of a foreach: how many instances follow the document's tasks
 	Attempts     int              `json:"attempts"`
 	Dependencies []string         `json:"dependencies,omitempty"`
@@ -311,7 +313,13 @@ func viewTask(r *Run, i int, get func(eventlog.Hash) ([]byte, error)) (TaskView,
 	}
 	v.Hook = d.Hook
 	if t.Of > 0 {
-		v.Of = d.ID
+		v.Of = r.TaskID(t.Of - 1)
+	}
+	if t.Agent != nil {
+		v.Turn = t.Agent.Turn
+	}
+	if t.Step != nil {
+		v.Tool = t.Step.Tool
 	}
 	if t.Each != nil {
 		v.Items = t.Each.Count

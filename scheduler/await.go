@@ -66,7 +66,7 @@ func (s *Scheduler) wish(ctx context.Context, j job, cmd Command) error {
 // command makes the wish to wait of the parameters.
 func (p waitParams) command(j job) (Await, error) {
 	cmd := Await{Run: j.run, Task: j.task, Attempt: j.attempt}
-	task := j.plan.Task(j.def)
+	task := j.plan.Task(j.form)
 	switch task.Method {
 	case "wait/timer":
 		cmd.Wait.Kind = replay.WaitTimer

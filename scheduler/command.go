@@ -175,16 +175,17 @@ type Answer struct {
 	Run  uint64
 	What replay.Question
 	Task int
-	// Attempt is the last one when it was asked: what an earlier iteration
-	// came to says nothing of this one.
+	// Attempt is the last one when it was asked, or of an agent the place of its
+	// last step: what an earlier one came to says nothing of this one.
 	Attempt int
 	// Retries is how often the run had gone on when it was asked.
 	Retries int
-	Yes     bool           // of a condition
-	Value   replay.Value   // the outputs, or what a foreach collected
-	Items   []replay.Value // chunks of a foreach's items
-	Count   int            // how many items there are
-	Size    int            // items in a chunk
+	Yes     bool                  // of a condition
+	Value   replay.Value          // the outputs, or what a foreach collected
+	Items   []replay.Value        // chunks of a foreach's items
+	Count   int                   // how many items there are
+	Size    int                   // items in a chunk
+	Calls   []protocols.AgentCall // what an agent's last turn asks for
 	Error   *protocols.Error
 }
 

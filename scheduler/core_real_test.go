@@ -31,7 +31,7 @@ func (c *core) call(t *testing.T, d *datadriven.TestData) string {
 	run := c.number(t, d)
 	task := c.task(t, run, d.CmdArgs[1].Key)
 	r := c.state.Run(run)
-	j := newJob(r, task, r.Task(task).References)
+	j := newJob(r, task, r.Plan.Task(r.Def(task)).References)
 	j.attempt, j.group = r.Tasks[task].Attempts, r.Tasks[task].Group()
 	j.provider = c.state.OnProvider(r, task).Provider.Name
 	s := c.shell()
@@ -92,7 +92,7 @@ func (c *core) evaluate(t *testing.T, d *datadriven.TestData) string {
 	} else {
 		a.Task = c.task(t, run, d.CmdArgs[2].Key)
 		j = newJob(r, a.Task, lookedAt(r.Task(a.Task), q))
-		j.attempt, a.Attempt = r.Tasks[a.Task].Attempts, r.Tasks[a.Task].Attempts
+		j.attempt, a.Attempt = stage(r, a.Task, q), stage(r, a.Task, q)
 		status = standing(r, a.Task)
 	}
 	switch q {
@@ -100,6 +100,8 @@ func (c *core) evaluate(t *testing.T, d *datadriven.TestData) string {
 		needs := map[int]replay.Task{j.def: r.Tasks[a.Task]}
 		maps.Copy(needs, j.needs)
 		j.needs = needs
+	case replay.AskAgent:
+		j.steps = stepsOf(r, a.Task)
 	case replay.AskCollect:
 		results = itemResults(r, a.Task)
 	}

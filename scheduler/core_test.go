@@ -399,6 +399,9 @@ func (c *core) finish(t *testing.T, d *datadriven.TestData, failure *protocols.E
 	if failure == nil {
 		result := "null"
 		d.MaybeScanArgs(t, "result", &result)
+		if d.Input != "" {
+			result = d.Input
+		}
 		f.Result = replay.NewValue(json.RawMessage(result))
 	}
 	if d.HasArg("jitter") {
@@ -494,6 +497,7 @@ func (c *core) answer(t *testing.T, d *datadriven.TestData) string {
 	d.MaybeScanArgs(t, "count", &a.Count)
 	a.Attempt = c.attempt(a.Run, a.Task)
 	if r := c.state.Run(a.Run); r != nil {
+		a.Attempt = stage(r, a.Task, a.What)
 		a.Retries = r.Retries
 	}
 	d.MaybeScanArgs(t, "retries", &a.Retries)
@@ -510,6 +514,16 @@ func (c *core) answer(t *testing.T, d *datadriven.TestData) string {
 		if a.Items, a.Size, err = chunks(items); err != nil {
 			t.Fatal(err)
 		}
+	}
+	calls := 0
+	if d.MaybeScanArgs(t, "calls", &calls); calls > 0 {
+		form := c.state.Run(a.Run).Task(a.Task).Agent.Tools
+		for i := range calls {
+			a.Calls = append(a.Calls, protocols.AgentCall{Call: i, Form: protocols.CallForm(i % len(form)), Tool: fmt.Sprintf("tool%d", i)})
+		}
+	}
+	if a.What == replay.AskAgent && d.HasArg("done") {
+		a.Value = replay.NewValue(json.RawMessage(`{"content":"done"}`))
 	}
 	if a.What == replay.AskCollect {
 		a.Value = replay.NewValue(json.RawMessage(`["collected"]`))
@@ -543,7 +557,7 @@ func (c *core) await(t *testing.T, d *datadriven.TestData) string {
 	if err := json.Unmarshal(h.Run().Task(task).Parameters, &p); err != nil {
 		t.Fatal(err)
 	}
-	cmd, err := p.command(job{run: run, plan: h.Run().Plan, task: task, def: h.Run().Def(task), attempt: c.attempt(run, task)})
+	cmd, err := p.command(job{run: run, plan: h.Run().Plan, task: task, def: h.Run().Def(task), form: h.Run().Form(task), attempt: c.attempt(run, task)})
 	if err != nil {
 		return "error: " + err.Error() + "\n"
 	}

@@ -245,7 +245,7 @@ func ends(r *replay.Run, t *replay.Task, now time.Time, c Finish) replay.Event {
 	default:
 		return &replay.TaskRetrying{Task: c.Task, Attempt: c.Attempt, Error: c.Error, Duration: c.Duration,
 			Delay: protocols.Duration(delay), At: at, Usage: c.Usage,
-			Avoid: r.Plan.Choices(r.Def(c.Task)) > 1 && elsewhere(c.Error.Code.Class())}
+			Avoid: r.Plan.Choices(r.Form(c.Task)) > 1 && elsewhere(c.Error.Code.Class())}
 	}
 	return &replay.TaskFailed{Task: c.Task, Attempt: c.Attempt, Error: c.Error, Duration: c.Duration, Usage: c.Usage}
 }

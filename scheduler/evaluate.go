@@ -32,12 +32,15 @@ func (s *Scheduler) startEvaluation(run uint64, e *replay.EvaluationRequested) {
 			continue // an earlier answer came in the same turn
 		}
 		j := newJob(r, task, lookedAt(r.Task(task), e.What))
-		j.attempt = r.Tasks[task].Attempts
+		j.attempt = stage(r, task, e.What)
 		if e.What == replay.AskUntil {
 			if j.needs == nil {
 				j.needs = map[int]replay.Task{}
 			}
 			j.needs[j.def] = r.Tasks[task]
+		}
+		if e.What == replay.AskAgent {
+			j.steps = stepsOf(r, task)
 		}
 		var results []replay.Value
 		if e.What == replay.AskCollect {
@@ -45,6 +48,16 @@ func (s *Scheduler) startEvaluation(run uint64, e *replay.EvaluationRequested) {
 		}
 		s.evaluate(j, e.What, standing(r, task), results)
 	}
+}
+
+// stage tells one asking of a question about a task from the next: the number
+// of its last attempt, or the place of its last step.
+func stage(r *replay.Run, task int, q replay.Question) int {
+	if q == replay.AskAgent {
+		steps := r.Tasks[task].Agent.Steps
+		return steps[len(steps)-1]
+	}
+	return r.Tasks[task].Attempts
 }
 
 // lookedAt returns the tasks that a question about a task looks at.
@@ -152,6 +165,8 @@ func (s *Scheduler) answerTo(a *Answer, j job, q replay.Question, status protoco
 			a.Count = len(items)
 			a.Items, a.Size, err = chunks(items)
 		}
+	case replay.AskAgent:
+		failed, err = s.nextStep(a, j)
 	case replay.AskCollect:
 		var value json.RawMessage
 		if value, err = s.collect(w, j.def, results); err == nil {
@@ -197,11 +212,14 @@ func decideAnswer(s *replay.State, now time.Time, c Answer) []replay.Fact {
 		return decideOutputs(r, now, c)
 	}
 	t := &r.Tasks[c.Task]
-	if t.Status != replay.TaskEvaluates || t.Asked != c.What || t.Attempts != c.Attempt {
+	if t.Status != replay.TaskEvaluates || t.Asked != c.What || stage(r, c.Task, c.What) != c.Attempt {
 		return nil
 	}
 	if c.Error != nil {
 		return facts(c.Run, now, &replay.TaskFailed{Task: c.Task, Attempt: t.Attempts, Error: c.Error})
+	}
+	if c.What == replay.AskAgent {
+		return facts(c.Run, now, agentFound(r, now, c)...)
 	}
 	return facts(c.Run, now, found(r, t, now, c))
 }

@@ -158,7 +158,7 @@ func ids(tasks []doc) (all []string) {
 
 // echoes are the ids of the tasks whose results may have any key.
 func echoes(tasks []doc) []string {
-	return ids(slices.DeleteFunc(slices.Clone(tasks), func(t doc) bool { return t["method"] == "llm/chat" }))
+	return ids(slices.DeleteFunc(slices.Clone(tasks), func(t doc) bool { return t["method"] == "llm/chat" || t["method"] == "llm/agent" }))
 }
 
 // reference is one to an earlier task, or to a root.
@@ -261,6 +261,31 @@ func (g *generator) chat(t doc, earlier []string) {
 	}
 }
 
+// agent lets a model call tools.
+func (g *generator) agent(t doc, earlier []string) {
+	g.chat(t, earlier)
+	p := t["parameters"].(doc)
+	t["method"] = "llm/agent"
+	tool := doc{"name": "say", "method": "echo/echo", "arguments": doc{"x": "string"}, "parameters": doc{"x": "${args.x} " + g.reference(earlier)}}
+	tools := []any{tool}
+	if g.chance(3) {
+		tools = append(tools, doc{"name": "ask", "method": "wait/signal", "parameters": doc{"name": pick(g, "x", "y")}})
+	}
+	if g.chance(2) {
+		tools = append(tools, pick[any](g, doc{"mcp": "tools"}, "mcp/tool.add"))
+	}
+	p["tools"] = tools
+	if g.chance(2) {
+		p["max_turns"] = 1 + g.rng.IntN(3)
+	}
+	if g.chance(3) {
+		p["max_parallel"] = 1 + g.rng.IntN(2)
+	}
+	if g.chance(3) {
+		p["on_tool_error"] = pick(g, "tell", "fail")
+	}
+}
+
 // work says what a task does, and with which item if it has one.
 func (g *generator) work(t doc, earlier, files []string, item string) {
 	switch k := g.rng.IntN(10); {
@@ -271,7 +296,9 @@ func (g *generator) work(t doc, earlier, files []string, item string) {
 		if g.hides && g.chance(2) {
 			t["parameters"].(doc)["inputs"].(doc)["pin"] = pick(g, "${secrets.S}", "${inputs.pin}", "env:S")
 		}
-	case k < 4 && g.asks:
+	case k < 3 && g.asks:
+		g.agent(t, earlier)
+	case k < 5 && g.asks:
 		g.chat(t, earlier)
 	default:
 		t["method"] = pick(g, "echo/echo", "echo/echo", "echo/ping", "echo/delay", "echo/ask")

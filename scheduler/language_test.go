@@ -120,7 +120,7 @@ func (p *game) do(cmds ...Command) []replay.Fact {
 			for _, i := range e.Tasks {
 				a := Answer{Run: f.Run, What: e.What, Task: i, Retries: p.retries(f.Run)}
 				if r := p.state.Run(f.Run); r != nil {
-					a.Attempt = r.Tasks[i].Attempts
+					a.Attempt = stage(r, i, e.What)
 				}
 				p.asked = append(p.asked, a)
 			}
@@ -247,12 +247,30 @@ func (p *game) answerOne() bool {
 		a.Error = protocols.Errorf(protocols.TaskParameterError, "no such thing")
 	case a.What == replay.AskItems:
 		p.items(&a, p.play.rng.IntN(7))
+	case a.What == replay.AskAgent:
+		p.wants(&a)
 	case a.What != replay.AskCondition && a.What != replay.AskUntil:
 		a.Value = replay.NewValue(p.result())
 	}
 	p.answers = append(p.answers, a)
 	p.do(a)
 	return true
+}
+
+// wants says what a turn of an agent leads to: calls, another turn or the end.
+func (p *game) wants(a *Answer) {
+	r := p.state.Run(a.Run)
+	if r == nil || a.Task >= len(r.Tasks) {
+		return
+	}
+	if agent := r.Plan.Task(r.Def(a.Task)).Agent; agent != nil && len(agent.Tools) > 0 {
+		for i := range p.play.rng.IntN(4) {
+			a.Calls = append(a.Calls, protocols.AgentCall{Call: i, Form: protocols.CallForm(p.play.rng.IntN(len(agent.Tools))), Tool: "tool"})
+		}
+	}
+	if len(a.Calls) == 0 && p.play.rng.IntN(4) > 0 {
+		a.Value = replay.NewValue(p.result())
+	}
 }
 
 func (p *game) items(a *Answer, n int) {

@@ -65,11 +65,11 @@ func chosen(c Retry) (again, anew []bool) {
 			again[i] = c.Run.Tasks[i].Reason != replay.SkippedInDoubt
 		}
 		again[i] = again[i] || t.Hook != ""
-		anew[i] = again[i] && t.Hook != "" && c.Run.Tasks[i].Each != nil
+		anew[i] = again[i] && t.Hook != "" && c.Run.Tasks[i].Parted()
 	}
 	name := func(i int, whole bool) {
 		again[i] = true
-		if e := c.Run.Tasks[i].Each; e != nil && (whole || c.Run.Tasks[i].Status == replay.TaskIsCompleted) {
+		if t := &c.Run.Tasks[i]; t.Parted() && (whole || t.Status == replay.TaskIsCompleted) {
 			anew[i] = true
 		}
 	}
@@ -81,7 +81,7 @@ func chosen(c Retry) (again, anew []bool) {
 	}
 	for i, t := range tasks { // what it goes over may become another
 		sooner := slices.ContainsFunc(t.Dependencies, func(d int) bool { return again[d] })
-		anew[i] = anew[i] || again[i] && sooner && c.Run.Tasks[i].Each != nil
+		anew[i] = anew[i] || again[i] && sooner && c.Run.Tasks[i].Parted()
 	}
 	return again, anew
 }

@@ -181,7 +181,7 @@ func (s *Scheduler) openSecrets(j job, c replay.Context) (o opened, err error) {
 		}
 		o.values[name] = value
 	}
-	for _, ref := range configured(j.plan, j.def, j.provider) {
+	for _, ref := range configured(j.plan, j.form, j.provider) {
 		if _, found := s.secret(j, ref); !found {
 			lacks = append(lacks, ref)
 		}
@@ -235,7 +235,7 @@ func handOn(j job, c replay.Context, w *protocols.Workflow, inputs map[string]js
 	if err != nil {
 		return err
 	}
-	may := append(handedOn(j.plan.Task(j.def), c.Dir), slices.Collect(maps.Values(own))...)
+	may := append(handedOn(j.plan.Task(j.form), c.Dir), slices.Collect(maps.Values(own))...)
 	for _, in := range w.Inputs {
 		var source string
 		raw, given := inputs[in.Name]

@@ -139,6 +139,7 @@ func fared(r *replay.Run) string {
 // that are gone.
 func decisions(r *replay.Run, now time.Time, gone map[int]bool) (events []replay.Event) {
 	ask := map[replay.Question][]int{}
+	steps, stepping := 0, 0 // of agents: that begin, and the events that say so
 	for _, task := range slices.Sorted(maps.Keys(r.Undecided())) {
 		q := r.Undecided()[task]
 		if r.Doubt && q != replay.AskChild || gone[task] {
@@ -159,6 +160,20 @@ func decisions(r *replay.Run, now time.Time, gone map[int]bool) (events []replay
 			if e := collected(r, task); e != nil {
 				events = append(events, e)
 			} else {
+				ask[q] = append(ask[q], task)
+			}
+		case replay.AskAgent:
+			if len(gone) > 0 || len(events) > stepping {
+				continue // what ends first may stop it
+			}
+			e, more := goesOnWith(r, task)
+			switch {
+			case e != nil:
+				events = append(events, e)
+				if n := atPlace(e, len(r.Tasks)+steps); n > 0 {
+					steps, stepping = steps+n, stepping+1
+				}
+			case more:
 				ask[q] = append(ask[q], task)
 			}
 		case replay.AskChild:

@@ -56,7 +56,10 @@ type match struct {
 
 // player is a task as the umpire knows it.
 type player struct {
-	of         int // of an instance: its foreach plus 1
+	of         int // of an instance or a step: its foreach or agent plus 1
+	step       *replay.Step
+	form       *protocols.Task // of a step: what it is
+	agent      agentPlayer
 	runs       bool
 	doubtful   bool
 	over       replay.TaskStatus // 0: not over
@@ -153,13 +156,21 @@ func same(v replay.Value) string {
 }
 
 func (m *match) def(i int) int {
-	if m.tasks[i].of > 0 {
-		return m.tasks[i].of - 1
+	for m.tasks[i].of > 0 {
+		i = m.tasks[i].of - 1
 	}
 	return i
 }
 
-func (m *match) task(i int) *protocols.Task { return m.plan.Task(m.def(i)) }
+func (m *match) task(i int) *protocols.Task {
+	if m.tasks[i].step != nil {
+		return m.tasks[i].form
+	}
+	return m.plan.Task(m.def(i))
+}
+
+// own is the task of the document that the task belongs to.
+func (m *match) own(i int) *protocols.Task { return m.plan.Task(m.def(i)) }
 
 // name is what the provider is told that the task is called.
 func (m *match) name(i int) string {
@@ -221,6 +232,8 @@ func named(e replay.Event) []int {
 	case *replay.ConditionMet:
 		return []int{e.Task}
 	case *replay.TaskExpanded:
+		return []int{e.Task}
+	case *replay.AgentStepped:
 		return []int{e.Task}
 	case *replay.TaskIterated:
 		return []int{e.Task}
@@ -357,9 +370,14 @@ func (u *umpire) event(f replay.Fact, m *match) error {
 		t.met, t.asked = true, ""
 	case *replay.TaskExpanded:
 		return u.expanded(m, e)
+	case *replay.AgentStepped:
+		return m.stepped(e)
 	case *replay.TaskIterated:
 		t := &m.tasks[e.Task]
 		t.iterations++
+		if m.task(e.Task).Agent != nil {
+			return m.agentIterated(t, e)
+		}
 		if !t.runs && t.wait == nil || t.attempts != e.Attempt || t.iterations != e.Iteration || m.task(e.Task).Repeat == nil {
 			return fmt.Errorf("task %d: %+v", e.Task, *t)
 		}
@@ -497,6 +515,8 @@ func (m *match) maySkip(i int) bool {
 	switch {
 	case m.stopping() && (!m.spared(i) || t.count > 0), t.judged == protocols.CrashSkip, t.asked == replay.AskCondition:
 		return true
+	case t.step != nil:
+		return m.failing(t.of - 1)
 	case t.of > 0:
 		return m.failing(i)
 	case def.Hook == protocols.OnSuccess || def.Hook == protocols.OnFailure:
@@ -563,17 +583,7 @@ func (m *match) retried(at time.Time, e *replay.WorkflowRetried, picked bool) er
 		if t.over == replay.TaskIsCompleted && m.task(i).Hook == "" && !picked {
 			return fmt.Errorf("task %d has completed", i)
 		}
-		whole := slices.Contains(e.Anew, i)
-		for k := t.first; k < t.first+t.count; k++ {
-			if whole || m.tasks[k].over != replay.TaskIsCompleted {
-				m.tasks[k] = player{of: i + 1}.tried(m.tasks[k])
-			}
-		}
-		fresh := player{met: t.met && t.count > 0 && !whole}.tried(*t)
-		if !whole {
-			fresh.first, fresh.count, fresh.round = t.first, t.count, t.round
-		}
-		*t = fresh
+		m.again(i, slices.Contains(e.Anew, i))
 	}
 	m.compact()
 	*m = match{id: m.id, retries: m.retries + 1, held: true, parent: m.parent, plan: m.plan, signals: m.signals, tasks: m.tasks, deadline: e.Deadline, last: at}
@@ -586,25 +596,72 @@ func (t player) tried(before player) player {
 	return t
 }
 
-// compact drops the instances that belong to no foreach any more.
-func (m *match) compact() {
-	own := len(m.plan.Workflow.Tasks)
-	kept := slices.Clone(m.tasks[:own])
-	for k := own; k < len(m.tasks); k++ {
-		p := &kept[m.tasks[k].of-1]
-		before := m.tasks[m.tasks[k].of-1]
-		switch {
-		case before.count == 0 || k < before.first || k >= before.first+before.count:
-			continue
-		case k == before.first:
-			p.first = len(kept)
+// again puts a task back, with those of its instances or last steps that didn't
+// complete; a whole one without any.
+func (m *match) again(i int, whole bool) {
+	t := m.tasks[i]
+	fresh := player{of: t.of, step: t.step, form: t.form, met: t.met && t.count+len(t.agent.steps) > 0 && !whole}.tried(t)
+	var parts []int
+	if !whole {
+		fresh.first, fresh.count, fresh.round = t.first, t.count, t.round
+		fresh.agent = t.agent
+		fresh.agent.base = t.agent.turn
+		for k := t.first; k < t.first+t.count; k++ {
+			parts = append(parts, k)
 		}
-		kept = append(kept, m.tasks[k])
+		parts = append(parts, t.agent.begun()...)
+	}
+	m.tasks[i] = fresh
+	for _, k := range parts {
+		if m.tasks[k].over != replay.TaskIsCompleted {
+			m.again(k, false)
+		}
+	}
+}
+
+// compact drops the instances and steps that belong to nothing any more.
+func (m *match) compact() {
+	var reached []int
+	for i := range m.plan.Workflow.Tasks {
+		reached = m.reach(i, reached)
+	}
+	slices.Sort(reached)
+	to := map[int]int{}
+	var kept []player
+	for n, i := range reached {
+		to[i] = n
+		kept = append(kept, m.tasks[i])
+	}
+	for i := range kept {
+		t := &kept[i]
+		if t.of > 0 {
+			t.of = to[t.of-1] + 1
+		}
+		if t.count > 0 {
+			t.first = to[t.first]
+		}
+		t.agent.steps = slices.Clone(t.agent.steps)
+		for k, s := range t.agent.steps {
+			t.agent.steps[k] = to[s]
+		}
 	}
 	m.tasks = kept
 }
 
-func (m *match) spared(i int) bool { return m.task(i).If != nil && m.task(i).If.Status }
+// reach adds a task and all that it has begun.
+func (m *match) reach(i int, reached []int) []int {
+	t := m.tasks[i]
+	reached = append(reached, i)
+	for k := t.first; k < t.first+t.count; k++ {
+		reached = m.reach(k, reached)
+	}
+	for _, k := range t.agent.steps {
+		reached = m.reach(k, reached)
+	}
+	return reached
+}
+
+func (m *match) spared(i int) bool { return m.own(i).If != nil && m.own(i).If.Status }
 
 func (m *match) good(i int) bool {
 	s := m.tasks[i].over
@@ -629,7 +686,7 @@ func (m *match) stopping() bool {
 // another has failed.
 func (m *match) failing(i int) bool {
 	of := m.tasks[i].of
-	if of == 0 || !m.plan.Task(of-1).Foreach.FailFast {
+	if of == 0 || m.tasks[i].step != nil || !m.plan.Task(of-1).Foreach.FailFast {
 		return false
 	}
 	p := m.tasks[of-1]
@@ -652,7 +709,9 @@ func (u *umpire) started(m *match, e *replay.TaskStarted) error {
 		return fmt.Errorf("task %d: %+v", e.Task, *t)
 	case def.Foreach != nil && t.of == 0:
 		return errors.New("a foreach does not start itself")
-	case def.If != nil && !m.tasks[m.def(e.Task)].met:
+	case def.Agent != nil:
+		return errors.New("an agent does not start itself")
+	case m.own(e.Task).If != nil && !m.tasks[m.def(e.Task)].met:
 		return errors.New("its condition was not asked")
 	case m.failing(e.Task):
 		return errors.New("another instance has failed")
@@ -677,7 +736,7 @@ func (u *umpire) started(m *match, e *replay.TaskStarted) error {
 
 // limits counts what runs.
 func (u *umpire) limits(m *match, task int) error {
-	all, provider, run, each := 0, 0, 0, 0
+	all, provider, run, each := 0, 0, 0, map[int]bool{}
 	for _, other := range u.runs {
 		for i := range other.tasks {
 			if t := other.tasks[i]; !t.runs || t.doubtful {
@@ -689,20 +748,42 @@ func (u *umpire) limits(m *match, task int) error {
 			}
 			if other == m {
 				run++
-				if m.tasks[task].of > 0 && m.tasks[i].of == m.tasks[task].of {
-					each++
+				if at := m.among(i, m.crowd(task)); at >= 0 {
+					each[at] = true
 				}
 			}
 		}
 	}
 	mostRun, mostEach := m.plan.Workflow.MaxParallel, 0
-	if f := m.task(task).Foreach; f != nil {
+	if f := m.own(task).Foreach; f != nil {
 		mostEach = f.MaxParallel
 	}
-	if all > u.policy.Slots || provider > slotsOf(m.plan, m.tasks[task].provider) || mostRun > 0 && run > mostRun || mostEach > 0 && each > mostEach {
-		return fmt.Errorf("%d run, %d of the provider, %d of the run, %d of the foreach", all, provider, run, each)
+	if err := m.stepLimit(task); err != nil {
+		return err
+	}
+	if all > u.policy.Slots || provider > slotsOf(m.plan, m.tasks[task].provider) || mostRun > 0 && run > mostRun || mostEach > 0 && len(each) > mostEach {
+		return fmt.Errorf("%d run, %d of the provider, %d of the run, %d of the foreach", all, provider, run, len(each))
 	}
 	return nil
+}
+
+// crowd is the foreach that a task is an instance of, or a step of one, or -1.
+func (m *match) crowd(i int) int {
+	if def := m.def(i); m.plan.Task(def).Foreach != nil {
+		return def
+	}
+	return -1
+}
+
+// among is the instance of the foreach that a task is or belongs to, or -1.
+func (m *match) among(i, foreach int) int {
+	for m.tasks[i].of > 0 {
+		if m.tasks[i].of-1 == foreach {
+			return i
+		}
+		i = m.tasks[i].of - 1
+	}
+	return -1
 }
 
 func (m *match) completed(e *replay.TaskCompleted) error {
@@ -712,6 +793,10 @@ func (m *match) completed(e *replay.TaskCompleted) error {
 	case each && t.asked != replay.AskItems && t.asked != replay.AskCollect:
 		return fmt.Errorf("foreach %d: %+v", e.Task, *t)
 	case each:
+	case def.Agent != nil && def.Repeat == nil:
+		if t.asked != replay.AskAgent {
+			return fmt.Errorf("nobody asked what the agent does next: %+v", *t)
+		}
 	case def.Repeat != nil && t.asked != replay.AskUntil:
 		return fmt.Errorf("nobody asked whether the repeat is over: %+v", *t)
 	case def.Repeat == nil && !t.runs && t.wait == nil, t.doubtful, t.attempts != e.Attempt:
@@ -726,6 +811,11 @@ func (m *match) over(i int, how replay.TaskStatus) error {
 	for k := t.first; k < t.first+t.count; k++ {
 		if m.tasks[k].over == 0 {
 			return fmt.Errorf("foreach %d ends before its instance %d", i, k)
+		}
+	}
+	for _, k := range t.agent.steps {
+		if m.tasks[k].over == 0 && how != replay.TaskIsSkipped { // then they are skipped with it
+			return fmt.Errorf("agent %d ends before its step %d", i, k)
 		}
 	}
 	if how == replay.TaskIsCompleted {

@@ -35,7 +35,8 @@ type ward struct {
 	queue   string
 	budget  *protocols.Budget
 	granted replay.Usage
-	of      []int // of each task: its foreach, or itself
+	of      []int                   // of each task: its foreach or agent, or itself
+	forms   map[int]*protocols.Task // of the steps of agents
 	running map[int]call
 	spent   map[int]replay.Usage // by task of the document; -1: all
 }
@@ -73,10 +74,11 @@ func (l *warden) fact(f replay.Fact, m *match) error {
 	case *replay.WorkflowRetried:
 		r := l.runs[f.Run]
 		r.granted = r.granted.Plus(e.Granted)
+		r.forms = map[int]*protocols.Task{}
 		for i, t := range m.tasks {
-			r.of = append(r.of[:i], max(t.of-1, 0))
-			if t.of == 0 {
-				r.of[i] = i
+			r.of = append(r.of[:i], m.def(i))
+			if t.step != nil {
+				r.forms[i] = t.form
 			}
 		}
 	}
@@ -87,7 +89,7 @@ func (l *warden) fact(f replay.Fact, m *match) error {
 }
 
 func (l *warden) submitted(number uint64, e *replay.WorkflowSubmitted) {
-	r := &ward{plan: e.Plan(), queue: e.Queue, budget: e.Budget, running: map[int]call{}, spent: map[int]replay.Usage{}}
+	r := &ward{plan: e.Plan(), queue: e.Queue, budget: e.Budget, forms: map[int]*protocols.Task{}, running: map[int]call{}, spent: map[int]replay.Usage{}}
 	for i := range r.plan.Workflow.Tasks {
 		r.of = append(r.of, i)
 	}
@@ -102,6 +104,12 @@ func (l *warden) event(f replay.Fact, r *ward) error {
 	case *replay.TaskExpanded:
 		for range e.Count {
 			r.of = append(r.of, e.Task)
+		}
+	case *replay.AgentStepped:
+		forms := r.plan.Task(r.of[e.Task]).AgentForms()
+		for _, s := range e.Steps {
+			r.forms[len(r.of)] = forms[s.Form]
+			r.of = append(r.of, r.of[e.Task])
 		}
 	case *replay.TaskCompleted:
 		r.ends(e.Task, e.Usage)
@@ -136,10 +144,18 @@ func (r *ward) ends(task int, u replay.Usage) {
 	r.spent[r.of[task]] = r.spent[r.of[task]].Plus(u)
 }
 
+// task is what the document says of a task, or what a step of an agent is.
+func (r *ward) task(task int) *protocols.Task {
+	if form := r.forms[task]; form != nil {
+		return form
+	}
+	return r.plan.Task(r.of[task])
+}
+
 // slots finds the provider of that name.
 func (r *ward) slots(task int, name string) (p replay.ProviderSlots, found bool) {
 	for _, p := range r.plan.Setup.Providers {
-		if p.Name == name && p.Protocol == r.plan.Task(r.of[task]).Protocol {
+		if p.Name == name && p.Protocol == r.task(task).Protocol {
 			return p, true
 		}
 	}
@@ -157,7 +173,7 @@ func (l *warden) started(f replay.Fact, r *ward, e *replay.TaskStarted) error {
 		key = p.Name + r.plan.SetupHash.String()
 	}
 	l.providers[key] = p
-	def := r.plan.Task(r.of[e.Task])
+	def := r.task(e.Task)
 	model, reserve := meter(def)
 	if model == "" {
 		model = p.Model
@@ -368,7 +384,7 @@ func (r *ward) affords(def *protocols.Task, task int, more int64) error {
 		var reserved int64
 		for i, c := range r.running {
 			if !c.lost && (b.task < 0 || r.of[i] == b.task) {
-				_, n := meter(r.plan.Task(r.of[i]))
+				_, n := meter(r.task(i))
 				reserved += n
 			}
 		}
@@ -405,5 +421,6 @@ func models(rng *rand.Rand) (all []replay.ProviderSlots) {
 		}
 		all = append(all, p)
 	}
-	return all
+	return append(all, replay.ProviderSlots{Name: "mcp", Protocol: "mcp/v1", Slots: 2},
+		replay.ProviderSlots{Name: "tools", Protocol: "mcp/v1", Slots: 1, ByName: true})
 }

@@ -46,11 +46,15 @@ type job struct {
 	source   string
 	depth    int // of the run: 0 unless it is a child
 	task     int
-	def      int    // the task's place in the document
-	name     string // its id
+	def      int           // the task's place in the document
+	form     int           // the place in the plan of what says how it runs; def but for an agent's step
+	steps    []replay.Task // of an agent: what its steps came to, and what they are
+	own      *replay.Step  // of an agent's step: what it does
+	name     string        // its id
 	attempt  int
 	provider string // that it runs on
 	group    int
+	began    int                 // of an agent's step: how often the run had been retried when the agent began
 	round    int                 // of an instance: which of its foreach's lists of items it is of
 	item     *itemPlace          // of an instance of a foreach
 	needs    map[int]replay.Task // the tasks that parameters refer to
@@ -62,7 +66,7 @@ type job struct {
 // startWorker gives an attempt a goroutine of its own.
 func (s *Scheduler) startWorker(run uint64, e *replay.TaskStarted) {
 	r := s.state.Run(run)
-	j := newJob(r, e.Task, r.Task(e.Task).References)
+	j := newJob(r, e.Task, r.Plan.Task(r.Def(e.Task)).References)
 	j.attempt, j.provider, j.group = e.Attempt, e.Provider, r.Tasks[e.Task].Group()
 	j.family, j.scheduled = s.family(r)
 	ctx, stop := context.WithCancelCause(s.ctx)
@@ -96,7 +100,10 @@ func newJob(r *replay.Run, task int, references []int) job {
 		j.depth = p.Depth
 	}
 	if task >= 0 {
-		j.def, j.name = r.Def(task), r.TaskID(task)
+		j.def, j.form, j.name = r.Def(task), r.Form(task), r.TaskID(task)
+		if j.own = r.Tasks[task].Step; j.own != nil {
+			j.steps, j.began = stepsOf(r, task), r.Tasks[r.Tasks[task].Of-1].Agent.Round
+		}
 		if j.item = placeOf(r, task); j.item != nil {
 			j.round = r.Tasks[j.def].Each.Round
 		}
@@ -107,9 +114,12 @@ func newJob(r *replay.Run, task int, references []int) job {
 // key is the idempotency key of the attempt: another one after a known outcome,
 // and for every item of every list that a foreach has gone over.
 func (j job) key(store string) string {
-	task := strconv.Itoa(j.task)
+	task := strconv.Itoa(j.def)
 	if j.item != nil {
 		task = fmt.Sprintf("%d.%d.%d", j.def, j.round, j.item.index)
+	}
+	if o := j.own; o != nil {
+		task += fmt.Sprintf(".agent%d.%d.%d.%d.%d", j.began, o.Iteration, o.Turn, o.Form, o.Call)
 	}
 	return fmt.Sprintf("%s-%d-%s-%d", store, j.run, task, j.group)
 }
@@ -146,7 +156,7 @@ func (s *Scheduler) work(ctx context.Context, j job) {
 			s.report(ctx, j, time.Since(began), came, err)
 		})
 	}
-	if d := time.Duration(j.plan.Task(j.def).Timeout); d > 0 {
+	if d := time.Duration(j.plan.Task(j.form).Timeout); d > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, d)
 		defer cancel()
@@ -195,7 +205,7 @@ type cameTo struct {
 // unprovided returns what begins a task that needs no provider: it finds out
 // what the task waits for, and lets the loop know. It is nil for other tasks.
 func (s *Scheduler) unprovided(j job) func(context.Context, job) error {
-	switch j.plan.Task(j.def).Protocol {
+	switch j.plan.Task(j.form).Protocol {
 	case replay.WaitProtocol:
 		return s.await
 	case replay.WorkflowProtocol:
@@ -220,7 +230,7 @@ func (s *Scheduler) call(ctx context.Context, j job) (came cameTo, err error) {
 	if err != nil {
 		return came, err
 	}
-	task := j.plan.Task(j.def)
+	task := j.plan.Task(j.form)
 	secrets, err := s.openSecrets(j, c)
 	if err != nil {
 		return came, err
@@ -244,7 +254,7 @@ func (s *Scheduler) call(ctx context.Context, j job) (came cameTo, err error) {
 	}
 	defer s.sets.put(set)
 	came.called = true
-	name := j.plan.NameFor(j.def, j.provider) // an alias means something to the provider
+	name := j.plan.NameFor(j.form, j.provider) // an alias means something to the provider
 	call := s.providerCall(j, c, filled)
 	call.Env = env
 	h := &host{s: s, j: j, samples: newSampler(set.providers)}
@@ -264,8 +274,8 @@ func (s *Scheduler) context(v replay.Value) (c replay.Context, err error) {
 
 // parameters are the task's, filled in and checked.
 func (s *Scheduler) parameters(j job, c replay.Context, secrets opened) (*protocols.Substituted, error) {
-	task := j.plan.Task(j.def)
-	if task.Literal {
+	task := j.plan.Task(j.form)
+	if task.Literal && j.own == nil {
 		return &protocols.Substituted{Parameters: task.Parameters}, nil
 	}
 	filled, err := s.fill(j, c, secrets.values)
@@ -293,7 +303,7 @@ func (s *Scheduler) withoutQuotes(j job, c replay.Context, secrets opened) error
 	if err != nil {
 		return err
 	}
-	method := j.plan.Task(j.def).Method
+	method := j.plan.Task(j.form).Method
 	if wrong := s.opts.Registry.CheckParameters(method, filled.Parameters); wrong != nil {
 		return wrong
 	}
@@ -307,6 +317,9 @@ func (s *Scheduler) fill(j job, c replay.Context, secrets map[string]string) (*p
 		return nil, err
 	}
 	scope.Secrets = secrets
+	if j.own != nil {
+		return s.step(j, scope)
+	}
 	filled, failed := protocols.Substitute(j.plan.Workflow, j.def, scope, s.opts.Registry)
 	if failed != nil {
 		return nil, failed
@@ -339,7 +352,7 @@ func (s *Scheduler) scope(j job, c replay.Context) (scope *protocols.Scope, err 
 
 // providerCall is the attempt as the provider sees it.
 func (s *Scheduler) providerCall(j job, c replay.Context, filled *protocols.Substituted) providers.Call {
-	task := j.plan.Task(j.def)
+	task := j.plan.Task(j.form)
 	return providers.Call{
 		Method: task.Method, Parameters: filled.Parameters, Bindings: filled.Bindings,
 		File: func(name string) ([]byte, bool, error) {
@@ -373,14 +386,14 @@ func (s *Scheduler) report(ctx context.Context, j job, took time.Duration, came 
 		if result, f.Error = fitting(came.result); f.Error == nil {
 			f.Result = replay.NewValue(scrubber.json(result))
 		}
-		if came.called && j.plan.Metered(j.def) {
+		if came.called && j.plan.Metered(j.form) {
 			f.Usage = usageOf(came.result)
 		}
 	case errors.Is(context.Cause(ctx), errInterrupted):
 		f.Interrupted = true
 	default:
 		failure := failed(ctx, err)
-		if f.Error = clip(scrubber.error(failure)); came.called && j.plan.Metered(j.def) {
+		if f.Error = clip(scrubber.error(failure)); came.called && j.plan.Metered(j.form) {
 			f.Usage = usageOf(failure.Data)
 		}
 	}
