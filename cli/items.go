@@ -7,10 +7,10 @@ import (
 	"gleitzeit/replay"
 )
 
-// This file folds the instances of foreaches, of which there may be thousands:
-// they are shown as one task's progress.
+// This file folds the instances of foreaches, of which there may be thousands,
+// and the steps of agents: they are shown as one task's progress.
 
-// fold leaves out the instances of foreaches.
+// fold leaves out the instances of foreaches and the steps of agents.
 func fold(v *replay.RunView) *replay.RunView {
 	folded := *v
 	folded.Tasks = nil
@@ -31,20 +31,20 @@ func foldUnless(v *replay.RunView, all bool) *replay.RunView {
 }
 
 // inOrder returns the tasks in the order of the file, each followed by its
-// instances.
+// instances or steps.
 func inOrder(tasks []replay.TaskView) (ordered []replay.TaskView) {
-	instances := map[string][]replay.TaskView{}
+	parts := map[string][]replay.TaskView{}
 	for _, t := range tasks {
-		if t.Of != "" {
-			instances[t.Of] = append(instances[t.Of], t)
-		}
+		parts[t.Of] = append(parts[t.Of], t)
 	}
-	for _, t := range tasks {
-		if t.Of == "" {
+	var add func(of string)
+	add = func(of string) {
+		for _, t := range parts[of] {
 			ordered = append(ordered, t)
-			ordered = append(ordered, instances[t.ID]...)
+			add(t.ID)
 		}
 	}
+	add("")
 	return ordered
 }
 
@@ -69,7 +69,8 @@ func resultOf(v *replay.RunView, t replay.TaskView) json.RawMessage {
 	return orNull(nil)
 }
 
-// progressOfItems says for each foreach that has its items how far it is.
+// progressOfItems says for each foreach that has its items, and for each agent
+// that has begun, how far it is.
 func progressOfItems(v *replay.RunView) map[string]string {
 	counts := map[string]map[string]int{}
 	for _, t := range v.Tasks {
@@ -84,6 +85,8 @@ func progressOfItems(v *replay.RunView) map[string]string {
 	for _, t := range v.Tasks {
 		if t.Items > 0 {
 			texts[t.ID] = itemsText(t.Items, counts[t.ID])
+		} else if t.Turn > 0 {
+			texts[t.ID] = fmt.Sprintf("turn %d", t.Turn)
 		}
 	}
 	return texts

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -106,19 +107,32 @@ func (v *live) rows(most, across int) []string {
 const fewItems = 8
 
 // tasks are the tasks that have a line: those of the file, and after each its
-// instances if they are few. Of many the task's own line says how far they are.
+// instances if they are few, and the steps of an agent that have not ended. Of
+// the others the task's own line says how far they are.
 func (v *live) tasks() []*trackedTask {
 	all := make([]*trackedTask, 0, len(v.track.tasks))
 	for _, t := range v.track.tasks {
-		if t.of != nil {
-			continue
-		}
-		all = append(all, t)
-		if len(t.instances) <= fewItems {
-			all = append(all, t.instances...)
+		if t.of == nil {
+			all = append(all, t)
+			all = append(all, t.shown()...)
 		}
 	}
 	return all
+}
+
+// shown are the instances or steps that have a line.
+func (t *trackedTask) shown() (shown []*trackedTask) {
+	if t.turn == 0 && len(t.instances) > fewItems {
+		return nil
+	}
+	for _, one := range t.instances {
+		if t.turn > 0 && slices.Contains([]string{"completed", "failed", "skipped", "cancelled"}, one.status) {
+			continue
+		}
+		shown = append(shown, one)
+		shown = append(shown, one.shown()...)
+	}
+	return shown
 }
 
 // chosen are the tasks that are shown when not all fit: those that something
@@ -158,7 +172,9 @@ func (v *live) row(t *trackedTask, widest, columns int) string {
 	if t.attempts > 1 {
 		more = append(more, fmt.Sprintf("attempt %d", t.attempts))
 	}
-	if len(t.instances) > 0 {
+	if t.turn > 0 {
+		more = append(more, fmt.Sprintf("turn %d", t.turn))
+	} else if len(t.instances) > 0 {
 		more = append(more, itemsText(len(t.instances), t.items))
 	}
 	if t.tokens > 0 {

@@ -41,8 +41,9 @@ type trackedTask struct {
 	tokens   int
 	message  string // the last sign of life, or why it is as it is
 
-	of        *trackedTask   // of an instance: the task that it is one of
-	instances []*trackedTask // of a foreach
+	of        *trackedTask   // of an instance or a step: the task that it is one of
+	instances []*trackedTask // of a foreach, or the steps of an agent
+	turn      int            // of an agent: the last that has begun
 	items     map[string]int // how many of them stand where
 
 	asks []string // its questions to a person
@@ -70,7 +71,7 @@ func (t *track) take(v *replay.RunView) {
 	}
 	for _, task := range v.Tasks {
 		t.add(&trackedTask{asks: asked(task), id: task.ID, status: task.Status.String(), kind: task.WaitsFor, attempts: task.Attempts, started: task.Started,
-			due: task.Due, took: time.Duration(task.DurationMS) * time.Millisecond, message: task.Reason, of: t.byID[task.Of]})
+			due: task.Due, took: time.Duration(task.DurationMS) * time.Millisecond, message: task.Reason, of: t.byID[task.Of], turn: task.Turn})
 	}
 }
 
@@ -168,6 +169,8 @@ func (t *track) apply(e replay.Entry) {
 		task.answered(v.ID)
 	case *replay.TaskExpanded:
 		t.expand(task, e, v)
+	case *replay.AgentStepped:
+		t.step(task, e, v)
 	case *replay.TaskIterated:
 		t.set(task, "evaluating", e.Text)
 	case *replay.TaskRepeating:
@@ -193,6 +196,20 @@ func (t *track) expand(task *trackedTask, e replay.Entry, v *replay.TaskExpanded
 	task.started = e.Time
 	for i := len(task.instances); i < v.Count; i++ {
 		t.add(&trackedTask{id: fmt.Sprintf("%s[%d]", task.id, i), status: "pending", of: task})
+	}
+}
+
+// step gives an agent its next steps.
+func (t *track) step(task *trackedTask, e replay.Entry, v *replay.AgentStepped) {
+	t.set(task, "expanded", "")
+	if task.started.IsZero() {
+		task.started = e.Time
+	}
+	task.turn = v.Steps[0].Turn
+	for _, id := range v.IDs(task.id) {
+		if t.byID[id] == nil {
+			t.add(&trackedTask{id: id, status: "pending", of: task})
+		}
 	}
 }
 

@@ -125,7 +125,7 @@ func elapsed(v *replay.RunView, now time.Time) time.Duration {
 // statusCmd shows a run without its values.
 type statusCmd struct {
 	ID    string `arg:"" help:"${id}"`
-	Items bool   `help:"Show each item of a foreach, too."`
+	Items bool   `help:"Show each item of a foreach and each step of an agent, too."`
 }
 
 // Help shows how it is used.
@@ -217,7 +217,7 @@ func whyOf(t replay.TaskView, progress string) string {
 type getCmd struct {
 	ID    string `arg:"" help:"${id}"`
 	Task  string `placeholder:"TASK" help:"Print only the result of this task."`
-	Items bool   `help:"Show each item of a foreach, too."`
+	Items bool   `help:"Show each item of a foreach and each step of an agent, too."`
 }
 
 // Help shows how it is used.

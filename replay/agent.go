@@ -69,6 +69,15 @@ func (e *AgentStepped) describe() string {
 	return "asks which tools there are"
 }
 
+// IDs are the ids of the steps that begin, of the agent with that id.
+func (e *AgentStepped) IDs(agent string) []string {
+	ids := make([]string, len(e.Steps))
+	for i := range e.Steps {
+		ids[i] = agent + "." + e.Steps[i].describe()
+	}
+	return ids
+}
+
 // agent tells whether a task is an agent rather than a step of one.
 func (r *Run) agent(task int) bool {
 	return r.Tasks[task].Step == nil && r.Plan.Workflow.Tasks[r.Def(task)].Agent != nil

@@ -61,8 +61,8 @@ func (n *Narrator) learn(e Event) {
 		id := n.name(e.Task)
 		n.spans = append(n.spans, span{e.First, func(k int) string { return fmt.Sprintf("%s[%d]", id, k) }})
 	case *AgentStepped:
-		id := n.name(e.Task)
-		n.spans = append(n.spans, span{e.First, func(k int) string { return id + "." + e.Steps[min(k, len(e.Steps)-1)].describe() }})
+		ids := e.IDs(n.name(e.Task))
+		n.spans = append(n.spans, span{e.First, func(k int) string { return ids[min(k, len(ids)-1)] }})
 	case *WorkflowRetried:
 		n.spans = nil
 		r := e.saved.run(0, e.plan)

@@ -20,20 +20,48 @@ var modelSetup = replay.Setup{Providers: []replay.ProviderSlots{{Name: "far", Pr
 	Rate:    &replay.Rate{N: 1000, Per: protocols.Duration(time.Second), Burst: 2},
 	Breaker: &replay.Breaker{Failures: 2, Open: protocols.Duration(3 * time.Millisecond), Successes: 2}}}}
 
+// agentSetup is one with both.
+var agentSetup = replay.Setup{Providers: []replay.ProviderSlots{{Name: "echo", Protocol: "echo/v1", Slots: 9},
+	{Name: "far", Protocol: "llm/v1", Slots: 2, ID: "far-2"}}}
+
 // chat is a model that says what it was told, for 20 tokens; it can't be
 // reached as often as it was told.
 func chat(call providers.Call) (json.RawMessage, error) {
 	var p struct {
-		Prompt json.RawMessage `json:"prompt"`
+		Prompt   json.RawMessage              `json:"prompt"`
+		Messages []map[string]json.RawMessage `json:"messages"`
+		Tools    []json.RawMessage            `json:"tools"`
 	}
 	if err := json.Unmarshal(call.Parameters, &p); err != nil {
 		return nil, err
+	}
+	if len(p.Messages) > 0 {
+		return agentTurn(p.Messages, len(p.Tools) > 0), nil
 	}
 	times := 0
 	if _, err := fmt.Sscanf(string(p.Prompt), `"fail %d times"`, &times); err == nil && known(call.Key) <= times {
 		return nil, protocols.Errorf(protocols.ConnectionRefused, "nobody is there").With(map[string]any{"usage": map[string]int{"total_tokens": 20}})
 	}
 	return json.RawMessage(fmt.Sprintf(`{"content":%s,"usage":{"total_tokens":20}}`, p.Prompt)), nil
+}
+
+// agentTurn is a turn of an agent's model: it has its tool called twice, in two
+// turns, and then says what it was told.
+func agentTurn(messages []map[string]json.RawMessage, tools bool) json.RawMessage {
+	if tools && len(messages) < 7 {
+		call := fmt.Sprintf(`{"function":{"name":"say","arguments":{"n":%d}}}`, len(messages))
+		return json.RawMessage(`{"content":"","tool_calls":[` + call + "," + call + `],"usage":{"total_tokens":20}}`)
+	}
+	told := ""
+	for _, m := range messages {
+		if string(m["role"]) == `"tool"` {
+			var text string
+			json.Unmarshal(m["content"], &text)
+			told += text
+		}
+	}
+	raw, _ := json.Marshal(told)
+	return json.RawMessage(fmt.Sprintf(`{"content":%s,"usage":{"total_tokens":20}}`, raw))
 }
 
 // calls is an echo provider that remembers what it was asked to do. It fails
