@@ -1,6 +1,9 @@
 package protocols
 
 import (
+	"encoding/json"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -98,5 +101,29 @@ func TestAgentBad(t *testing.T) {
 		if _, result, answer, err := v.Next(); err != nil || (result != nil) != fits || answer == fits {
 			t.Errorf("%s: %s %t %v", said, result, answer, err)
 		}
+	}
+}
+
+// TestAgentParameters: an agent takes what llm/chat takes, but for what it says
+// itself.
+func TestAgentParameters(t *testing.T) {
+	r := NewRegistry()
+	properties := func(method string) map[string]string {
+		m, _, _ := r.Method(method)
+		all := map[string]string{}
+		whole, _ := rawMember(m.Parameters, "properties")
+		eachMember(whole, func(k, v json.RawMessage) bool {
+			all[rawText(k)] = string(compact(v))
+			return true
+		})
+		return all
+	}
+	chat, agent := properties("llm/chat"), properties(AgentMethod)
+	for _, own := range append(slices.Clone(agentParameters), "tool_choice", "format", "batch_mode") {
+		delete(chat, own)
+		delete(agent, own)
+	}
+	if len(chat) < 20 || !maps.Equal(chat, agent) {
+		t.Errorf("llm/chat has\n%v\nllm/agent\n%v", chat, agent)
 	}
 }
