@@ -200,6 +200,10 @@ func took(t replay.TaskView) string {
 
 // whyOf says why a task is as it is, or of a foreach how far it is.
 func whyOf(t replay.TaskView, progress string) string {
+	if p := t.Partial; p != nil {
+		t.Partial = nil
+		return strings.TrimPrefix(whyOf(t, progress)+"; ", "; ") + p.Words()
+	}
 	switch {
 	case t.Status == replay.TaskExpandedInto || progress != "" && t.Error == nil:
 		return progress
@@ -280,6 +284,13 @@ func (s *session) writeRun(w io.Writer, v *replay.RunView, items bool) {
 	for _, t := range inOrder(foldUnless(v, items).Tasks) {
 		if t.Result != nil {
 			fmt.Fprintf(w, "\n%s\n%s\n", i.bold(t.ID), indent(textOf(t.Result), "  "))
+		}
+		if p := t.Partial; p != nil {
+			more := ""
+			if p.Cut {
+				more = " …"
+			}
+			fmt.Fprintf(w, "\n%s %s\n%s\n", i.bold(t.ID), i.faint(fmt.Sprintf("(attempt %d, without its end)", p.Attempt)), indent(clean(p.Text)+more, "  "))
 		}
 	}
 }

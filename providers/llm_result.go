@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"gleitzeit/protocols"
@@ -27,9 +28,12 @@ type llmAnswer struct {
 	thought bool // the model has begun to think, of which nothing is kept
 	content strings.Builder
 	host    Host
+
+	mu      sync.Mutex      // of what is shown
 	pending strings.Builder // not shown yet
 	pieces  int
 	shown   time.Time
+	later   *time.Timer // shows what is pending when nothing more comes
 }
 
 // showEvery is how often the growing text is shown.
@@ -39,24 +43,40 @@ func newAnswer(r *llmRequest, host Host) *llmAnswer {
 	return &llmAnswer{Model: r.Model, host: host}
 }
 
-// add takes the next piece of text, and shows it unless something was shown
-// just now.
+// add takes the next piece of text, and shows it: a little later, if something
+// was shown just now.
 func (a *llmAnswer) add(text string) {
 	if text == "" {
 		return
 	}
 	a.content.WriteString(text)
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.pending.WriteString(text)
 	a.pieces++
-	if time.Since(a.shown) >= showEvery {
-		a.show()
+	if wait := showEvery - time.Since(a.shown); wait <= 0 {
+		a.showPending()
+	} else if a.later == nil {
+		a.later = time.AfterFunc(wait, a.show)
 	}
 }
 
 // begun tells whether the model has begun to answer.
 func (a *llmAnswer) begun() bool { return a.pieces > 0 || a.thought || len(a.ToolCalls) > 0 }
 
+// show shows what hasn't been shown. When the call has ended it is the last to.
 func (a *llmAnswer) show() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.showPending()
+}
+
+// showPending does so. The caller holds mu.
+func (a *llmAnswer) showPending() {
+	if a.later != nil {
+		a.later.Stop()
+		a.later = nil
+	}
 	if a.pending.Len() == 0 {
 		return
 	}

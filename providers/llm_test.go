@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -324,6 +325,28 @@ func TestAnswerIsShownInPieces(t *testing.T) {
 	if n := len(host.shown); n > 100 || last.Tokens != 1000 || last.Stream != "tokens" || host.text() != strings.Repeat("x ", 1000) {
 		t.Errorf("shown %d times, last %+v", n, last)
 	}
+}
+
+// TestAnswerIsShownWhenItStalls: what came last isn't kept back until more comes.
+func TestAnswerIsShownWhenItStalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		host := &tokens{}
+		a := newAnswer(&llmRequest{Model: "m"}, host)
+		a.add("one ")
+		a.add("two ")
+		a.add("three")
+		time.Sleep(showEvery)
+		synctest.Wait()
+		if got := host.text(); got != "one two three" || len(host.shown) != 2 {
+			t.Errorf("%q %v", got, host.shown)
+		}
+		a.add(" four")
+		a.show()
+		time.Sleep(time.Second)
+		if n := len(host.shown); n != 3 {
+			t.Errorf("shown %d times", n)
+		}
+	})
 }
 
 func TestToolArguments(t *testing.T) {

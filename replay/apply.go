@@ -27,6 +27,8 @@ func (s *State) Apply(f Fact) {
 		return
 	case *CacheStored, *KeyTaken:
 		return // they are of no run, and looked up in the log
+	case *TextStreamed:
+		return // it is looked up in the log
 	case *BreakerChanged:
 		s.breaks(f, e)
 		return

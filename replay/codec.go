@@ -39,6 +39,7 @@ var table = map[string]func() Event{
 	"secret.offered":            func() Event { return new(SecretOffered) },
 	"signal.received":           func() Event { return new(SignalReceived) },
 	"approval.decided":          func() Event { return new(ApprovalDecided) },
+	"task.text":                 func() Event { return new(TextStreamed) },
 	"question.asked":            func() Event { return new(QuestionAsked) },
 	"question.answered":         func() Event { return new(QuestionAnswered) },
 	"question.withdrawn":        func() Event { return new(QuestionWithdrawn) },
@@ -99,6 +100,9 @@ func Encode(f Fact, b *eventlog.Batch) error {
 		r.Keys = sentKeys(e.Key)
 	case *ApprovalDecided:
 		r.Keys = sentKeys(e.Key)
+	case *TextStreamed:
+		r.Stream = TextStream(f.Run)
+		e.Text.put(b, &r)
 	case *QuestionAsked:
 		e.Schema.put(b, &r)
 	case *QuestionAnswered:
@@ -189,7 +193,9 @@ func (c *Codec) Decode(r eventlog.Record) (f Fact, found bool, err error) {
 	f = Fact{Seq: r.Seq, At: r.Time}
 	if _, ofSchedule := scheduleOf(r.Stream); r.Stream != SystemStream && r.Stream != aliveStream && !ofSchedule && !isProvider(r.Stream) {
 		if f.Run, found = RunOf(r.Stream); !found {
-			return f, false, nil
+			if f.Run, found = textOf(r.Stream); !found {
+				return f, false, nil
+			}
 		}
 	}
 	if r.Type == eventlog.StreamDeleted {

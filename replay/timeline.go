@@ -154,6 +154,9 @@ func (n *Narrator) Describe(f Fact) Entry {
 		e.Task, e.Text = names(v.Tasks), "what it waited for was offered"
 	case *SignalReceived:
 		e.Text = fmt.Sprintf("signal %q received%s", v.Name, by(v.By))
+	case *TextStreamed:
+		of(v.Task, v.Attempt)
+		e.Text = v.describe()
 	case *QuestionAsked:
 		of(v.Task, v.Attempt)
 		e.Text = "waits for " + v.Ask.describe()
@@ -344,10 +347,12 @@ func short(d protocols.Duration) string {
 }
 
 // Timeline returns the run's history in words, with what happened meanwhile to
-// the breakers of the providers that it may use.
+// the breakers of the providers that it may use, and the last words of the
+// attempts that came to no result.
 func (h *History) Timeline() []Entry {
-	all := slices.Concat(h.Facts, h.trouble)
+	all := slices.Concat(h.Facts, h.trouble, h.texts)
 	slices.SortFunc(all, func(a, b Fact) int { return cmp.Compare(a.Seq, b.Seq) })
+	all = unfinished(all)
 	entries, n := make([]Entry, len(all)), NewNarrator(h.run.ID(), h.run.Plan.Workflow)
 	for i, f := range all {
 		entries[i] = n.Describe(f)

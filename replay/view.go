@@ -60,6 +60,7 @@ type TaskView struct {
 	ChildRun     string           `json:"child_run,omitempty"`
 	ResultSize   int              `json:"result_size,omitempty"` // in bytes, also when Result is left out
 	Preview      string           `json:"preview,omitempty"`     // when Result is left out for its size
+	Partial      *PartialView     `json:"partial,omitempty"`     // what an attempt had said that came to no result
 	Question     *QuestionView    `json:"question,omitempty"`    // what its attempt asks a person now
 }
 
@@ -77,6 +78,7 @@ type QuestionView struct {
 type History struct {
 	Facts   []Fact // of the run
 	trouble []Fact // of its providers, meanwhile
+	texts   []Fact // what its attempts have said
 	run     *Run
 	end     *Fact // its last, if that ended it
 }
@@ -112,6 +114,9 @@ func LoadHistory(log *eventlog.Log, run uint64) (*History, error) {
 	last := facts[len(facts)-1].Seq
 	if h.end == nil {
 		last = log.Last()
+	}
+	if h.texts, err = texts(log, run); err != nil {
+		return nil, err
 	}
 	h.trouble, err = trouble(log, h.run, facts[0].Seq, last)
 	return h, err
@@ -154,6 +159,9 @@ func (h *History) View(get func(eventlog.Hash) ([]byte, error)) (*RunView, error
 	}
 	for i := range h.run.Tasks {
 		t, err := viewTask(h.run, i, get)
+		if err == nil && len(h.texts) > 0 {
+			t.Partial, err = h.partial(i, get)
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -171,6 +171,7 @@ func TestSample(t *testing.T) {
 			if _, err := hostOf(ctx).Sample(ctx, providers.Sample{}); err == nil {
 				t.Error("a model asks a model")
 			}
+			hostOf(ctx).Progress(providers.Progress{Stream: "tokens", Message: "words of another"})
 			return chat(c)
 		}
 		for i := range maxSamples + 1 {
@@ -189,5 +190,8 @@ func TestSample(t *testing.T) {
 	}
 	if got := h.Run().Spent.Tokens; got != 20*maxSamples {
 		t.Errorf("%d tokens", got)
+	}
+	if n := count(t, log, "task.text"); n > 0 {
+		t.Error("the words of a model that was asked are taken for the call's")
 	}
 }

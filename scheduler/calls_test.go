@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -94,6 +95,9 @@ func (c *calls) runs() map[string]int {
 func (c *calls) Call(ctx context.Context, name string, call providers.Call, host providers.Host) (json.RawMessage, error) {
 	c.note(call)
 	if call.Method == "llm/chat" {
+		if strings.Contains(string(call.Parameters), "talk") {
+			host.Progress(providers.Progress{Stream: "tokens", Message: strings.Repeat("word ", sayBytes/5+1)})
+		}
 		return chat(call)
 	}
 	if call.Method == "echo/ask" {

@@ -77,6 +77,8 @@ type Finish struct {
 	Call        eventlog.Hash // under which the result is to be kept, zero: it isn't
 	Duration    protocols.Duration
 	Jitter      float64 // in [0,1), drawn by the worker
+	// Text is what the attempt had said last, when it came to no result.
+	Text *replay.TextStreamed
 }
 
 // Await is what a started task of wait/v1 turned out to wait for.

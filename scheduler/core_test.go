@@ -101,6 +101,10 @@ func (c *core) run(t *testing.T, d *datadriven.TestData) string {
 		var data string
 		d.MaybeScanArgs(t, "data", &data)
 		return c.do(Signal{Run: c.number(t, d), Name: d.CmdArgs[1].Key, Data: replay.NewValue(json.RawMessage(data)), By: "anna"})
+	case "say":
+		return c.do(Say{c.number(t, d), c.text(t, d)})
+	case "history":
+		return c.history(t, d)
 	case "ask", "withdraw":
 		return c.ask(t, d)
 	case "approve", "reject":
@@ -410,7 +414,46 @@ func (c *core) finish(t *testing.T, d *datadriven.TestData, failure *protocols.E
 		f.Jitter, _ = strconv.ParseFloat(j, 64)
 	}
 	kept(d, &f)
+	if d.HasArg("text") {
+		f.Text = c.text(t, d)
+	}
 	return c.do(f)
+}
+
+// text is what a running attempt has said.
+func (c *core) text(t *testing.T, d *datadriven.TestData) *replay.TextStreamed {
+	run := c.number(t, d)
+	e := &replay.TextStreamed{Task: c.task(t, run, d.CmdArgs[1].Key)}
+	e.Attempt = c.attempt(run, e.Task)
+	d.ScanArgs(t, "text", &e.Tail)
+	d.ScanArgs(t, "bytes", &e.Bytes)
+	e.Text = replay.NewValue(json.RawMessage(`"` + e.Tail + `"`))
+	return e
+}
+
+// history tells what the attempts have said that came to no result, line by
+// line and as the run is shown.
+func (c *core) history(t *testing.T, d *datadriven.TestData) string {
+	h, err := replay.LoadHistory(c.log, c.number(t, d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	for _, e := range h.Timeline() {
+		if e.Type == "task.text" {
+			fmt.Fprintf(&out, "%s %s\n", e.Task, e.Text)
+		}
+	}
+	v, err := h.View(c.log.Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, task := range v.Tasks {
+		if p := task.Partial; p != nil {
+			fmt.Fprintf(&out, "  %s %d: %s (%d)\n", task.ID, p.Attempt, p.Text, p.Bytes)
+		}
+	}
+	return out.String()
 }
 
 func (c *core) attempt(run uint64, task int) int {

@@ -118,6 +118,8 @@ var crashCases = map[string]crashCase{
 		"- {id: ask, method: llm/agent, retry: {max_attempts: 2, base_delay: 0.001, jitter: false}, parameters: {prompt: 'with ${a.n}', tools: [{name: say, method: echo/echo, arguments: {n: integer}, parameters: {n: '${args.n}', a: '${a.n}'}}]}}\n" +
 		"- {id: each, method: llm/agent, foreach: {items: [1, 2], max_parallel: 1}, parameters: {prompt: '${item}', tools: [{name: say, method: echo/fail, arguments: {n: integer}, parameters: {times: 1, message: 'no ${item}'}}]}}\n" +
 		"outputs: {told: '${ask}', turns: '${ask.turns}', usage: '${ask.usage.total_tokens}', each: '${each}'}\n"},
+	"talking": {setup: &modelSetup, sees: []string{"task.text"}, text: "name: talking\ntasks:\n" +
+		"- {id: a, method: llm/chat, parameters: {prompt: talk}}\n- {id: b, method: llm/chat, dependencies: [a], parameters: {prompt: 'talk of ${a.usage.total_tokens}'}}\noutputs: {b: '${b.content}'}\n"},
 	"budget": {setup: &modelSetup, sees: []string{"workflow.paused"}, text: "name: budget\nbudget: {tokens: 50, on_exceed: pause}\ntasks:\n" +
 		"- {id: a, method: llm/chat, parameters: {prompt: hello}}\n- {id: b, method: llm/chat, dependencies: [a], parameters: {prompt: fail 1 times}, retry: {max_attempts: 3, base_delay: 0.001}}\n" +
 		"- {id: c, method: llm/chat, dependencies: [b], parameters: {prompt: hello}}\n- {id: d, method: llm/chat, dependencies: [b], parameters: {prompt: hello, max_tokens: 10}}\n" +

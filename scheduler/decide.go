@@ -59,6 +59,8 @@ func Decide(s *replay.State, p Policy, now time.Time, c Command) ([]replay.Fact,
 		return decideSignal(s, p, now, c)
 	case Approve:
 		return decideApprove(s, now, c)
+	case Say:
+		return decideSay(s, now, c), nil
 	case Ask:
 		return decideAsk(s, now, c)
 	case Withdraw:
@@ -202,7 +204,11 @@ func decideFinish(s *replay.State, now time.Time, c Finish) []replay.Fact {
 	if !current(r, c.Task, c.Attempt) {
 		return nil
 	}
-	out := append(facts(c.Run, now, outcome(r, &r.Tasks[c.Task], now, c)...), judged(s, r, now, c)...)
+	var out []replay.Fact
+	if c.Text != nil {
+		out = facts(c.Run, now, c.Text)
+	}
+	out = append(append(out, facts(c.Run, now, outcome(r, &r.Tasks[c.Task], now, c)...)...), judged(s, r, now, c)...)
 	if def := r.Task(c.Task); def.Cache != nil && !c.Call.IsZero() && c.Error == nil && !c.Interrupted {
 		out = append(out, replay.Fact{At: now, Event: &replay.CacheStored{Call: c.Call, Result: c.Result,
 			Until: now.Add(time.Duration(def.Cache.TTL)), Run: r.ID()}})

@@ -167,6 +167,10 @@ func (p *game) work() bool {
 // same as others of its task have, perhaps twice at once.
 func (p *game) asks(a attempt, n int) {
 	id := pick(&p.generator, "what", "when", "who")
+	if p.chance(3) {
+		p.do(Say{a.run, &replay.TextStreamed{Task: a.task, Attempt: n, Text: replay.NewValue(p.result()), Bytes: 2}})
+		return
+	}
 	if p.chance(4) {
 		p.do(Withdraw{Run: a.run, Task: a.task, Attempt: n, ID: id})
 		return
@@ -195,7 +199,7 @@ func (p *game) report(run uint64, task, attempt int) {
 	case n == 0:
 		f.Interrupted = true
 	case n < 3:
-		f.Error = p.failure()
+		f.Error, f.Text = p.failure(), &replay.TextStreamed{Task: task, Attempt: attempt, Text: replay.NewValue(p.result()), Bytes: 4}
 	case def.Protocol == replay.WaitProtocol:
 		c := Await{Run: run, Task: task, Attempt: attempt}
 		if p.play.rng.IntN(2) == 0 {

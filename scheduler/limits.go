@@ -63,7 +63,12 @@ func weight(c Command) (n int) {
 	case AddSchedule:
 		return weight(c.Each)
 	case Finish:
-		return c.Result.Size()
+		if c.Text != nil {
+			n = c.Text.Text.Size()
+		}
+		return n + c.Result.Size()
+	case Say:
+		return c.Text.Size()
 	case Answer:
 		n = c.Value.Size()
 		for _, v := range c.Items {

@@ -122,7 +122,8 @@ func TestScrubStream(t *testing.T) {
 	sch.vault.offer(1, map[string]string{"env:X": "hunter2"})
 	shown, cancel := sch.Watch("")
 	defer cancel()
-	h := &host{s: sch}
+	h := &host{s: sch, said: newSaid(sch, job{})}
+	defer h.said.end()
 	for _, piece := range []string{"the ", "hun", "ter", "2 is", " a hunt", "ed h", "unter"} {
 		h.Progress(providers.Progress{Stream: "tokens", Message: piece})
 	}

@@ -219,6 +219,8 @@ func named(e replay.Event) []int {
 		return []int{e.Task}
 	case *replay.ApprovalDecided:
 		return []int{e.Task}
+	case *replay.TextStreamed:
+		return []int{e.Task}
 	case *replay.QuestionAsked:
 		return []int{e.Task}
 	case *replay.QuestionAnswered:
@@ -395,6 +397,10 @@ func (u *umpire) event(f replay.Fact, m *match) error {
 		}
 		t.began = time.Time{}
 		t.asked, t.due, t.earlier = "", e.At, t.attempts-t.uncounted
+	case *replay.TextStreamed:
+		if t := &m.tasks[e.Task]; !t.runs || t.doubtful || t.attempts != e.Attempt {
+			return fmt.Errorf("task %d: %+v", e.Task, *t)
+		}
 	case *replay.QuestionAsked:
 		t := &m.tasks[e.Task]
 		if !t.runs || t.doubtful || t.attempts != e.Attempt || t.open[e.ID] || t.told[e.ID] || m.cancel != "" && m.stopping() {

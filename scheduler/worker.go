@@ -150,10 +150,11 @@ func (s *Scheduler) stopWorkers(run uint64, why error) {
 func (s *Scheduler) work(ctx context.Context, j job) {
 	began := time.Now()
 	var once sync.Once
+	said := newSaid(s, j)
 	report := func(came cameTo, err error) {
 		once.Do(func() {
 			defer s.working.Done()
-			s.report(ctx, j, time.Since(began), came, err)
+			s.report(ctx, j, time.Since(began), came, err, said.end())
 		})
 	}
 	if d := time.Duration(j.plan.Task(j.form).Timeout); d > 0 {
@@ -175,7 +176,7 @@ func (s *Scheduler) work(ctx context.Context, j job) {
 		watched()
 		report(came, err)
 	}()
-	came, err = s.call(ctx, j)
+	came, err = s.call(ctx, j, said)
 }
 
 // caught makes an error of a panic: one attempt must not end the process.
@@ -224,7 +225,7 @@ func (s *Scheduler) giveUp(ctx context.Context, report func(cameTo, error)) {
 }
 
 // call fills in the parameters and calls the provider.
-func (s *Scheduler) call(ctx context.Context, j job) (came cameTo, err error) {
+func (s *Scheduler) call(ctx context.Context, j job, said *said) (came cameTo, err error) {
 	defer caught("the provider", &err)
 	c, err := s.context(j.context)
 	if err != nil {
@@ -257,7 +258,7 @@ func (s *Scheduler) call(ctx context.Context, j job) (came cameTo, err error) {
 	name := j.plan.NameFor(j.form, j.provider) // an alias means something to the provider
 	call := s.providerCall(j, c, filled)
 	call.Env = env
-	h := &host{s: s, j: j, samples: newSampler(set.providers)}
+	h := &host{s: s, j: j, said: said, samples: newSampler(set.providers)}
 	defer func() { came.sampled = h.samples.usage() }()
 	came.result, err = set.providers.Call(ctx, name, call, h)
 	return came, err
@@ -372,7 +373,7 @@ func (s *Scheduler) providerCall(j job, c replay.Context, filled *protocols.Subs
 
 // report sends the outcome home. It returns when the loop has taken it, or
 // when there is no loop any more: then the attempt is in doubt.
-func (s *Scheduler) report(ctx context.Context, j job, took time.Duration, came cameTo, err error) {
+func (s *Scheduler) report(ctx context.Context, j job, took time.Duration, came cameTo, err error, last *replay.TextStreamed) {
 	f := Finish{Run: j.run, Task: j.task, Attempt: j.attempt, Duration: protocols.Duration(took), Jitter: rand.Float64(),
 		Called: came.called, Cached: came.cached, Call: came.call}
 	scrubber := s.vault.scrubber()
@@ -398,6 +399,9 @@ func (s *Scheduler) report(ctx context.Context, j job, took time.Duration, came 
 		}
 	}
 	f.Usage = f.Usage.Plus(came.sampled)
+	if f.Error != nil || f.Interrupted {
+		f.Text = last
+	}
 	s.send(context.Background(), request{command: f, act: func() { s.left(j) }})
 }
 
@@ -430,29 +434,17 @@ type host struct {
 	j job
 
 	mu    sync.Mutex
-	held  string         // the end of a stream that may be the beginning of a secret
 	asked map[string]int // how often it has asked each question
 
 	samples *sampler
+	said    *said
 }
 
 func (h *host) Progress(p providers.Progress) {
-	if scrubber := h.s.vault.scrubber(); scrubber != nil {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		p.Message = h.clean(scrubber, p)
+	if p.Stream == "tokens" {
+		p.Message = h.said.say(p.Message)
+	} else {
+		p.Message = h.s.vault.scrubber().text(p.Message)
 	}
 	h.s.live.publish(Progress{Run: h.j.id, Task: h.j.name, Attempt: h.j.attempt, Progress: p})
-}
-
-// clean is a sign of life without secrets. Tokens come in pieces, between which
-// a secret may be cut; what is held back when the last has come was provisional.
-func (h *host) clean(scrubber *scrubber, p providers.Progress) string {
-	if p.Stream != "tokens" {
-		return scrubber.text(p.Message)
-	}
-	text := scrubber.text(h.held + p.Message)
-	hold := len(text) - scrubber.hold(text)
-	h.held = text[hold:]
-	return text[:hold]
 }
