@@ -31,7 +31,6 @@ var (
 	owners = map[string][]string{
 		"github.com/cockroachdb/pebble":           {"eventlog"},
 		"modernc.org/sqlite":                      {"eventlog"},
-		"github.com/redis/go-redis":               {"eventlog"},
 		"go.yaml.in/yaml":                         {"protocols", "cli"},
 		"github.com/google/jsonschema-go":         {"protocols"},
 		"github.com/itchyny/gojq":                 {"protocols"},
@@ -41,6 +40,7 @@ var (
 		"filippo.io/age":                          {"cli"},
 		"charm.land":                              {"cli"},
 		"github.com/sourcegraph/jsonrpc2":         {"providers", "cli/server", "cli/client"},
+		"github.com/coder/websocket":              {"cli/server"},
 		"github.com/modelcontextprotocol/go-sdk/": {"providers", "cli/server"},
 	}
 )

@@ -24,9 +24,8 @@ import (
 type globals struct {
 	Output     string `group:"global" short:"o" placeholder:"FORMAT" default:"text" help:"How results are written: text, json, jsonl or yaml."`
 	Store      string `group:"global" placeholder:"DIR" help:"Folder of the store (default: in the user's state folder)."`
-	Backend    string `group:"global" placeholder:"NAME" help:"What keeps the store: pebble, sqlite, redis or memory."`
+	Backend    string `group:"global" placeholder:"NAME" help:"What keeps the store: pebble, sqlite or memory."`
 	SQLitePath string `group:"global" name:"sqlite-path" placeholder:"FILE" help:"File of a store of sqlite (default: log.db in the store's folder)."`
-	RedisURL   string `group:"global" name:"redis-url" placeholder:"URL" help:"Where a store of redis lies: redis://HOST:PORT/DB?store=NAME."`
 	Config     string `group:"global" placeholder:"FILE" help:"Configuration to use instead of gleitzeit.yaml and the user's own."`
 	Mock       string `group:"global" placeholder:"FILE" help:"Scripted answers instead of those of real providers."`
 	LogLevel   string `group:"global" placeholder:"LEVEL" help:"What to log on standard error: debug, info, warn or error."`
@@ -46,7 +45,7 @@ type grammar struct {
 	Approve approveCmd  `cmd:"" group:"runs" help:"Approve what a task of a run asks for."`
 	Reject  rejectCmd   `cmd:"" group:"runs" help:"Reject what a task of a run asks for."`
 	History historyCmd  `cmd:"" group:"runs" help:"Show all that happened to a run."`
-	Runs    workflowCmd `cmd:"" name:"workflow" group:"runs" help:"List, look at, pause and cancel runs."`
+	Runs    workflowCmd `cmd:"" name:"workflow" group:"runs" help:"Submit, list, look at, pause and cancel runs."`
 
 	Schedule scheduleCmd `cmd:"" group:"runs" help:"Runs that begin by themselves."`
 
@@ -56,7 +55,9 @@ type grammar struct {
 	Graph    graphCmd    `cmd:"" group:"files" help:"Draw the tasks of a workflow and what they wait for."`
 	Schema   schemaCmd   `cmd:"" group:"files" help:"Print the JSON Schema of workflow files, for editors."`
 
+	Dev        devCmd        `cmd:"" group:"program" help:"A server for whoever writes workflows: it shows what happens."`
 	Server     serverCmd     `cmd:"" group:"program" help:"The process that stays: it carries runs out and lets schedules fire."`
+	Token      tokenCmd      `cmd:"" group:"program" help:"Who may come in at a server over the network."`
 	System     systemCmd     `cmd:"" group:"program" help:"The store and whoever holds it."`
 	Provider   providerCmd   `cmd:"" group:"program" help:"What carries tasks out."`
 	Settings   configCmd     `cmd:"" name:"config" group:"program" help:"The configuration."`

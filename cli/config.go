@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,7 +13,6 @@ import (
 	"syscall"
 	"time"
 
-	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
 	"gleitzeit/providers"
 	"gleitzeit/replay"
@@ -47,6 +45,11 @@ type settings struct {
 	RedisURL       string                              `yaml:"redis_url"`
 	Host           string                              `yaml:"host"`
 	Port           int                                 `yaml:"port"`
+	Hosts          []string                            `yaml:"hosts"`
+	Origins        []string                            `yaml:"origins"`
+	TokenRequired  bool                                `yaml:"token_required"`
+	TLSCert        string                              `yaml:"tls_cert"`
+	TLSKey         string                              `yaml:"tls_key"`
 	LogLevel       string                              `yaml:"log_level"`
 	Slots          int                                 `yaml:"slots"`
 	QueueSize      int                                 `yaml:"queue_size"`
@@ -139,18 +142,15 @@ func loadConfig(env *environment, g *globals, dir string) (*config, error) {
 }
 
 // place finds the store's folder where nobody has said it: each backend has its
-// own, a file of SQLite's has one beside it, and each Redis another one.
+// own, and a file of SQLite's has one beside it.
 func (c *config) place(env *environment) {
-	folder := env.stateFolder()
-	switch {
-	case c.origin["store"] != "":
-	case c.Backend == "sqlite" && c.SQLitePath != "":
+	if c.origin["store"] != "" || c.Backend != "sqlite" {
+		return
+	}
+	if c.SQLitePath != "" {
 		c.Store = c.SQLitePath + ".d"
-	case c.Backend == "sqlite" && folder != "":
+	} else if folder := env.stateFolder(); folder != "" {
 		c.Store = filepath.Join(folder, "store-sqlite")
-	case c.Backend == "redis" && folder != "":
-		sum := sha256.Sum256([]byte(withoutPassword(c.RedisURL)))
-		c.Store = filepath.Join(folder, fmt.Sprintf("store-redis-%x", sum[:6]))
 	}
 }
 
@@ -216,9 +216,6 @@ func (c *config) readFlags(env *environment, g *globals) error {
 	if g.Mock != "" {
 		c.Mock, c.origin["mock"] = env.expand(g.Mock, env.cwd), "--mock"
 	}
-	if g.RedisURL != "" {
-		c.RedisURL, c.origin["redis_url"] = g.RedisURL, "--redis-url"
-	}
 	if g.LogLevel != "" {
 		c.LogLevel, c.origin["log_level"] = g.LogLevel, "--log-level"
 	}
@@ -234,16 +231,9 @@ func (c *config) check() error {
 	switch c.Backend {
 	case "pebble", "sqlite", "memory":
 	case "redis":
-		if c.RedisURL == "" {
-			report("backend", "redis needs redis_url: where it is")
-		}
+		report("backend", "%s is not supported yet: choose pebble, sqlite or memory", c.Backend)
 	default:
-		report("backend", "%q must be pebble, sqlite, redis or memory", c.Backend)
-	}
-	if c.RedisURL != "" {
-		if _, err := eventlog.ParseRedisURL(c.RedisURL); err != nil {
-			report("redis_url", "%v", err)
-		}
+		report("backend", "%q must be pebble, sqlite or memory", c.Backend)
 	}
 	if c.Store == "" && c.Backend != "memory" {
 		report("store", "no home folder to keep it in: give it with --store DIR")

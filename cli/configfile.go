@@ -149,6 +149,10 @@ func (c *config) anchor(env *environment, dir string, root *yaml.Node) {
 			c.SQLitePath = env.expand(c.SQLitePath, dir)
 		case "mock":
 			c.Mock = env.expand(c.Mock, dir)
+		case "tls_cert":
+			c.TLSCert = env.expand(c.TLSCert, dir)
+		case "tls_key":
+			c.TLSKey = env.expand(c.TLSKey, dir)
 		case "age_identity":
 			c.AgeIdentity = env.expand(c.AgeIdentity, dir)
 		case "secrets":

@@ -15,13 +15,7 @@ import (
 
 // runCmd runs a workflow file.
 type runCmd struct {
-	File       string   `arg:"" help:"The workflow file, YAML or JSON; - is standard input."`
-	Input      []string `short:"i" sep:"none" placeholder:"NAME=VALUE" help:"A value for one of the workflow's inputs."`
-	InputsJSON string   `name:"inputs-json" placeholder:"FILE" help:"A file with a JSON object of inputs; - is standard input."`
-	ID         given    `placeholder:"ID" help:"The run's id, instead of one that is made of the name and a number."`
-	Key        given    `name:"idempotency-key" placeholder:"KEY" help:"Submit only once: the run that the key stands for already is followed instead."`
-	Priority   string   `enum:"low,normal,high,urgent" default:"normal" help:"Which of several runs goes first: low, normal, high or urgent."`
-	Queue      given    `placeholder:"NAME" help:"The queue of the configuration in which the run waits for slots."`
+	submitting
 	patience
 }
 
@@ -61,14 +55,10 @@ Exit codes: 0 completed, 2 the file is wrong, 3 failed, 4 cancelled, 5 timed out
 
 // Run does it.
 func (r *runCmd) Run(s *session) error {
-	submission, c, err := s.submission(r.File, wishes{r.Input, r.InputsJSON, r.Priority})
+	submission, c, err := r.submission(s)
 	if err != nil {
 		return err
 	}
-	if submission.Secrets, err = s.secretsFor(c, submission); err != nil {
-		return err
-	}
-	submission.ID, submission.Key, submission.Queue = string(r.ID), string(r.Key), string(r.Queue)
 	return s.carry(c, r.patience, func(ctx context.Context, store *client.Client) (errand, error) {
 		var started server.SubmitResult
 		if err := store.Call(ctx, server.WorkflowSubmit, submission, &started); err != nil {
@@ -235,7 +225,7 @@ func (s *session) sayHowToResume(views []*replay.RunView) {
 // storeFlag repeats what says which store in a command that we print.
 func (s *session) storeFlag() string {
 	text := ""
-	for _, flag := range [][2]string{{"store", s.Store}, {"backend", s.Backend}, {"sqlite-path", s.SQLitePath}, {"redis-url", withoutPassword(s.RedisURL)}} {
+	for _, flag := range [][2]string{{"store", s.Store}, {"backend", s.Backend}, {"sqlite-path", s.SQLitePath}} {
 		if flag[1] != "" {
 			text += fmt.Sprintf(" --%s %s", flag[0], flag[1])
 		}

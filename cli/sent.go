@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"encoding/json"
 	"io/fs"
+	"maps"
 	"path"
 	"path/filepath"
 	"slices"
@@ -73,7 +75,11 @@ func (s *session) compiler(c *config) func(*server.SubmitParams) error {
 		if len(problems.Errors()) > 0 {
 			return refused(problems)
 		}
-		inputs, failure := w.CheckInputs(p.Inputs)
+		given, failure := spelled(w, p)
+		if failure != nil {
+			return failure
+		}
+		inputs, failure := w.CheckInputs(given)
 		if failure != nil {
 			return failure
 		}
@@ -85,6 +91,22 @@ func (s *session) compiler(c *config) func(*server.SubmitParams) error {
 		*p = *made
 		return nil
 	}
+}
+
+// spelled are the inputs, those given as text read by their types.
+func spelled(w *protocols.Workflow, p *server.SubmitParams) (map[string]json.RawMessage, *protocols.Error) {
+	given := maps.Clone(p.Inputs)
+	if given == nil {
+		given = map[string]json.RawMessage{}
+	}
+	for name, text := range p.Texts {
+		value, failure := w.ParseInput(name, text)
+		if failure != nil {
+			return nil, failure
+		}
+		given[name] = value
+	}
+	return given, nil
 }
 
 // refused makes an error of what is wrong with a workflow, place by place.

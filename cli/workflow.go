@@ -17,6 +17,7 @@ import (
 
 // workflowCmd is about runs that are there.
 type workflowCmd struct {
+	Submit submitCmd `cmd:"" help:"Hand a workflow to the server, and print the id of its run."`
 	List   listCmd   `cmd:"" help:"List runs, the newest first."`
 	Status statusCmd `cmd:"" help:"Show where a run and its tasks stand."`
 	Get    getCmd    `cmd:"" help:"Show a run with all its results."`

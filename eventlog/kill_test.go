@@ -15,10 +15,10 @@ import (
 func TestKilledInMidAppend(t *testing.T) {
 	for _, engine := range engines {
 		t.Run(string(engine), func(t *testing.T) {
-			dir, options := filepath.Join(t.TempDir(), "store"), onEngine(t, engine)
+			dir := filepath.Join(t.TempDir(), "store")
 			for round := 1; round <= 4; round++ {
 				acked := killAfter(t, engine, dir, 60*round)
-				l, err := Open(dir, options)
+				l, err := Open(dir, Options{})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -57,11 +57,8 @@ func openIn(f *folder, disk *disk, o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch engine {
-	case SQLite:
+	if engine == SQLite {
 		return openSQLite(f, disk.doom, m, found, o)
-	case Redis:
-		return openRedis(f, disk.doom, m, found, o)
 	}
 	return openPebble(f, disk, m, found, o)
 }

@@ -66,6 +66,9 @@ func (s *Server) serve(f frames, p *Peer, token string) {
 		case <-s.quit:
 		}
 	}
+	if p.patient {
+		c.working.Wait() // nothing more comes, so that it isn't added to
+	}
 	c.part()
 	f.Close()
 	<-c.ended
@@ -104,7 +107,6 @@ func (c *caller) part() {
 	defer limit.Stop()
 	select {
 	case <-done:
-	case <-c.ended:
 	case <-limit.C:
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"runtime/debug"
+	"time"
 
 	"gleitzeit/protocols"
 )
@@ -13,6 +14,7 @@ import (
 type Call struct {
 	Params json.RawMessage // an object, an array in the order of the fields, or nothing
 	Peer   *Peer
+	given  any      // the params, read already; else nil
 	after  []func() // what begins once the answer is out
 }
 
@@ -32,10 +34,15 @@ func (s *Server) respond(ctx context.Context, p *Peer, m message) (answer []byte
 	}
 	return joinAnswers(answers, m.batch), func() {
 		for _, c := range calls {
-			for _, f := range c.after {
-				f()
-			}
+			c.begin()
 		}
+	}
+}
+
+// begin begins what follows the answer.
+func (c *Call) begin() {
+	for _, f := range c.after {
+		f()
 	}
 }
 
@@ -71,6 +78,9 @@ func (s *Server) handle(ctx context.Context, r request, c *Call) (result any, er
 		return nil, s.noMethod(r.method)
 	}
 	if err := c.Peer.may(m); err != nil {
+		return nil, err
+	}
+	if err := c.Peer.meter.take(c.Peer.name, time.Now()); err != nil {
 		return nil, err
 	}
 	defer func() {

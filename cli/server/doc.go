@@ -2,18 +2,22 @@
 // over one store, and the ways to reach it.
 //
 //	a client of this process ── pipe ───┐
-//	a client of another one ── socket ──┤ the same JSON-RPC lines
+//	a client of another one ── socket ──┤ the same JSON-RPC
+//	whoever started us ── stdin/stdout ─┤
+//	anybody ── HTTP, WebSocket, events ─┤ guard.go, token.go: who may come in
 //	                                    ▼
-//	               stream.go    lines ⇄ messages, with a limit
-//	               caller.go    one connection: what it asks and watches
-//	               methods.go   the table: name, parameters, handler
+//	   stream.go, websocket.go  frames: whole messages, with a limit
+//	   caller.go, http.go       one connection: what it asks and watches
+//	   wire.go, dispatch.go     messages ⇄ calls, as JSON-RPC 2.0 has it
+//	   methods.go               the table: name, role, parameters, handler
 //	                 │                    │
 //	                 │ wishes             │ looks
 //	                 ▼                    ▼
 //	          scheduler (made at     eventlog, replay
 //	          the first wish)
 //
-// The table knows no transport, and a transport knows no method. Looking
+// The table (api.go has its types) is also what rpc.discover and docs/api.md are
+// made of. It knows no transport, and a transport knows no method. Looking
 // (workflow/get, list, history, log/follow, system/…) reads the log and never
 // starts anything: the scheduler is made when somebody first wishes something.
 //

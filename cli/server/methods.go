@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"reflect"
 	"strings"
 
 	"gleitzeit/protocols"
@@ -87,12 +86,14 @@ func method[P, R any](name string, role Role, doc string, f func(s *Server, ctx 
 	var result R
 	return Method{Name: name, Role: role, Doc: doc, Params: params, Result: result,
 		Handler: func(ctx context.Context, s *Server, c *Call) (any, error) {
-			var p P
-			if err := readParams(c.Params, &p); err != nil {
-				return nil, protocols.Errorf(protocols.InvalidParams, "%s: params: %s", name, strings.TrimPrefix(err.Error(), "json: "))
+			p, read := c.given.(P)
+			if !read {
+				if err := readParams(c.Params, &p); err != nil {
+					return nil, protocols.Errorf(protocols.InvalidParams, "%s: params: %s", name, strings.TrimPrefix(err.Error(), "json: "))
+				}
 			}
-			if reflect.TypeFor[P]().Kind() == reflect.Struct {
-				c.Peer.sign(&p)
+			if err := c.Peer.vouch(&p); err != nil {
+				return nil, err
 			}
 			return f(s, ctx, c, p)
 		}}

@@ -9,6 +9,8 @@ import (
 	"io"
 	"reflect"
 	"strings"
+
+	"gleitzeit/protocols"
 )
 
 // field is a member of an object on the wire.
@@ -88,15 +90,22 @@ func nameParams(raw json.RawMessage, fields []field) (json.RawMessage, error) {
 	return json.Marshal(named)
 }
 
-// sign writes into params who wishes something, if they say that.
-func (p *Peer) sign(params any) {
-	by := reflect.ValueOf(params).Elem().FieldByName("By")
-	if by.Kind() != reflect.String || p.trusted {
-		return
+// vouch writes into params who wishes something, if they say that. Nobody who
+// isn't trusted can bring secrets: their references are of our machine.
+func (p *Peer) vouch(params any) error {
+	if p.trusted {
+		return nil
 	}
-	if said := by.String(); said != "" {
-		by.SetString(said + " via " + p.name)
-	} else {
-		by.SetString(p.name)
+	v := reflect.ValueOf(params).Elem()
+	if secrets := v.FieldByName("Secrets"); secrets.IsValid() && secrets.Len() > 0 {
+		return protocols.Errorf(protocols.InvalidParams, "secrets can't be sent to a server: they are those of its configuration, by their names")
 	}
+	if by := v.FieldByName("By"); by.Kind() == reflect.String {
+		if said := by.String(); said != "" {
+			by.SetString(said + " via " + p.name)
+		} else {
+			by.SetString(p.name)
+		}
+	}
+	return nil
 }

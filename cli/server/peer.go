@@ -17,8 +17,14 @@ type Peer struct {
 	// trusted tells that the transport lets only this process's user in: it may
 	// do everything, and is believed who it says it is.
 	trusted bool
+	// patient tells that the peer still listens when it has said all: every
+	// answer is waited for.
+	patient bool
 	role    Role   // of one that isn't trusted
 	name    string // of one that isn't trusted: who it is, for the history
+	meter   *meter // of one that isn't trusted: how often it may call
+	// proof is what shows that the peer is still who it was, nil if nothing has to.
+	proof func() error
 	// notify tells it something. It is nil if the peer only gets answers.
 	notify func(ctx context.Context, method string, params any) error
 
