@@ -31,6 +31,7 @@ var (
 	owners = map[string][]string{
 		"github.com/cockroachdb/pebble":           {"eventlog"},
 		"modernc.org/sqlite":                      {"eventlog"},
+		"github.com/redis/go-redis":               {"eventlog"},
 		"go.yaml.in/yaml":                         {"protocols", "cli"},
 		"github.com/google/jsonschema-go":         {"protocols"},
 		"github.com/itchyny/gojq":                 {"protocols"},

@@ -37,9 +37,10 @@ func TestScript(t *testing.T) {
 	if python == "" && os.Getenv("CI") != "" {
 		t.Fatal("there is no python3, which half of the scenarios need")
 	}
+	backend := onBackend(t)
 	testscript.Run(t, testscript.Params{
 		Dir:   "testdata/script",
-		Setup: func(env *testscript.Env) error { return errors.Join(onBackend(env), setup(env, python)) },
+		Setup: func(env *testscript.Env) error { return errors.Join(backend(env), setup(env, python)) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits":  exits,
 			"signal": signalWhen,
@@ -67,27 +68,6 @@ func TestScript(t *testing.T) {
 		},
 	})
 }
-
-// onBackend makes the scenarios run on the backend that GLEITZEIT_BACKEND
-// names. Of memory nothing outlives a command, so that only scenarios are left
-// in which no command needs what another one did.
-func onBackend(env *testscript.Env) error {
-	backend := os.Getenv("GLEITZEIT_BACKEND")
-	env.Setenv("GLEITZEIT_BACKEND", backend)
-	if backend != "memory" {
-		return nil
-	}
-	name := strings.TrimPrefix(filepath.Base(env.WorkDir), "script-")
-	text, err := os.ReadFile(filepath.Join("testdata", "script", name+".txtar"))
-	if lines, _, _ := bytes.Cut(text, []byte("\n-- ")); err == nil && needsPast.Match(lines) {
-		env.T().Skip("its commands need a store that outlives them")
-	}
-	return err
-}
-
-// needsPast finds commands about what another command did, second runs, and
-// stores on disk.
-var needsPast = regexp.MustCompile(`(?m)^[^#\n]*((exits \d+|gleitzeit)( -\S+)* (resume|history|workflow|system|schedule|server|dev|token|signal|approve|reject)\b|\w-[2-9]\b|--store|--key|GLEITZEIT_STORE|@last|\bfmt --check|^crash|^signal (KILL|TERM))|^exec python3 (check|look)`)
 
 // realPython returns the interpreter behind whatever shim python3 is.
 func realPython() string {
@@ -163,7 +143,7 @@ func start(ts *testscript.TestScript, args []string) (cmd *exec.Cmd, stdout, std
 	cmd.Path, cmd.Err = path, nil
 	cmd.Dir = ts.MkAbs(".")
 	for _, name := range []string{"HOME", "USERPROFILE", "LOCALAPPDATA", "APPDATA", "USER", "PATH", "TMPDIR", "EXAMPLES", "WORK",
-		"SYSTEMROOT", "GLEITZEIT_STORE", "GLEITZEIT_CONFIG", "GLEITZEIT_PORT", "GLEITZEIT_BACKEND", "TOKEN"} {
+		"SYSTEMROOT", "GLEITZEIT_STORE", "GLEITZEIT_CONFIG", "GLEITZEIT_PORT", "GLEITZEIT_BACKEND", "GLEITZEIT_REDIS_URL", "TOKEN"} {
 		if value := ts.Getenv(name); value != "" {
 			cmd.Env = append(cmd.Env, name+"="+value)
 		}

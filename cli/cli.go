@@ -24,8 +24,9 @@ import (
 type globals struct {
 	Output     string `group:"global" short:"o" placeholder:"FORMAT" default:"text" help:"How results are written: text, json, jsonl or yaml."`
 	Store      string `group:"global" placeholder:"DIR" help:"Folder of the store (default: in the user's state folder)."`
-	Backend    string `group:"global" placeholder:"NAME" help:"What keeps the store: pebble, sqlite or memory."`
+	Backend    string `group:"global" placeholder:"NAME" help:"What keeps the store: pebble, sqlite, redis or memory."`
 	SQLitePath string `group:"global" name:"sqlite-path" placeholder:"FILE" help:"File of a store of sqlite (default: log.db in the store's folder)."`
+	RedisURL   string `group:"global" name:"redis-url" placeholder:"URL" help:"Where a store of redis lies: redis://HOST:PORT/DB?store=NAME."`
 	Config     string `group:"global" placeholder:"FILE" help:"Configuration to use instead of gleitzeit.yaml and the user's own."`
 	Mock       string `group:"global" placeholder:"FILE" help:"Scripted answers instead of those of real providers."`
 	LogLevel   string `group:"global" placeholder:"LEVEL" help:"What to log on standard error: debug, info, warn or error."`

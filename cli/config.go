@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
 	"gleitzeit/providers"
 	"gleitzeit/replay"
@@ -142,15 +144,18 @@ func loadConfig(env *environment, g *globals, dir string) (*config, error) {
 }
 
 // place finds the store's folder where nobody has said it: each backend has its
-// own, and a file of SQLite's has one beside it.
+// own, a file of SQLite's has one beside it, and each Redis another one.
 func (c *config) place(env *environment) {
-	if c.origin["store"] != "" || c.Backend != "sqlite" {
-		return
-	}
-	if c.SQLitePath != "" {
+	folder := env.stateFolder()
+	switch {
+	case c.origin["store"] != "":
+	case c.Backend == "sqlite" && c.SQLitePath != "":
 		c.Store = c.SQLitePath + ".d"
-	} else if folder := env.stateFolder(); folder != "" {
+	case c.Backend == "sqlite" && folder != "":
 		c.Store = filepath.Join(folder, "store-sqlite")
+	case c.Backend == "redis" && folder != "":
+		sum := sha256.Sum256([]byte(withoutPassword(c.RedisURL)))
+		c.Store = filepath.Join(folder, fmt.Sprintf("store-redis-%x", sum[:6]))
 	}
 }
 
@@ -216,6 +221,9 @@ func (c *config) readFlags(env *environment, g *globals) error {
 	if g.Mock != "" {
 		c.Mock, c.origin["mock"] = env.expand(g.Mock, env.cwd), "--mock"
 	}
+	if g.RedisURL != "" {
+		c.RedisURL, c.origin["redis_url"] = g.RedisURL, "--redis-url"
+	}
 	if g.LogLevel != "" {
 		c.LogLevel, c.origin["log_level"] = g.LogLevel, "--log-level"
 	}
@@ -231,9 +239,16 @@ func (c *config) check() error {
 	switch c.Backend {
 	case "pebble", "sqlite", "memory":
 	case "redis":
-		report("backend", "%s is not supported yet: choose pebble, sqlite or memory", c.Backend)
+		if c.RedisURL == "" {
+			report("backend", "redis needs redis_url: where it is")
+		}
 	default:
-		report("backend", "%q must be pebble, sqlite or memory", c.Backend)
+		report("backend", "%q must be pebble, sqlite, redis or memory", c.Backend)
+	}
+	if c.RedisURL != "" {
+		if _, err := eventlog.ParseRedisURL(c.RedisURL); err != nil {
+			report("redis_url", "%v", err)
+		}
 	}
 	if c.Store == "" && c.Backend != "memory" {
 		report("store", "no home folder to keep it in: give it with --store DIR")

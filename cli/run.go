@@ -225,7 +225,7 @@ func (s *session) sayHowToResume(views []*replay.RunView) {
 // storeFlag repeats what says which store in a command that we print.
 func (s *session) storeFlag() string {
 	text := ""
-	for _, flag := range [][2]string{{"store", s.Store}, {"backend", s.Backend}, {"sqlite-path", s.SQLitePath}} {
+	for _, flag := range [][2]string{{"store", s.Store}, {"backend", s.Backend}, {"sqlite-path", s.SQLitePath}, {"redis-url", withoutPassword(s.RedisURL)}} {
 		if flag[1] != "" {
 			text += fmt.Sprintf(" --%s %s", flag[0], flag[1])
 		}

@@ -73,7 +73,7 @@ func (s *session) options(c *config, looks bool) client.Options {
 // log says what keeps the store. A backend that nobody asked for is no reason
 // to refuse a store of another one.
 func (c *config) log() eventlog.Options {
-	o := eventlog.Options{SQLitePath: c.SQLitePath}
+	o := eventlog.Options{SQLitePath: c.SQLitePath, RedisURL: c.RedisURL}
 	if c.origin["backend"] != "" {
 		o.Engine = eventlog.Engine(c.Backend)
 	}

@@ -26,7 +26,7 @@
 //
 // append.go has the queue, writer.go makes the change, store.go draws the line
 // between the log and whatever keeps its bytes: memory.go, Pebble (pebble.go
-// and its neighbours, over disk.go) or SQLite (sqlite.go). read.go and follow.go read, delete.go and
+// and its neighbours, over disk.go) SQLite (sqlite.go) or Redis (redis.go). read.go and follow.go read, delete.go and
 // verify.go do what they say.
 //
 // # The chain
@@ -52,7 +52,8 @@
 //
 // SQLite's tables are drawn in sqlite.go: the same with other words, but that a
 // record lies in the columns of its body (columns.go), without the body's
-// version, which is that of the tables.
+// version, which is that of the tables. Redis's keys are drawn in redis.go; then
+// the folder has nothing but the lock, and STORE a line "folder …", its own id.
 //
 // Pebble's keys. Seq is 8 bytes, the highest first; uvarint and varint are those
 // of encoding/binary; hashes are 32 bytes; a stream's name holds no 0.

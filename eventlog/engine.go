@@ -12,6 +12,7 @@ type Engine string
 const (
 	Pebble Engine = "pebble" // many small files in the store's folder
 	SQLite Engine = "sqlite" // one file, which other programs can read
+	Redis  Engine = "redis"  // a Redis; the folder has only the lock
 )
 
 // Memory is the engine of a log in memory, of which nothing is left.
@@ -21,7 +22,7 @@ const Memory Engine = "memory"
 const onDisk = "what was acknowledged is on disk and outlives a power cut"
 
 // engines are all there are. Only the first lies in stores of format 1.
-var engines = []Engine{Pebble, SQLite}
+var engines = []Engine{Pebble, SQLite, Redis}
 
 // engine says with which engine the folder is to be opened: the one that made
 // the store, or the one that was asked for when there is no store yet.

@@ -17,9 +17,14 @@ import (
 type LockedError struct {
 	Dir string
 	PID int // 0 if it isn't known
+	// Host is the process's machine, "" for this one.
+	Host string
 }
 
 func (e *LockedError) Error() string {
+	if e.Host != "" {
+		return fmt.Sprintf("store %s is locked by process %d on %s", e.Dir, e.PID, e.Host)
+	}
 	if e.PID == 0 {
 		return fmt.Sprintf("store %s is locked by another process", e.Dir)
 	}

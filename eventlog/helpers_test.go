@@ -21,7 +21,9 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("rapid.checks", "40"); err != nil { // the command line may say otherwise
 		panic(err)
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	stopCommonRedis()
+	os.Exit(code)
 }
 
 // storeKinds are the stores that the conformance suite runs over. Each gives
@@ -56,6 +58,26 @@ var storeKinds = []struct {
 			return l
 		}
 	}},
+	{"redis", func(t testing.TB) (*Log, func() *Log) {
+		dir, url := t.TempDir(), redisURL(t)
+		l := openRedisIn(t, dir, url)
+		return l, func() *Log {
+			if err := l.Close(); err != nil {
+				t.Fatalf("close: %v", err)
+			}
+			l = openRedisIn(t, dir, url)
+			return l
+		}
+	}},
+}
+
+func openRedisIn(t testing.TB, dir, url string) *Log {
+	t.Helper()
+	l, err := Open(dir, Options{Engine: Redis, RedisURL: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return closeAtEnd(t, l)
 }
 
 func openSQLiteIn(t testing.TB, dir string) *Log {

@@ -15,10 +15,10 @@ import (
 func TestKilledInMidAppend(t *testing.T) {
 	for _, engine := range engines {
 		t.Run(string(engine), func(t *testing.T) {
-			dir := filepath.Join(t.TempDir(), "store")
+			dir, options := filepath.Join(t.TempDir(), "store"), onEngine(t, engine)
 			for round := 1; round <= 4; round++ {
 				acked := killAfter(t, engine, dir, 60*round)
-				l, err := Open(dir, Options{})
+				l, err := Open(dir, options)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -21,6 +21,19 @@ import (
 // what to do and where.
 const childEnv = "EVENTLOG_TEST_CHILD"
 
+// redisEnv says where the other process's store of Redis lies.
+const redisEnv = "EVENTLOG_TEST_REDIS"
+
+// onEngine is how a store of any engine is opened in this process and others.
+func onEngine(t *testing.T, engine Engine) Options {
+	if engine != Redis {
+		return Options{Engine: engine}
+	}
+	url := redisURL(t)
+	t.Setenv(redisEnv, url)
+	return Options{Engine: Redis, RedisURL: url}
+}
+
 // ackedByFill counts the batches that fill was told are durable.
 var ackedByFill atomic.Int64
 
@@ -29,7 +42,7 @@ func childMain(task string) {
 	if _, err := fmt.Sscan(task, &do, &engine, &dir); err != nil {
 		panic(err)
 	}
-	l, err := Open(dir, Options{Engine: Engine(engine), Fatal: func(err error) {
+	l, err := Open(dir, Options{Engine: Engine(engine), RedisURL: os.Getenv(redisEnv), Fatal: func(err error) {
 		fmt.Println(ackedByFill.Load(), "fatal:", err)
 		os.Exit(10)
 	}})
@@ -87,12 +100,13 @@ func TestSecondProcess(t *testing.T) {
 }
 
 func secondProcess(t *testing.T, engine Engine) {
+	options := onEngine(t, engine)
 	dir := filepath.Join(t.TempDir(), "a", "store")
 	child, stdin, line := startChild(t, fmt.Sprint("hold ", engine, " ", dir))
 	if line != "ready" {
 		t.Fatalf("the child says %q", line)
 	}
-	_, err := Open(dir, Options{})
+	_, err := Open(dir, options)
 	var locked *LockedError
 	if !errors.As(err, &locked) || locked.PID != child.Process.Pid || locked.Dir != dir {
 		t.Errorf("a second opener gets %v, want process %d", err, child.Process.Pid)
@@ -106,7 +120,7 @@ func secondProcess(t *testing.T, engine Engine) {
 	if err := os.WriteFile(pidFile, []byte("999999999\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(dir, Options{}); !errors.As(err, &locked) || locked.PID != 0 {
+	if _, err := Open(dir, options); !errors.As(err, &locked) || locked.PID != 0 {
 		t.Errorf("a second opener gets %v, want process 0", err)
 	}
 
@@ -116,7 +130,7 @@ func secondProcess(t *testing.T, engine Engine) {
 	}
 	_ = child.Wait()
 	stdin.Close()
-	l, err := Open(dir, Options{})
+	l, err := Open(dir, options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +142,7 @@ func secondProcess(t *testing.T, engine Engine) {
 	}
 
 	// This process too is a second opener.
-	if _, err := Open(dir, Options{}); !errors.As(err, &locked) || locked.PID != os.Getpid() {
+	if _, err := Open(dir, options); !errors.As(err, &locked) || locked.PID != os.Getpid() {
 		t.Errorf("a second opener gets %v, want process %d", err, os.Getpid())
 	}
 	if err := l.Close(); err != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -43,6 +44,11 @@ type Options struct {
 	Engine Engine
 	// SQLitePath is the file of a store of SQLite; "" is one in its folder.
 	SQLitePath string
+	// RedisURL says where a store of Redis lies: see ParseRedisURL.
+	RedisURL string
+	// RedisPatience is how long an append waits for a Redis that can't be
+	// reached before it calls Fatal; 0 is two minutes.
+	RedisPatience time.Duration
 	// Views are made in a store of SQLite, for people who look into it with
 	// other programs: SELECT statements by the name of the view.
 	Views map[string]string
@@ -101,6 +107,15 @@ func newLog(s store, id string, d *doom) (*Log, error) {
 	l.last.Store(uint64(sums.last))
 	l.writer = newWriter(s, sums)
 	return l, nil
+}
+
+// Trouble returns why appends wait just now, for a Redis that can't be
+// reached; nil if they don't.
+func (l *Log) Trouble() error {
+	if s, ok := l.store.(interface{ trouble() error }); ok {
+		return s.trouble()
+	}
+	return nil
 }
 
 // ID returns the random name that the store got when it was made.

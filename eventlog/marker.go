@@ -25,6 +25,7 @@ type marker struct {
 	id     string
 	writer string // who made the store
 	engine Engine // format 1 doesn't say it
+	folder string // id of the folder, where the store lies elsewhere
 }
 
 const markerTitle = "gleitzeit store"
@@ -33,6 +34,9 @@ func (m marker) String() string {
 	text := fmt.Sprintf("%s\nformat %d\nid %s\nwriter %s\n", markerTitle, m.format, m.id, m.writer)
 	if m.format > 1 {
 		text += fmt.Sprintf("engine %s\n", m.engine)
+	}
+	if m.folder != "" {
+		text += fmt.Sprintf("folder %s\n", m.folder)
 	}
 	return text
 }
@@ -152,6 +156,8 @@ func parseMarker(text string) (m marker, err error) {
 			m.writer = val
 		case "engine":
 			m.engine = Engine(val)
+		case "folder":
+			m.folder = val
 		}
 	}
 	if m.engine == "" {

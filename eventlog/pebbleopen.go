@@ -57,8 +57,11 @@ func openIn(f *folder, disk *disk, o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	if engine == SQLite {
+	switch engine {
+	case SQLite:
 		return openSQLite(f, disk.doom, m, found, o)
+	case Redis:
+		return openRedis(f, disk.doom, m, found, o)
 	}
 	return openPebble(f, disk, m, found, o)
 }

@@ -243,6 +243,8 @@ func (x *exchange) redirect(req *http.Request, via []*http.Request) error {
 		return http.ErrUseLastResponse
 	case len(via) > most:
 		return wrongParameter("%s leads to more than %d redirects (max_redirects)", origin(x.to), most)
+	case req.URL.Scheme != "http" && req.URL.Scheme != "https":
+		return wrongParameter("%s redirects to what is not HTTP", origin(via[len(via)-1].URL))
 	case req.URL.Scheme == "http" && via[len(via)-1].URL.Scheme == "https":
 		return wrongParameter("%s redirects to %s, which is not encrypted: name that address itself if it is meant", origin(via[len(via)-1].URL), origin(req.URL))
 	}

@@ -278,7 +278,8 @@ func (p *httpProvider) secretsIn(q *httpParameters, key string) []string {
 		}
 	}
 	if q.Auth != nil {
-		secrets = append(secrets, string(q.Auth.Password), string(q.Auth.Bearer))
+		secrets = append(secrets, string(q.Auth.Password), string(q.Auth.Bearer),
+			base64.StdEncoding.EncodeToString([]byte(q.Auth.Username+":"+q.Auth.Password)))
 	}
 	for _, value := range values {
 		_, token, _ := strings.Cut(value, " ") // "Bearer …"
@@ -300,25 +301,60 @@ func harmlessHeader(name string) bool {
 	return false
 }
 
+// formsOf are the ways in which a text may come back: as it is, as JSON with
+// and without HTML in mind, and as part of an address.
+func formsOf(secret string) []string {
+	if len(secret) < 4 {
+		return nil // that would be found everywhere
+	}
+	forms := []string{secret, url.QueryEscape(secret), url.PathEscape(secret)}
+	for _, write := range []func(any) (json.RawMessage, error){encode, func(v any) (json.RawMessage, error) { return json.Marshal(v) }} {
+		if quoted, err := write(secret); err == nil {
+			forms = append(forms, string(quoted[1:len(quoted)-1]))
+		}
+	}
+	return forms
+}
+
 // scrub takes what logs in out of a text of ours: servers like to quote it.
 func (x *exchange) scrub(text string) string {
 	for _, secret := range x.secrets {
-		if len(secret) >= 4 {
-			text = strings.ReplaceAll(text, secret, "***")
+		for _, form := range formsOf(secret) {
+			text = strings.ReplaceAll(text, form, "***")
 		}
 	}
 	return text
 }
 
-// withoutKey takes the configuration's key out of a result; the run's own
-// secrets are taken out of all results.
+// withoutKey takes the configuration's key out of a result's texts; the run's
+// own secrets are taken out of all results.
 func (x *exchange) withoutKey(result json.RawMessage) json.RawMessage {
-	if len(x.key) < 4 {
+	forms := formsOf(x.key)
+	if len(forms) == 0 {
 		return result
 	}
-	quoted, err := json.Marshal(x.key)
-	if err != nil {
-		return result
+	if strings.ContainsAny(x.key, `"\\`) {
+		forms = forms[1:] // as it is it stands in no JSON, but half an escape may look like it
 	}
-	return bytes.ReplaceAll(result, quoted[1:len(quoted)-1], []byte("***"))
+	var out []byte
+	for i := 0; i < len(result); {
+		end := i + 1
+		if result[i] != '"' {
+			out = append(out, result[i])
+			i = end
+			continue
+		}
+		for ; result[end] != '"'; end++ { // it is JSON: the text has an end
+			if result[end] == '\\' {
+				end++
+			}
+		}
+		text := string(result[i+1 : end])
+		for _, form := range forms {
+			text = strings.ReplaceAll(text, form, "***")
+		}
+		out = append(append(append(out, '"'), text...), '"')
+		i = end + 1
+	}
+	return out
 }

@@ -324,6 +324,9 @@ func TestHTTPRedirects(t *testing.T) {
 		case "/loop":
 			again.Add(1)
 			http.Redirect(w, r, "/loop", http.StatusFound)
+		case "/file":
+			w.Header().Set("Location", "file:///etc/passwd")
+			w.WriteHeader(http.StatusFound)
 		case "/metadata":
 			http.Redirect(w, r, "http://169.254.169.254/latest", http.StatusFound)
 		default:
@@ -350,6 +353,8 @@ func TestHTTPRedirects(t *testing.T) {
 	if wantError(t, err, protocols.TaskParameterError); again.Load() != 4 {
 		t.Errorf("%d requests: %v", again.Load(), err)
 	}
+	_, err = ask(t, s, Call{}, "url", first.URL+"/file")
+	wantError(t, err, protocols.TaskParameterError)
 	_, err = ask(t, s, Call{}, "url", first.URL+"/metadata")
 	if wantError(t, err, protocols.AuthorizationFailed); !strings.Contains(err.Error(), "169.254.169.254 is a link-local address") {
 		t.Error(err)
@@ -489,7 +494,7 @@ func TestHTTPProvider(t *testing.T) {
 		mirror(w, r)
 	})
 	s, err := Open(Config{Providers: map[string]ProviderConfig{"http": {Kind: "http", URL: server.URL + "/v1/?a=1", KeyEnv: "KEY", KeyHeader: "X-Key",
-		Headers: map[string]string{"X-Tenant": "seven"}}}}, Options{Env: func(name string) string { return map[string]string{"KEY": `s3"cret`}[name] }})
+		Headers: map[string]string{"X-Tenant": "seven"}}}}, Options{Env: func(name string) string { return map[string]string{"KEY": `s3"cr&t`}[name] }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -511,7 +516,7 @@ func TestHTTPProvider(t *testing.T) {
 		wantError(t, err, protocols.TaskParameterError)
 	}
 	_, err = ask(t, s, Call{}, "url", "/bad")
-	if wantError(t, err, protocols.AuthenticationFailed); strings.Contains(err.Error()+string(err.(*protocols.Error).Data), "cret") {
+	if wantError(t, err, protocols.AuthenticationFailed); strings.Contains(err.Error()+string(err.(*protocols.Error).Data), "cr&t") {
 		t.Errorf("%v %s", err, err.(*protocols.Error).Data)
 	}
 	if h := s.Check(t.Context(), "http"); h.Status != "healthy" {
@@ -520,6 +525,21 @@ func TestHTTPProvider(t *testing.T) {
 	infos := Config{Providers: map[string]ProviderConfig{"api": {Kind: "http", URL: server.URL}}}.List()
 	if infos[0].Name != "api" || !infos[0].ByName || infos[0].Breaker == nil {
 		t.Errorf("%+v", infos[0])
+	}
+}
+
+// TestHTTPKeyInResult: a key is taken out of texts, and nothing else breaks.
+func TestHTTPKeyInResult(t *testing.T) {
+	for key, test := range map[string][2]string{
+		"1234":   {`{"a":"x1234","n":12345,"1234":["1234\\"]}`, `{"a":"x***","n":12345,"***":["***\\"]}`},
+		`a"b&`:   {`["a\"b&","a\"b\u0026","a%22b%26"]`, `["***","***","***"]`},
+		`abc\`:   {`["abc\\","abc\""]`, `["***","abc\""]`},
+		"abc":    {`["abc"]`, `["abc"]`}, // too short to be told from other text
+		"secret": {`"\"secret"`, `"\"***"`},
+	} {
+		if got := (&exchange{key: key}).withoutKey(json.RawMessage(test[0])); string(got) != test[1] {
+			t.Errorf("%s: %s, want %s", key, got, test[1])
+		}
 	}
 }
 

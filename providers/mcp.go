@@ -388,7 +388,7 @@ func (m *mcpProvider) Check(ctx context.Context) Health {
 	h := Health{Status: "healthy", Latency: time.Since(started), Details: details}
 	switch {
 	case len(servers) == 0:
-		h.Message = "no servers configured; the built-in tools are there"
+		h.Message, h.Details = "no servers configured; the built-in tools are there", nil
 	case len(failed) == 0:
 		h.Message = "all servers answer"
 	case len(failed) < len(servers):

@@ -68,7 +68,7 @@ func (p *python) sandboxed(message string, details map[string]any) string {
 		return message + "; no sandbox"
 	}
 	kind, lacking := sandboxState()
-	details["sandbox"], details["not_enforced"] = kind, lacking
+	details["sandbox"], details["not_enforced"] = kind, append([]string{}, lacking...) // never null
 	message += "; sandbox: " + kind
 	if len(lacking) > 0 {
 		message += ", can't enforce: " + strings.Join(lacking, "; ")

@@ -52,7 +52,7 @@ func (c *Client) open(ctx context.Context) (*session, error) {
 			return s, err
 		}
 		if err := w.next(ctx); err != nil {
-			return nil, c.explain(ctx, err, w.pid)
+			return nil, c.explain(ctx, err, w.pid, w.where())
 		}
 	}
 }
@@ -60,6 +60,10 @@ func (c *Client) open(ctx context.Context) (*session, error) {
 // leaving is how long a command that is about to end has to give the store up
 // to a client that wants to hold it.
 const leaving = 2 * time.Second
+
+// elsewhere is how long that may take when the holder is no process that we can
+// see, so that it may be dead: the lease of a Redis runs out after ten seconds.
+const elsewhere = 13 * time.Second
 
 // openHolding takes the store itself.
 func (c *Client) openHolding(ctx context.Context) (*session, error) {
@@ -69,12 +73,15 @@ func (c *Client) openHolding(ctx context.Context) (*session, error) {
 		if s != nil || err != nil {
 			return s, err
 		}
+		if w.host != "" {
+			w.patience = elsewhere
+		}
 		switch err := w.next(ctx); {
 		case errors.Is(err, errPatience):
 			return nil, &StoreError{Store: c.o.Store, PID: w.pid,
-				Err: fmt.Errorf("store %s is locked by process %d", c.o.Store, w.pid)}
+				Err: fmt.Errorf("store %s is locked by process %d%s", c.o.Store, w.pid, w.where())}
 		case err != nil:
-			return nil, c.explain(ctx, err, w.pid)
+			return nil, c.explain(ctx, err, w.pid, w.where())
 		}
 	}
 }
@@ -105,6 +112,7 @@ func (c *Client) tryLock(w *wait) (*session, error) {
 	switch {
 	case errors.As(err, &locked):
 		w.saw(locked.PID)
+		w.host = locked.Host
 		return nil, nil
 	case err != nil:
 		return nil, &StoreError{Store: c.o.Store, Err: err}
@@ -184,7 +192,7 @@ func (c *Client) refused(err error) error {
 }
 
 // explain says why there is no way to the store.
-func (c *Client) explain(ctx context.Context, err error, pid int) error {
+func (c *Client) explain(ctx context.Context, err error, pid int, where string) error {
 	switch {
 	case context.Cause(ctx) == errClosed:
 		return errClosed
@@ -193,7 +201,7 @@ func (c *Client) explain(ctx context.Context, err error, pid int) error {
 	case errors.Is(err, errPatience):
 		who := "another process"
 		if pid != 0 {
-			who = fmt.Sprintf("process %d", pid)
+			who = fmt.Sprintf("process %d%s", pid, where)
 		}
 		return &StoreError{Store: c.o.Store, PID: pid, Err: fmt.Errorf(
 			"store %s is held by %s, which has not answered for %s: is it stopped? end it, or use another --store",

@@ -11,7 +11,8 @@ import (
 type wait struct {
 	patience time.Duration // with one holder; 0: without end
 	pause    time.Duration
-	pid      int // of the holder that we are waiting for
+	pid      int    // of the holder that we are waiting for
+	host     string // its machine, if that isn't ours
 	since    time.Time
 }
 
@@ -28,6 +29,14 @@ func (w *wait) saw(pid int) {
 	if w.since.IsZero() || pid != w.pid {
 		w.pid, w.since = pid, time.Now()
 	}
+}
+
+// where says on which machine the holder is.
+func (w *wait) where() string {
+	if w.host == "" {
+		return ""
+	}
+	return " on " + w.host
 }
 
 // left is how long to wait still.
