@@ -43,6 +43,7 @@ var (
 		"github.com/sourcegraph/jsonrpc2":         {"providers", "cli/server", "cli/client"},
 		"github.com/coder/websocket":              {"cli/server"},
 		"github.com/modelcontextprotocol/go-sdk/": {"providers", "cli/server"},
+		"golang.org/x/oauth2":                     {"providers"},
 	}
 )
 

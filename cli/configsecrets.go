@@ -40,6 +40,7 @@ func (c *config) nameEnvironment() {
 		for i := range m.Args {
 			m.Args[i] = long(m.Args[i])
 		}
+		m.OAuth = m.OAuth.WithSecret(long)
 		c.MCPServers[name] = m
 	}
 }
@@ -98,6 +99,9 @@ func (c *config) settingsOf(name string) (all []setting) {
 		for _, h := range sortedNames(m.Headers) {
 			all = append(all, setting{key + ".headers." + h, m.Headers[h], true, mayBeSecret(h)})
 		}
+		if m.OAuth != nil {
+			all = append(all, setting{key + ".oauth.client_secret", m.OAuth.ClientSecret, true, true}, setting{key + ".oauth.client_id", m.OAuth.ClientID, false, false})
+		}
 		address, err := url.Parse(m.URL)
 		all = append(all, setting{key + ".url", m.URL, false, err == nil && address.User != nil && withoutPassword(m.URL) != m.URL})
 		all = append(all, setting{key, m.Command, false, false}, setting{key, m.Cwd, false, false})
@@ -139,7 +143,7 @@ func (c *config) checkSecrets() (wrong []error) {
 		for _, name := range named(one.text) {
 			switch _, known := c.Secrets[name]; {
 			case !one.takes:
-				report(one.key, "${secrets.%s} can stand only in headers, and in env and args of MCP servers", name)
+				report(one.key, "${secrets.%s} can stand only in headers, and in env, args and oauth.client_secret of MCP servers", name)
 			case !known:
 				report(one.key, "there is no secret %s: say where it is, secrets: {%s: env:%s}", name, name, name)
 			}
@@ -184,6 +188,10 @@ func (s *session) warnOfPlain(c *config) {
 // openConfigured opens the providers of the configuration, with the secrets
 // that are there.
 func (s *session) openConfigured(c *config) (*providers.Set, error) {
+	return s.openWith(c, s.forProviders())
+}
+
+func (s *session) openWith(c *config, o providers.Options) (*providers.Set, error) {
 	all := c.addressed()
 	put := func(text string) string {
 		return scheduler.ConfiguredSecret.ReplaceAllStringFunc(text, func(match string) string {
@@ -204,10 +212,11 @@ func (s *session) openConfigured(c *config) (*providers.Set, error) {
 		for i := range m.Args {
 			m.Args[i] = put(m.Args[i])
 		}
+		m.OAuth = m.OAuth.WithSecret(put)
 		servers[name] = m
 	}
 	all.MCPServers = servers
-	return providers.Open(all, s.forProviders())
+	return providers.Open(all, o)
 }
 
 // mapped is the map with f's values, nil if there are none.

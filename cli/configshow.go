@@ -131,6 +131,7 @@ func discreetProvider(p providers.ProviderConfig) providers.ProviderConfig {
 // discreetServer is m without what may be secret.
 func discreetServer(m providers.MCPServer) providers.MCPServer {
 	m.Env, m.Headers, m.URL = hiddenValues(m.Env), hiddenValues(m.Headers), withoutPassword(m.URL)
+	m.OAuth = m.OAuth.WithSecret(func(string) string { return hidden })
 	args := make([]string, len(m.Args))
 	for i, arg := range m.Args {
 		args[i] = arg

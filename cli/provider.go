@@ -18,6 +18,8 @@ type providerCmd struct {
 	List   providerListCmd   `cmd:"" help:"List the providers of this configuration, the preferred ones first."`
 	Check  providerCheckCmd  `cmd:"" help:"Ask providers whether they could work now; MCP servers are started for it."`
 	Models providerModelsCmd `cmd:"" help:"List the models that the language model servers have now."`
+	Login  providerLoginCmd  `cmd:"" help:"Log in to an MCP server that wants it."`
+	Logout providerLogoutCmd `cmd:"" help:"Forget the login to an MCP server."`
 }
 
 // providerListCmd lists providers.

@@ -95,6 +95,9 @@ func (s *session) forProviders() providers.Options {
 	if program, err := os.Executable(); err == nil {
 		o.Self = []string{program, "__filters"}
 	}
+	if logins := s.logins(); logins != "" {
+		o.Tokens = logins
+	}
 	return o
 }
 

@@ -40,6 +40,13 @@ func TestMain(m *testing.M) {
 		actAsParent(kind)
 		return
 	}
+	if role == "conformance" {
+		if err := conformanceClient(os.Args[len(os.Args)-1]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	actAsServer(role)
 }
 

@@ -2,6 +2,7 @@ package providers
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -54,6 +55,20 @@ func (m MCPServer) problems() (problems []string) {
 	}
 	if d, err := time.ParseDuration(m.Timeout); m.Timeout != "" && (err != nil || d <= 0) {
 		report("timeout: %q: must be a duration such as 90s or 2m", m.Timeout)
+	}
+	if o := m.OAuth; o != nil {
+		if kind == "stdio" || kind == "sse" {
+			report("oauth: only servers of type http know logins")
+		}
+		if o.RedirectPort < 0 || o.RedirectPort > 65535 {
+			report("oauth.redirect_port: %d must be 0 to 65535", o.RedirectPort)
+		}
+		if u, err := url.Parse(o.ClientMetadata); o.ClientMetadata != "" && (err != nil || u.Scheme != "https" || len(u.Path) < 2) {
+			report("oauth.client_metadata: must be of the form https://host/path")
+		}
+		if o.ClientSecret != "" && o.ClientID == "" {
+			report("oauth.client_secret: needs client_id")
+		}
 	}
 	if m.Slots < 0 {
 		report("slots: %d: must be at least 1", m.Slots)

@@ -1,8 +1,10 @@
 package providers
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -59,8 +61,18 @@ func (s *mcpServer) httpLine(sse bool) (mcpLine, error) {
 		Transport:     h.trip,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+	if s.login == nil && !sse {
+		if s.login, err = s.newLogin(); err != nil {
+			return nil, err
+		}
+	}
+	h.trip.tokens = s.tokens
 	h.make = func() mcp.Transport {
-		return &mcp.StreamableClientTransport{Endpoint: s.config.URL, HTTPClient: client, MaxEventSize: s.limit}
+		t := &mcp.StreamableClientTransport{Endpoint: s.config.URL, HTTPClient: client, MaxEventSize: s.limit}
+		if s.login != nil {
+			t.OAuthHandler = s.login
+		}
+		return t
 	}
 	if sse {
 		h.make = func() mcp.Transport {
@@ -109,6 +121,17 @@ func (h *mcpHTTP) fate() string { return "closed the session" }
 
 func (h *mcpHTTP) words() string { return "" }
 
+// clean takes out the tokens of a login. What the configuration's headers hold
+// is known to whoever configured it.
+func (h *mcpHTTP) clean(result json.RawMessage) json.RawMessage {
+	for _, secret := range h.trip.tokens.secrets() {
+		if len(secret) >= 4 && bytes.Contains(result, []byte(secret)) {
+			result = bytes.ReplaceAll(result, []byte(secret), []byte("***"))
+		}
+	}
+	return result
+}
+
 func (h *mcpHTTP) forget(r *rawResult) {
 	if h.wire != nil {
 		h.wire.forget(r)
@@ -116,12 +139,12 @@ func (h *mcpHTTP) forget(r *rawResult) {
 }
 
 // fault turns a status, or what the network did, into an error.
-func (h *mcpHTTP) fault(request string, answer mcpAnswer, err error) *protocols.Error {
+func (h *mcpHTTP) fault(request string, answer mcpAnswer) *protocols.Error {
 	at := "MCP server " + h.server + " at " + h.address
 	switch {
 	case errors.Is(answer.failure, errTooLongMessage):
 		return tooLongMessage(h.server, request, h.trip.limit)
-	case answer.status != 0 && answer.reason == "" && isAnswer(err):
+	case answer.status != 0 && answer.spoken && statusCode(answer.status) == protocols.TaskParameterError:
 		return nil // the server's own words are better
 	case answer.status != 0:
 		return h.refusal(at, request, answer)
@@ -141,7 +164,11 @@ func (h *mcpHTTP) refusal(at, request string, answer mcpAnswer) *protocols.Error
 	case answer.reason != "":
 		message += ": " + h.trip.scrub(answer.reason)
 	}
-	if code == protocols.AuthenticationFailed {
+	switch {
+	case code != protocols.AuthenticationFailed && code != protocols.AuthorizationFailed:
+	case h.trip.tokens != nil:
+		message += "; log in with: gleitzeit provider login " + h.server
+	default:
 		message += "; see headers in its configuration"
 	}
 	data := map[string]any{"server": h.server, "status": answer.status}

@@ -32,7 +32,9 @@ type mcpLine interface {
 	words() string
 	// fault tells a failure of the line itself from one of the server's
 	// answer, nil if it is none.
-	fault(request string, answer mcpAnswer, err error) *protocols.Error
+	fault(request string, answer mcpAnswer) *protocols.Error
+	// clean takes out of a result what only the line knows to be secret.
+	clean(json.RawMessage) json.RawMessage
 	// forget drops a wish that may never be fulfilled.
 	forget(*rawResult)
 }
@@ -53,7 +55,8 @@ type mcpAnswer struct {
 	json json.RawMessage // nil: no result, or none that could be had as a text
 
 	status     int           // of an answer that is no success, else 0
-	reason     string        // the server's words for it, "" where it speaks JSON-RPC
+	spoken     bool          // it speaks JSON-RPC
+	reason     string        // else the server's words for it
 	retryAfter time.Duration // as it wishes
 	noSession  bool          // the server knows our session no more
 	failure    error         // no answer came, or none that could be taken

@@ -109,7 +109,7 @@ var otherLine = []int{http.StatusBadRequest, http.StatusNotFound, http.StatusMet
 // unreachable ends a server that couldn't be greeted, and says why.
 func (l *mcpLink) unreachable(ctx context.Context, answer mcpAnswer, err error) error {
 	why := err.Error()
-	fault := l.line.fault("initialize", answer, err)
+	fault := l.line.fault("initialize", answer)
 	if pipes, is := l.line.(*mcpPipes); is && pipes.kid.endsWithin(drainTime) && pipes.kid.code() > 0 {
 		why = pipes.kid.exit()
 	} else if ctx.Err() != nil {
@@ -285,7 +285,7 @@ func (l *mcpLink) ask(ctx context.Context, request string, host Host, do func(ct
 		}
 	}
 	l.useful.Store(true)
-	return answer.json, nil
+	return l.line.clean(answer.json), nil
 }
 
 // failure tells what became of a request: cancelled, answered with an error
@@ -298,7 +298,7 @@ func (l *mcpLink) failure(ctx context.Context, request string, answer mcpAnswer,
 		l.line.end() // so that the next call greets the server anew
 		return &noSession{protocols.Errorf(protocols.ConnectionLost, "MCP server %s has dropped the session (during %s)", l.server, request)}
 	}
-	if fault := l.line.fault(request, answer, err); fault != nil {
+	if fault := l.line.fault(request, answer); fault != nil {
 		if l.line.ended() != nil { // a fault of pipes is their end
 			select {
 			case <-l.gone:

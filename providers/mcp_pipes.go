@@ -3,6 +3,7 @@ package providers
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -87,10 +88,12 @@ func (p *mcpPipes) fate() string { return p.kid.exit() }
 
 func (p *mcpPipes) words() string { return p.stderr.String() }
 
+func (p *mcpPipes) clean(result json.RawMessage) json.RawMessage { return result }
+
 func (p *mcpPipes) forget(r *rawResult) { p.wire.forget(r) }
 
 // fault knows of one only: an answer that is too long.
-func (p *mcpPipes) fault(request string, _ mcpAnswer, _ error) *protocols.Error {
+func (p *mcpPipes) fault(request string, _ mcpAnswer) *protocols.Error {
 	if p.long.Load() {
 		return tooLongMessage(p.server, request, p.limit)
 	}

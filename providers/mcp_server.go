@@ -22,6 +22,7 @@ import (
 
 const (
 	mcpStart    = time.Minute      // for the start; npx may have to fetch the server
+	mcpPerson   = 10 * time.Minute // for the start, with a person who logs in
 	mcpSteady   = 10 * time.Second // a server that lived as long wasn't broken from the start
 	mcpMaxDelay = 30 * time.Second // between two starts
 )
@@ -31,12 +32,13 @@ type mcpServers struct {
 	list []*mcpServer
 }
 
-func newMCPServers(configs map[string]MCPServer, env func(string) string, kids *children) *mcpServers {
+func newMCPServers(configs map[string]MCPServer, o Options, kids *children) *mcpServers {
 	all := &mcpServers{}
 	for _, name := range slices.Sorted(maps.Keys(configs)) {
 		ctx, cancel := context.WithCancel(context.Background())
 		all.list = append(all.list, &mcpServer{
-			name: name, config: configs[name], env: env, children: kids, life: ctx, end: cancel, limit: mcpMessage,
+			name: name, config: configs[name], env: o.Env, children: kids, life: ctx, end: cancel, limit: mcpMessage,
+			keeper: o.Tokens, person: o.Login,
 		})
 	}
 	return all
@@ -66,13 +68,18 @@ type mcpServer struct {
 	children *children
 	life     context.Context // of the set, not of a call: a server outlives the call that started it
 	end      context.CancelFunc
+	limit    int    // bytes of one message
+	keeper   Tokens // of logins
+	person   *Login
+	afresh   bool         // what is kept of logins is not looked at
+	login    *mcpLogin    // nil: not wanted, or not reached yet; only open writes it
+	tokens   *tokenSource // login's
 
 	mu       sync.Mutex
 	opening  *mcpOpening
 	current  *mcpLink // nil when not linked
 	failures int      // starts in a row that came to nothing
 	next     time.Time
-	limit    int   // bytes of one message
 	last     error // of the last failure
 	closed   bool
 	busy     sync.WaitGroup // opening and watching
@@ -158,7 +165,11 @@ func (s *mcpServer) resting(wait time.Duration) error {
 
 // open starts the server and greets it.
 func (s *mcpServer) open(o *mcpOpening) {
-	ctx, cancel := context.WithTimeout(s.life, mcpStart)
+	start := mcpStart
+	if s.person != nil {
+		start = mcpPerson
+	}
+	ctx, cancel := context.WithTimeout(s.life, start)
 	defer cancel()
 	link, err := s.dial(ctx)
 	s.mu.Lock()
@@ -213,6 +224,16 @@ func (s *mcpServer) close() {
 		link.close()
 	}
 	s.busy.Wait()
+}
+
+// loginAfresh has the person log in, whatever is kept. It reports false for a
+// server that wants no login.
+func (s *mcpServer) loginAfresh(ctx context.Context) (bool, error) {
+	s.afresh = true
+	if _, err := s.do(ctx, func(l *mcpLink) (json.RawMessage, error) { _, err := l.tools(ctx); return nil, err }); err != nil {
+		return false, err
+	}
+	return s.tokens != nil && len(s.tokens.secrets()) > 1, nil
 }
 
 // ping returns how long the server took to answer, its start not counted.

@@ -31,6 +31,7 @@ type mcpTrip struct {
 	life    context.Context // of the set
 	limit   int             // bytes of an answer
 	sse     bool
+	tokens  *tokenSource   // of a login; nil: there is none
 	busy    sync.WaitGroup // answers that are open
 }
 
@@ -175,7 +176,7 @@ func (t *mcpTrip) note(resp *http.Response, want *rawResult, inSession bool) {
 		a.status = resp.StatusCode
 		a.retryAfter = retryAfter(resp.Header.Get("Retry-After"), time.Now())
 		a.noSession = inSession && (a.status == http.StatusNotFound || a.status == http.StatusBadRequest && !aboutTheCall(head))
-		if err != nil || message == nil {
+		if a.spoken = err == nil && message != nil; !a.spoken {
 			a.reason = clipped(t.scrub(reason(string(head))))
 		}
 	})
@@ -194,15 +195,9 @@ func aboutTheCall(body []byte) bool {
 	return json.Unmarshal(body, &answer) == nil && answer.Error != nil && answer.Error.Code != -32000 && answer.Error.Code != -32001
 }
 
-// isAnswer tells whether err is what the server answered, as JSON-RPC has it.
-func isAnswer(err error) bool {
-	var answer *jsonrpc.Error
-	return errors.As(err, &answer)
-}
-
 // scrub takes the secrets out of a text: servers like to quote them.
 func (t *mcpTrip) scrub(text string) string {
-	for _, secret := range t.secrets {
+	for _, secret := range append(t.tokens.secrets(), t.secrets...) {
 		if len(secret) >= 4 {
 			text = strings.ReplaceAll(text, secret, "***")
 		}

@@ -200,4 +200,5 @@ type MCPServer struct {
 	Headers map[string]string `json:"headers,omitempty" yaml:"headers"`
 	Timeout string            `json:"timeout,omitempty" yaml:"timeout"` // of one call
 	Slots   int               `json:"slots,omitempty" yaml:"slots"`     // calls at once; 0: the kind's default
+	OAuth   *MCPOAuth         `json:"oauth,omitempty" yaml:"oauth"`     // for a login at URL
 }

@@ -20,6 +20,11 @@ type Options struct {
 	// Self is the command that runs ServeFilters: this program, in most cases.
 	// Without it there is no data/jq.
 	Self []string
+	// Tokens keeps logins to MCP servers; nil: they are good for this Set.
+	Tokens Tokens
+	// Login is a person who logs in where a server wants it; nil: nobody is
+	// there, and such a call fails with AUTHENTICATION_FAILED.
+	Login *Login
 }
 
 // Set holds the providers of one configuration. They are opened when they are
@@ -102,7 +107,7 @@ func Open(c Config, o Options) (*Set, error) {
 	return &Set{
 		config: c,
 		list:   c.List(),
-		deps:   deps{env: o.Env, self: o.Self, roots: c.Roots, children: kids, servers: newMCPServers(c.MCPServers, o.Env, kids), prices: c.Prices},
+		deps:   deps{env: o.Env, self: o.Self, roots: c.Roots, children: kids, servers: newMCPServers(c.MCPServers, o, kids), prices: c.Prices},
 		open:   map[string]Provider{},
 	}, nil
 }
@@ -144,6 +149,20 @@ func (s *Set) Models(ctx context.Context, name string) ([]Model, error) {
 		return nil, protocols.Errorf(protocols.MethodNotSupported, "provider %q has no models", name)
 	}
 	return lister.Models(ctx)
+}
+
+// Login has a person log in to an MCP server, whatever is kept of an earlier
+// time. It reports false for a server that doesn't ask for that.
+func (s *Set) Login(ctx context.Context, server string) (bool, error) {
+	m, err := s.deps.servers.get(server)
+	if err != nil {
+		return false, err
+	}
+	asked, err := m.loginAfresh(ctx)
+	if err != nil {
+		return false, asError(err)
+	}
+	return asked, nil
 }
 
 // Check asks the provider of that name whether it could work now; an MCP
