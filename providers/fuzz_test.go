@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 )
@@ -16,7 +17,7 @@ func FuzzMessageLines(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string, size uint8) {
 		var stray bytes.Buffer
 		lines := &messageLines{
-			buffer: bufio.NewReaderSize(strings.NewReader(text), 64), stray: &stray, atStart: true,
+			buffer: bufio.NewReaderSize(strings.NewReader(text), 64), stray: &stray, atStart: true, limit: 1 << 20, long: new(atomic.Bool),
 		}
 		passed, err := io.ReadAll(iotest.OneByteReader(lines))
 		if err != nil {
