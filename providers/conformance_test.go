@@ -5,121 +5,75 @@ package providers
 import (
 	"context"
 	"encoding/json"
-	"io"
-	"maps"
-	"net/http"
-	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 
 	"gleitzeit/protocols"
 )
 
-// This file holds every kind of provider to the contract of Provider.
-
-// conformer is one kind under test.
-type conformer struct {
-	config  Config
-	name    string   // of the provider in it
-	slow    Call     // would take a minute
-	fails   Call     // ends in an error soon
-	methods []string // that get garbage
-}
-
-// conformers has one of each kind in the table.
-func conformers(t *testing.T) map[string]conformer {
-	silence := silentServer(t)
-	chat := json.RawMessage(`{"model":"m","messages":[{"role":"user","content":"x"}]}`)
-	llm := func(kind string) conformer {
-		return conformer{
-			config: Config{Providers: map[string]ProviderConfig{"p": {Kind: kind, URL: silence}}}, name: "p",
-			slow:    Call{Method: "llm/chat", Parameters: chat},
-			fails:   Call{Method: "llm/chat", Parameters: json.RawMessage(`{"messages":5}`)},
-			methods: []string{"llm/chat", "llm/complete", "llm/generate", "llm/vision", "llm/embed"},
-		}
-	}
-	python := func(warm bool) conformer {
-		return conformer{
-			config:  Config{Providers: map[string]ProviderConfig{"python": {Kind: "python", Command: realPython(), Warm: &warm}}},
-			name:    "python",
-			slow:    Call{Method: "python/execute", Parameters: parameters(t, "code", "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('on')\ntime.sleep(60)")},
-			fails:   Call{Method: "python/execute", Parameters: parameters(t, "code", "1/0")},
-			methods: []string{"python/execute", "python/call"},
-		}
-	}
-	return map[string]conformer{
-		"echo": {
-			name:    "echo",
-			slow:    Call{Method: "echo/delay", Parameters: json.RawMessage(`{"seconds":60}`)},
-			fails:   Call{Method: "echo/fail", Parameters: json.RawMessage(`{}`)},
-			methods: []string{"echo/echo", "echo/ping", "echo/delay", "echo/timestamp", "echo/fail"},
-		},
-		"python":      python(true),
-		"python cold": python(false),
-		"mcp": {
-			config: Config{MCPServers: map[string]MCPServer{"good": serverRole("good")}},
-			name:   "mcp",
-			slow:   Call{Method: "mcp/tool.hang", Parameters: json.RawMessage(`{}`)},
-			fails:  Call{Method: "mcp/tool.die", Parameters: json.RawMessage(`{}`)},
-			methods: []string{"mcp/tool.say", "mcp/tool.add", "mcp/tool.", "mcp/call_tool", "mcp/tools/list", "mcp/server_info", "mcp/ping",
-				"mcp/resources/list", "mcp/resources/read", "mcp/prompt.say", "mcp/prompts/list", "mcp/prompts/get"},
-		},
-		"data": {
-			name:    "data",
-			slow:    Call{Method: "data/jq", Parameters: json.RawMessage(`{"filter":"reduce range(60) as $i (0; [., .]) | tojson | length"}`)},
-			fails:   Call{Method: "data/jq", Parameters: json.RawMessage(`{"filter":".a","input":[]}`)},
-			methods: []string{"data/set", "data/jq"},
-		},
-		"http": {
-			config:  Config{Providers: map[string]ProviderConfig{"http": {Kind: "http", Allow: []string{"127.0.0.1"}}}},
-			name:    "http",
-			slow:    Call{Method: "http/request", Parameters: parameters(t, "url", silence)},
-			fails:   Call{Method: "http/request", Parameters: json.RawMessage(`{"url":5}`)},
-			methods: []string{"http/request"},
-		},
-		"mock": {
-			config:  Config{Providers: map[string]ProviderConfig{"mock": {Kind: "mock"}}},
-			name:    "mock",
-			slow:    Call{Method: "mock/play", Parameters: json.RawMessage(`{"hang":true}`)},
-			fails:   Call{Method: "mock/play", Parameters: json.RawMessage(`{"fail":"server"}`)},
-			methods: slices.Collect(maps.Keys(inventions)),
-		},
-		"ollama":    llm("ollama"),
-		"openai":    llm("openai"),
-		"anthropic": llm("anthropic"),
-	}
-}
-
-// silentServer accepts requests and never answers.
-func silentServer(t *testing.T) string {
-	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) // only then does the server see that the caller has gone
-		<-r.Context().Done()
-	}))
-	t.Cleanup(server.Close)
-	return server.URL
-}
+// This file holds every kind of provider to the contract of Provider. What the
+// kinds are asked is in conformers_test.go.
 
 func TestConformance(t *testing.T) {
 	needPython(t)
-	for kind, c := range conformers(t) {
-		t.Run(kind, func(t *testing.T) { conform(t, c) })
-	}
+	all := conformers(t)
 	for kind := range kindTable() {
-		if _, tested := conformers(t)[kind]; !tested {
-			t.Errorf("kind %s is not held to the contract", kind)
+		if _, tested := all[kind]; !tested {
+			t.Errorf("kind %s is not held to the contract: give it a row in conformers_test.go", kind)
 		}
+	}
+	for kind, c := range all {
+		t.Run(kind, func(t *testing.T) {
+			conform(t, c)
+			conformDown(t, c)
+		})
 	}
 }
 
+// conform makes every promise be kept, and looks at what is left behind.
 func conform(t *testing.T, c conformer) {
-	before := len(ownChildren(t))
-	s, err := Open(c.config, Options{Env: os.Getenv, Self: filterRole()})
+	temp := t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	before, routines := leftovers(t), goleak.IgnoreCurrent()
+	s, err := Open(c.config, Options{Env: conformEnvironment, Self: filterRole()})
 	if err != nil {
 		t.Fatal(err)
 	}
+	if c.shrink != nil {
+		c.shrink(t, s)
+	}
+	promises(t, s, c)
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	before.wantSame(t)
+	if err := goleak.Find(routines, goleak.IgnoreTopFunction("net/http.(*conn).serve")); err != nil {
+		t.Errorf("after Close: %v", err)
+	}
+	if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
+		t.Errorf("temporary files after Close: %v %v", left, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("second Close: %v", err)
+	}
+	_, err = s.Call(context.Background(), c.name, c.works, nil)
+	wantError(t, err, protocols.SystemShutdown)
+}
+
+func promises(t *testing.T, s *Set, c conformer) {
+	t.Run("works", func(t *testing.T) { conformWorks(t, s, c) })
+	t.Run("health", func(t *testing.T) {
+		if h := s.Check(patience(t, tooLong), c.name); h.Status != "healthy" {
+			t.Errorf("%+v", h)
+		}
+	})
 	t.Run("cancel", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		conformEnd(t, s, c, ctx, cancel)
@@ -134,30 +88,115 @@ func conform(t *testing.T, c conformer) {
 		conformEnd(t, s, c, ctx, cancel)
 	})
 	t.Run("garbage", func(t *testing.T) { conformGarbage(t, s, c) })
-	t.Run("failure", func(t *testing.T) {
-		_, err := s.Call(patience(t, 30*time.Second), c.name, c.fails, nil)
-		if _, is := err.(*protocols.Error); !is {
-			t.Errorf("error %T %v", err, err)
-		}
-	})
+	t.Run("failure", func(t *testing.T) { wantAnyError(t, s, c.name, c.fails) })
 	t.Run("unknown method", func(t *testing.T) {
 		_, err := s.Call(patience(t, 30*time.Second), c.name, Call{Method: "nosuch/method"}, nil)
 		wantError(t, err, protocols.MethodNotSupported)
 	})
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
-	if after := ownChildren(t); len(after) > before {
-		t.Errorf("children after Close: %v", after)
-	}
-	if err := s.Close(); err != nil {
-		t.Errorf("second Close: %v", err)
-	}
-	_, err = s.Call(context.Background(), c.name, c.slow, nil)
-	wantError(t, err, protocols.SystemShutdown)
+	t.Run("huge", func(t *testing.T) { conformWrong(t, s, c, "huge", c.huge) })
+	t.Run("nonsense", func(t *testing.T) { conformWrong(t, s, c, "nonsense", c.nonsense) })
+	t.Run("quotes", func(t *testing.T) {
+		if c.quotes == nil {
+			c.excused(t, "quotes")
+		} else if e := wantAnyError(t, s, c.name, *c.quotes); strings.Contains(e.Message+string(e.Data), conformSecret) {
+			t.Errorf("the secret is in the error: %s %s", e.Message, e.Data)
+		}
+	})
+	t.Run("keyed", func(t *testing.T) {
+		if c.keyed == nil {
+			c.excused(t, "keyed")
+		} else if !c.keyed(t, s) {
+			t.Error("the other side wasn't told the idempotency key")
+		}
+	})
+	t.Run("works afterwards", func(t *testing.T) { conformWorks(t, s, c) })
 }
 
-// conformEnd ends a slow call, and measures how long that takes.
+// excused fails the test unless there is a reason for not keeping a promise.
+func (c conformer) excused(t *testing.T, promise string) {
+	t.Helper()
+	if c.why[promise] == "" {
+		t.Errorf("nothing is asked, and nobody says why not")
+	}
+}
+
+func wantAnyError(t *testing.T, s *Set, name string, call Call) *protocols.Error {
+	t.Helper()
+	_, err := s.Call(patience(t, 30*time.Second), name, call, nil)
+	e, is := err.(*protocols.Error)
+	if !is {
+		t.Fatalf("error %T %v", err, err)
+	}
+	return e
+}
+
+// conformWorks makes as many calls at once as the provider has slots, within
+// reason.
+func conformWorks(t *testing.T, s *Set, c conformer) {
+	at := slices.IndexFunc(s.List(), func(i Info) bool { return i.Name == c.name })
+	if at < 0 || s.List()[at].Slots < 1 {
+		t.Fatalf("no slots: %+v", s.List())
+	}
+	var calls sync.WaitGroup
+	for range min(s.List()[at].Slots, 8) {
+		calls.Go(func() {
+			if result, err := s.Call(patience(t, 30*time.Second), c.name, c.works, nil); err != nil || !json.Valid(result) {
+				t.Errorf("%s, %v", result, err)
+			}
+		})
+	}
+	calls.Wait()
+}
+
+// conformWrong has the other side do something wrong.
+func conformWrong(t *testing.T, s *Set, c conformer, promise string, w *wrong) {
+	if w == nil {
+		c.excused(t, promise)
+		return
+	}
+	provider := c.name
+	if bytesOf := string(w.call.Parameters); strings.Contains(bytesOf, `"server":"liar"`) {
+		provider = "mcp"
+	}
+	result, err := s.Call(patience(t, 30*time.Second), provider, w.call, nil)
+	if w.code == noJSON {
+		if err != nil || json.Valid(result) {
+			t.Errorf("%s, %v", result, err)
+		}
+		return
+	}
+	e, is := err.(*protocols.Error)
+	if !is || w.code != anyCode && e.Code != w.code {
+		t.Fatalf("error %T %v, want one of code %v", err, err, w.code)
+	}
+	if len(e.Message) > 4<<10 {
+		t.Errorf("%d bytes of message", len(e.Message))
+	}
+}
+
+// conformDown: a provider that can't work says so, when it is asked and when it
+// is called.
+func conformDown(t *testing.T, c conformer) {
+	t.Run("down", func(t *testing.T) {
+		if c.down == nil {
+			c.excused(t, "down")
+			return
+		}
+		s, err := Open(*c.down, Options{Env: conformEnvironment, Self: filterRole()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if h := s.Check(patience(t, 30*time.Second), c.name); h.Status != "unhealthy" || h.Message == "" {
+			t.Errorf("%+v", h)
+		}
+		if e := wantAnyError(t, s, c.name, c.works); e.Code.Class() != protocols.ClassNetwork && e.Code.Class() != protocols.ClassServer {
+			t.Errorf("%s is of class %s: %s", e.Code, e.Code.Class(), e.Message)
+		}
+	})
+}
+
+// conformEnd ends a slow call, and wants it to be over soon.
 func conformEnd(t *testing.T, s *Set, c conformer, ctx context.Context, end func()) {
 	t.Helper()
 	done := make(chan error, 1)
@@ -168,20 +207,16 @@ func conformEnd(t *testing.T, s *Set, c conformer, ctx context.Context, end func
 	}()
 	select {
 	case <-host.c: // it runs
-	case <-time.After(500 * time.Millisecond):
+	case <-time.After(200 * time.Millisecond):
 	case <-ctx.Done():
 	}
 	end()
-	started := time.Now()
 	select {
 	case err := <-done:
 		if _, is := err.(*protocols.Error); !is {
 			t.Errorf("error %T %v", err, err)
 		}
-		if took := time.Since(started); took > tooLong {
-			t.Errorf("took %v to end", took)
-		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(tooLong):
 		t.Fatal("did not end")
 	}
 }
@@ -190,7 +225,7 @@ func conformEnd(t *testing.T, s *Set, c conformer, ctx context.Context, end func
 func conformGarbage(t *testing.T, s *Set, c conformer) {
 	for _, method := range c.methods {
 		for _, raw := range garbage {
-			ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Millisecond)
 			result, err := s.Call(ctx, c.name, Call{Method: method, Parameters: json.RawMessage(raw), Dir: t.TempDir()}, nil)
 			cancel()
 			if _, is := err.(*protocols.Error); err != nil && !is {
@@ -200,5 +235,38 @@ func conformGarbage(t *testing.T, s *Set, c conformer) {
 				t.Errorf("%s %s: result %q is not JSON", method, raw, result)
 			}
 		}
+	}
+}
+
+// held are the children and files that this process has.
+type held struct{ children, files []string }
+
+func leftovers(t *testing.T) held {
+	t.Helper()
+	h := held{children: ownChildren(t)}
+	fds, _ := filepath.Glob("/proc/self/fd/*")
+	for _, fd := range fds {
+		if to, err := os.Readlink(fd); err == nil {
+			h.files = append(h.files, to)
+		}
+	}
+	return h
+}
+
+// wantSame fails the test if there is more than there was. The other end of a
+// connection, which is ours as well, may take a moment to go.
+func (h held) wantSame(t *testing.T) {
+	t.Helper()
+	deadline := time.Now().Add(tooLong)
+	for {
+		now := leftovers(t)
+		if len(now.children) <= len(h.children) && len(now.files) <= len(h.files) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Errorf("after Close: children %v, were %v; files %v, were %v", now.children, h.children, now.files, h.files)
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }

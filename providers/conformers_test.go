@@ -1,0 +1,317 @@
+//go:build unix
+
+package providers
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"gleitzeit/protocols"
+)
+
+// This file is the table of the conformance suite: for every kind of provider
+// calls that go well, that never end, and that go wrong in each way that there
+// is. A kind that is in kindTable and not here fails the suite, and so does one
+// that has no call for a promise and no reason for that.
+
+// conformer is one kind under test. Where a call is nil, why says why.
+type conformer struct {
+	config  Config
+	name    string   // of the provider in it
+	works   Call     // ends well
+	slow    Call     // would take a minute
+	fails   Call     // ends in an error soon
+	methods []string // that get garbage
+	shrink  func(t *testing.T, s *Set)
+
+	huge     *wrong                          // the other side answers more than is taken
+	nonsense *wrong                          // the other side answers what makes no sense
+	quotes   *Call                           // the other side repeats, in its error, the secret that it was given
+	keyed    func(t *testing.T, s *Set) bool // whether the other side is told the idempotency key conformKey
+	down     *Config                         // with which the provider can't work
+
+	why map[string]string // huge, nonsense, quotes, keyed, down: why not
+}
+
+// wrong is a call that goes wrong, and how.
+type wrong struct {
+	call Call
+	code protocols.Code // or one of those below
+}
+
+const (
+	noJSON  protocols.Code = 0 // no error, but a result that is no JSON, which the caller finds
+	anyCode protocols.Code = 1 // how a process dies of its memory is not the same with the race detector
+)
+
+const (
+	conformKey    = "store-1-2-3"
+	conformSecret = "correct-horse-battery"
+)
+
+// conformers has one of each kind in the table, some in several settings.
+func conformers(t *testing.T) map[string]conformer {
+	other := newOther(t)
+	all := map[string]conformer{
+		"echo": {
+			name:    "echo",
+			works:   Call{Method: "echo/echo", Parameters: json.RawMessage(`{"a":1}`)},
+			slow:    Call{Method: "echo/delay", Parameters: json.RawMessage(`{"seconds":60}`)},
+			fails:   Call{Method: "echo/fail", Parameters: json.RawMessage(`{}`)},
+			methods: []string{"echo/echo", "echo/ping", "echo/delay", "echo/timestamp", "echo/fail"},
+			why:     nobody("huge", "nonsense", "quotes", "keyed", "down"),
+		},
+		"mock": {
+			config:   Config{Providers: map[string]ProviderConfig{"mock": {Kind: "mock"}}},
+			name:     "mock",
+			works:    Call{Method: "text-processing/translate", Parameters: json.RawMessage(`{"text":"x"}`)},
+			slow:     Call{Method: "mock/play", Parameters: json.RawMessage(`{"hang":true}`)},
+			fails:    Call{Method: "mock/play", Parameters: json.RawMessage(`{"fail":"server"}`)},
+			methods:  append(slices.Collect(maps.Keys(inventions)), "mock/play", "mock/call.x"),
+			nonsense: &wrong{Call{Method: "mock/play", Parameters: json.RawMessage(`{"garbage":"}{"}`)}, noJSON},
+			why:      nobody("huge", "quotes", "keyed", "down"),
+		},
+		"data": {
+			name:    "data",
+			works:   Call{Method: "data/jq", Parameters: json.RawMessage(`{"filter":".","input":5}`)},
+			slow:    Call{Method: "data/jq", Parameters: json.RawMessage(`{"filter":"reduce range(60) as $i (0; [., .]) | tojson | length"}`)},
+			fails:   Call{Method: "data/jq", Parameters: json.RawMessage(`{"filter":".a","input":[]}`)},
+			methods: []string{"data/set", "data/jq"},
+			huge:    &wrong{Call{Method: "data/jq", Parameters: json.RawMessage(`{"filter":".[536870910] = 1"}`)}, anyCode},
+			why:     nobody("nonsense", "quotes", "keyed", "down"),
+		},
+		"http":        other.http(t),
+		"ollama":      keyless(other.llm(t, "ollama")),
+		"openai":      other.llm(t, "openai"),
+		"anthropic":   other.llm(t, "anthropic"),
+		"python":      conformPython(t, true),
+		"python cold": conformPython(t, false),
+		"mcp":         conformMCP(Config{MCPServers: map[string]MCPServer{"x": serverRole("good"), "liar": serverRole(`raw "result":5`)}}),
+	}
+	for _, form := range []string{"http", "sse"} {
+		url := httpServer(t, form == "sse", nil)
+		c := conformMCP(Config{MCPServers: map[string]MCPServer{"x": {URL: url, Type: form}}})
+		c.fails, c.nonsense, c.why["nonsense"] = Call{Method: "mcp/tool.fail", Parameters: json.RawMessage(`{}`)}, nil, "what is inside of a message is the same over all transports"
+		c.huge.code = map[string]protocols.Code{"http": protocols.TaskResultInvalid, "sse": protocols.ConnectionLost}[form]
+		all["mcp over "+form] = c
+	}
+	return all
+}
+
+// nobody is why nothing comes from outside.
+func nobody(promises ...string) map[string]string {
+	why := map[string]string{}
+	for _, p := range promises {
+		why[p] = "there is nobody on the other side"
+	}
+	return why
+}
+
+func opened(t *testing.T, s *Set, name string) Provider {
+	t.Helper()
+	p, err := s.provider(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func conformPython(t *testing.T, warm bool) conformer {
+	run := func(code string) Call {
+		return Call{Method: "python/execute", Parameters: parameters(t, "code", code)}
+	}
+	return conformer{
+		config:  Config{Providers: map[string]ProviderConfig{"python": {Kind: "python", Command: realPython(), Warm: &warm}}},
+		name:    "python",
+		works:   run("result = 1"),
+		slow:    run("import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('on')\ntime.sleep(60)"),
+		fails:   run("1/0"),
+		methods: []string{"python/execute", "python/call"},
+		huge:    &wrong{run("result = 'x' * (65 << 20)"), protocols.TaskResultInvalid},
+		down:    &Config{Providers: map[string]ProviderConfig{"python": {Kind: "python", Command: "/nowhere/python3", Warm: &warm}}},
+		why: map[string]string{
+			"nonsense": "only our own driver answers: TestPythonResultCannotBeForged",
+			"quotes":   "what a program prints is scrubbed by whoever gave it the secret",
+			"keyed":    "a program has no place to look for it",
+		},
+	}
+}
+
+func conformMCP(config Config) conformer {
+	tool := func(name, arguments string) Call {
+		return Call{Method: "mcp/tool." + name, Parameters: json.RawMessage(arguments)}
+	}
+	return conformer{
+		config: config, name: "x",
+		works: tool("say", `{"text":"x"}`),
+		slow:  tool("hang", `{}`),
+		fails: tool("die", `{}`),
+		methods: []string{"mcp/tool.say", "mcp/tool.add", "mcp/tool.", "mcp/call_tool", "mcp/tools/list", "mcp/server_info", "mcp/ping",
+			"mcp/resources/list", "mcp/resources/read", "mcp/prompt.say", "mcp/prompts/list", "mcp/prompts/get"},
+		shrink: func(_ *testing.T, s *Set) {
+			for _, server := range s.deps.servers.list {
+				server.limit = 1 << 20
+			}
+		},
+		huge:     &wrong{tool("large", `{}`), protocols.TaskResultInvalid},
+		nonsense: &wrong{Call{Method: "mcp/call_tool", Parameters: json.RawMessage(`{"name":"say","server":"liar"}`)}, protocols.TaskResultInvalid},
+		down:     &Config{MCPServers: map[string]MCPServer{"x": {Command: "/nowhere/server"}}},
+		why: map[string]string{
+			"quotes": "what a server says is scrubbed by whoever gave it the secret",
+			"keyed":  "the protocol has no place for it",
+		},
+	}
+}
+
+// other is a server on the other side, for all kinds that speak HTTP. What it
+// does is the model that is asked for, or the path.
+type other struct {
+	url string
+
+	mu   sync.Mutex
+	seen http.Header // of the last request
+}
+
+func newOther(t *testing.T) *other {
+	o := &other{}
+	server := httptest.NewServer(o)
+	t.Cleanup(server.Close)
+	o.url = server.URL
+	return o
+}
+
+// wishes are what the other side can be asked to do.
+var wishes = []string{"slow", "huge", "nonsense", "quotes"}
+
+func (o *other) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, _ := io.ReadAll(r.Body) // only when it was read does the server see that the caller has gone
+	o.mu.Lock()
+	o.seen = r.Header.Clone()
+	o.mu.Unlock()
+	does := ""
+	for _, wish := range wishes {
+		if strings.Contains(string(body), `"`+wish+`"`) || strings.HasSuffix(r.URL.Path, "/"+wish) {
+			does = wish
+		}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	switch does {
+	case "slow":
+		<-r.Context().Done()
+	case "huge":
+		for range 64 {
+			if _, err := io.WriteString(w, `{"message":{"content":"`+strings.Repeat("x", 32<<10)+`"},"done":false}`+"\n"); err != nil {
+				return
+			}
+		}
+	case "nonsense":
+		_, _ = io.WriteString(w, "<html>")
+	case "quotes":
+		w.WriteHeader(http.StatusBadRequest)
+		fmt.Fprintf(w, `{"error":{"message":"what is %s?","type":"x"}}`, r.Header)
+	default:
+		_, _ = io.WriteString(w, answers[r.URL.Path])
+	}
+}
+
+// answers are good ones, by their paths.
+var answers = map[string]string{
+	"/":                    `{"ok":true}`,
+	"/api/version":         `{"version":"0.6.5"}`,
+	"/api/tags":            `{"models":[{"name":"m"}]}`,
+	"/api/chat":            `{"message":{"role":"assistant","content":"hi"},"done":true,"done_reason":"stop"}`,
+	"/v1/models":           `{"data":[{"id":"m"}]}`,
+	"/v1/chat/completions": `{"model":"m","choices":[{"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}`,
+	"/v1/messages":         `{"model":"m","role":"assistant","content":[{"type":"text","text":"hi"}],"stop_reason":"end_turn"}`,
+}
+
+// told tells whether the last request had the key.
+func (o *other) told() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return strings.Contains(o.seen.Get("Idempotency-Key"), conformKey)
+}
+
+func (o *other) llm(t *testing.T, kind string) conformer {
+	chat := func(model string) Call {
+		return Call{Method: "llm/chat", Parameters: parameters(t, "model", model, "prompt", "x"), Key: conformKey}
+	}
+	quotes := chat("quotes")
+	return conformer{
+		config: Config{Providers: map[string]ProviderConfig{"p": {Kind: kind, URL: o.url, KeyEnv: "CONFORM_KEY",
+			Headers: map[string]string{"X-Also": conformSecret}}}},
+		name:    "p",
+		works:   chat("m"),
+		slow:    chat("slow"),
+		fails:   Call{Method: "llm/chat", Parameters: json.RawMessage(`{"messages":5}`)},
+		methods: []string{"llm/chat", "llm/complete", "llm/generate", "llm/vision", "llm/embed"},
+		shrink: func(t *testing.T, s *Set) {
+			opened(t, s, "p").(*llmProvider).server.limit = 1 << 20
+		},
+		huge:     &wrong{chat("huge"), protocols.TaskResultInvalid},
+		nonsense: &wrong{chat("nonsense"), protocols.TaskResultInvalid},
+		quotes:   &quotes,
+		keyed: func(t *testing.T, s *Set) bool {
+			_, err := s.Call(patience(t, tooLong), "p", chat("m"), nil)
+			return err == nil && o.told()
+		},
+		down: &Config{Providers: map[string]ProviderConfig{"p": {Kind: kind, URL: "http://127.0.0.1:1"}}},
+	}
+}
+
+// keyless is a kind of server that knows no idempotency keys.
+func keyless(c conformer) conformer {
+	c.keyed, c.why = nil, map[string]string{"keyed": "such a server knows none"}
+	return c
+}
+
+func (o *other) http(t *testing.T) conformer {
+	request := func(path string, more ...any) Call {
+		return Call{Method: "http/request", Parameters: parameters(t, append([]any{"url", path, "method", "POST"}, more...)...), Key: conformKey}
+	}
+	quotes := request("/quotes")
+	return conformer{
+		config: Config{Providers: map[string]ProviderConfig{"p": {Kind: "http", URL: o.url, Allow: []string{"127.0.0.1"}, KeyEnv: "CONFORM_KEY",
+			Headers: map[string]string{"X-Also": conformSecret}, MaxResponse: "1MiB"}}},
+		name:     "p",
+		works:    request("/"),
+		slow:     request("/slow"),
+		fails:    Call{Method: "http/request", Parameters: json.RawMessage(`{"url":5}`)},
+		methods:  []string{"http/request"},
+		huge:     &wrong{request("/huge"), protocols.TaskResultInvalid},
+		nonsense: &wrong{request("/nonsense", "parse", "json"), protocols.TaskResultInvalid},
+		quotes:   &quotes,
+		keyed: func(t *testing.T, s *Set) bool {
+			_, err := s.Call(patience(t, tooLong), "p", request("/"), nil)
+			return err == nil && o.told()
+		},
+		down: &Config{Providers: map[string]ProviderConfig{"p": {Kind: "http", URL: "http://127.0.0.1:1", Allow: []string{"127.0.0.1"}}}},
+	}
+}
+
+// conformEnvironment is the machine's, with the secret.
+func conformEnvironment(name string) string {
+	if name == "CONFORM_KEY" {
+		return conformSecret
+	}
+	return os.Getenv(name)
+}
+
+// silentServer accepts requests and never answers.
+func silentServer(t *testing.T) string {
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // only then does the server see that the caller has gone
+		<-r.Context().Done()
+	}))
+	t.Cleanup(server.Close)
+	return server.URL
+}
