@@ -3,13 +3,16 @@ package cli
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"gleitzeit/protocols"
 )
 
 // validateCmd checks workflow files.
 type validateCmd struct {
-	Files []string `arg:"" name:"file" help:"Workflow files; - is standard input."`
+	Files   []string      `arg:"" name:"file" help:"Workflow files; - is standard input."`
+	Ask     bool          `help:"Ask the MCP servers for their tools and check calls of them; servers are started for it."`
+	Timeout time.Duration `default:"20s" placeholder:"TIME" help:"How long --ask waits for the servers."`
 }
 
 // Help shows how it is used.
@@ -20,6 +23,7 @@ there, too. With problems the exit code is 2; warnings are no problems.
 Examples:
 
 	gleitzeit validate flow.yaml
+	gleitzeit validate --ask flow.yaml
 	gleitzeit validate examples/*.yaml -o json`
 }
 
@@ -35,7 +39,7 @@ type verdict struct {
 
 // Run does it.
 func (c *validateCmd) Run(s *session) error {
-	registry := protocols.NewRegistry()
+	registries := map[string]*protocols.Registry{} // by folder
 	code := exitOK
 	var verdicts []verdict
 	for _, file := range c.Files {
@@ -43,7 +47,13 @@ func (c *validateCmd) Run(s *session) error {
 		if err != nil {
 			return err
 		}
-		v := s.judge(f, registry)
+		if registries[f.dir] == nil {
+			registries[f.dir] = protocols.NewRegistry()
+			if err := c.ask(s, f.dir, registries[f.dir]); err != nil {
+				return err
+			}
+		}
+		v := s.judge(f, registries[f.dir])
 		if !v.Valid {
 			code = exitUsage
 		}
@@ -55,6 +65,18 @@ func (c *validateCmd) Run(s *session) error {
 		return err
 	}
 	return silently(code)
+}
+
+// ask has the MCP servers asked, if that is wanted.
+func (c *validateCmd) ask(s *session, dir string, registry *protocols.Registry) error {
+	if !c.Ask {
+		return nil
+	}
+	unasked, err := s.askServers(dir, registry, c.Timeout)
+	for _, w := range unasked {
+		s.print.say("%s", s.print.errInk.yellow(clean(w.Error())))
+	}
+	return err
 }
 
 // judge says all there is to say of a file without a configuration, which is

@@ -18,6 +18,7 @@ func (c *compiler) call(d *draft) {
 		n = c.agent(d, n)
 	}
 	c.parameters(d, m, n, nil)
+	c.tool(d, n)
 	c.needsProvider(d)
 }
 

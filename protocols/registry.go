@@ -20,8 +20,9 @@ var specFiles embed.FS
 type Registry struct {
 	mu      sync.RWMutex
 	specs   map[string]*Spec
-	methods map[string]*Method // by name and alias
-	open    []*Method          // those that end in "*"
+	methods map[string]*Method            // by name and alias
+	open    []*Method                     // those that end in "*"
+	tools   map[string]map[string]*schema // of MCP servers that have been asked, by server and name
 }
 
 // NewRegistry returns a registry of the protocols that are built in: those of

@@ -398,3 +398,30 @@ func (m *mcpProvider) Check(ctx context.Context) Health {
 	}
 	return h
 }
+
+// ServerTools are the tools of one MCP server, as it describes them.
+type ServerTools struct {
+	Server string // "" for those that are built in
+	Tools  []protocols.Tool
+	Err    error // the server could not be asked
+}
+
+// Tools asks every MCP server of the configuration for its tools, all at once;
+// those that aren't running are started. The built-in ones come first.
+func (s *Set) Tools(ctx context.Context) []ServerTools {
+	all := make([]ServerTools, len(s.deps.servers.list)+1)
+	for _, t := range builtinTools() {
+		all[0].Tools = append(all[0].Tools, protocols.Tool{Name: t.name, Parameters: json.RawMessage(t.arguments)})
+	}
+	eachServer(s.deps.servers.list, func(i int, server *mcpServer) {
+		tools, err := server.tools(ctx)
+		all[i+1].Server, all[i+1].Err = server.name, err
+		if err == nil {
+			all[i+1].Tools = []protocols.Tool{}
+		}
+		for _, t := range tools {
+			all[i+1].Tools = append(all[i+1].Tools, protocols.Tool{Name: t.Name, Parameters: t.InputSchema})
+		}
+	})
+	return all
+}
