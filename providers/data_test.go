@@ -36,12 +36,13 @@ func TestData(t *testing.T) {
 		}
 	}
 	for filter, want := range map[string]protocols.Code{
-		".[":           protocols.TaskParameterError,
-		"$ENV.HOME":    protocols.TaskParameterError,
-		"$x":           protocols.TaskParameterError,
-		".a":           protocols.TaskExecutionFailed,
-		"1, 2":         protocols.TaskExecutionFailed,
-		`error("own")`: protocols.TaskExecutionFailed,
+		".[":                                 protocols.TaskParameterError,
+		"$ENV.HOME":                          protocols.TaskParameterError,
+		"$x":                                 protocols.TaskParameterError,
+		".a":                                 protocols.TaskExecutionFailed,
+		"1, 2":                               protocols.TaskExecutionFailed,
+		`error("own")`:                       protocols.TaskExecutionFailed,
+		"reduce range(20000) as $i (0; [.])": protocols.TaskExecutionFailed,
 	} {
 		_, err := s.Call(patience(t, 30*time.Second), "data", jq(t, filter, "[]"), nil)
 		wantError(t, err, want)

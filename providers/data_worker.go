@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime/debug"
 	"runtime/metrics"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -110,16 +111,21 @@ func (w *filterWorker) ask(q filterRequest) (*filterReply, error) {
 	return &reply, readFrame(w.out, &reply)
 }
 
+// breakdowns are the words of a process that was refused memory: the runtime
+// says so in many ways, and may not get that far.
+var breakdowns = []string{"memory", "allocate", "goroutine ", "SIG", "pthread_create"}
+
 // failure says why a process gave no answer; it has ended.
 func (w *filterWorker) failure(err error) error {
 	said := w.said.String()
+	says := func(words string) bool { return strings.Contains(said, words) }
 	switch {
-	case w.kid.code() == exitMemory, strings.Contains(said, "out of memory"), strings.Contains(said, "cannot allocate memory"):
-		return protocols.Errorf(protocols.TaskExecutionFailed, "the filter took more memory than it may have: work on less at once, or in Python")
-	case strings.Contains(said, "stack overflow"), strings.Contains(said, "stack exceeds"):
+	case says("stack overflow"), says("stack exceeds"):
 		return protocols.Errorf(protocols.TaskExecutionFailed, "the filter calls itself too deeply")
+	case w.kid.code() == exitMemory, slices.ContainsFunc(breakdowns, says):
+		return protocols.Errorf(protocols.TaskExecutionFailed, "the filter took more memory than it may have: work on less at once, or in Python")
 	}
-	return protocols.Errorf(protocols.InternalError, "the filter's process ended (%s): %v", w.kid.exit(), err)
+	return protocols.Errorf(protocols.InternalError, "the filter's process ended (%s): %v %s", w.kid.exit(), err, clipped(said))
 }
 
 // take returns a process that nobody else uses.
@@ -238,6 +244,9 @@ func runFilter(q filterRequest) filterReply {
 	result, err := filter.Run(context.Background(), q.Input, q.Vars)
 	if err != nil {
 		return filterReply{Error: protocols.Errorf(protocols.TaskExecutionFailed, "the filter failed: %v", err)}
+	}
+	if !json.Valid(result) {
+		return filterReply{Error: protocols.Errorf(protocols.TaskExecutionFailed, "the filter failed: its result is nested too deeply")}
 	}
 	return filterReply{Result: result}
 }
