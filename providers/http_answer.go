@@ -82,6 +82,7 @@ type lively struct {
 	host  Host
 	read  int64
 	most  int64
+	every time.Duration // between two signs
 	shown time.Time
 }
 
@@ -91,7 +92,7 @@ func (l *lively) Read(b []byte) (int, error) {
 	if l.read += int64(n); l.read > l.most {
 		return 0, errTooLarge
 	}
-	if now := time.Now(); n > 0 && now.Sub(l.shown) > 500*time.Millisecond {
+	if now := time.Now(); n > 0 && now.Sub(l.shown) >= l.every {
 		l.shown = now
 		l.host.Progress(Progress{Message: fmt.Sprintf("%d KiB", l.read>>10)})
 	}
@@ -99,7 +100,11 @@ func (l *lively) Read(b []byte) (int, error) {
 }
 
 func (x *exchange) lively(resp *http.Response, most int64) *lively {
-	return &lively{from: resp.Body, host: x.host, most: most, shown: x.began}
+	l := &lively{from: resp.Body, host: x.host, most: most, every: 500 * time.Millisecond, shown: x.began}
+	if idle := x.call.IdleTimeout; idle > 0 {
+		l.every = min(l.every, idle/4)
+	}
+	return l
 }
 
 // read takes the body into the result.

@@ -583,11 +583,25 @@ func TestHTTPConfiguration(t *testing.T) {
 	}
 }
 
+// TestHTTPIdle: silence ends a request, an answer that trickles in doesn't.
 func TestHTTPIdle(t *testing.T) {
 	s := webSet(t, nil)
-	_, err := s.Call(patience(t, 30*time.Second), "http", Call{Method: "http/request", IdleTimeout: 200 * time.Millisecond,
-		Parameters: parameters(t, "url", silentServer(t))}, nil)
-	wantError(t, err, protocols.TaskTimeout)
+	trickle := webServer(t, func(w http.ResponseWriter, _ *http.Request) {
+		for range 12 {
+			_, _ = io.WriteString(w, "x")
+			w.(http.Flusher).Flush()
+			time.Sleep(100 * time.Millisecond)
+		}
+	})
+	ask := func(at string) error {
+		_, err := s.Call(patience(t, 30*time.Second), "http", Call{Method: "http/request", IdleTimeout: time.Second,
+			Parameters: parameters(t, "url", at)}, nil)
+		return err
+	}
+	wantError(t, ask(silentServer(t)), protocols.TaskTimeout)
+	if err := ask(trickle.URL); err != nil {
+		t.Error(err)
+	}
 }
 
 func BenchmarkHTTP(b *testing.B) {
