@@ -55,3 +55,15 @@ func callHTTP(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("%s %s: %s, want %s\n%s", args[2], args[3], answer.Status, args[1], text)
 	}
 }
+
+// useRemote has the commands that follow use the server whose address and token
+// the files hold:
+//
+//	remote url token
+func useRemote(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: remote URLFILE TOKENFILE")
+	}
+	ts.Setenv("GLEITZEIT_SERVER", strings.TrimSpace(ts.ReadFile(args[0])))
+	ts.Setenv("GLEITZEIT_TOKEN", strings.TrimSpace(ts.ReadFile(args[1])))
+}

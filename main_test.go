@@ -55,6 +55,7 @@ func TestScript(t *testing.T) {
 			"fault":  failWith,
 			"asked":  wasAsked,
 			"http":   callHTTP,
+			"remote": useRemote,
 			"web":    web,
 		},
 		Condition: func(cond string) (bool, error) {

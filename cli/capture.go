@@ -30,6 +30,10 @@ type workflowFile struct {
 	// sent are all the files that there are, if the workflow came over the
 	// network; nil is those of this machine.
 	sent sentFiles
+	// sends collects the files as they are found, to be sent to a server, and
+	// rel is the folder of this one as seen from the first; nil is not to.
+	sends sentFiles
+	rel   string
 }
 
 // readWorkflow reads a workflow file; "-" is standard input.
@@ -139,6 +143,7 @@ func (f *workflowFile) capture(names []string) (map[string][]byte, protocols.Pro
 			return nil, append(ps, f.problem(name, "the files of the workflow are larger than 1 GiB together", ""))
 		}
 		files[name] = data
+		f.send(name, data)
 	}
 	return files, ps
 }
@@ -151,10 +156,22 @@ func (f *workflowFile) home() string {
 	return f.dir
 }
 
+// send collects a file that the workflow names.
+func (f *workflowFile) send(name string, data []byte) {
+	if f.sends != nil && data != nil {
+		f.sends[sentKey(f.rel, name)] = data
+	}
+}
+
 // child reads the file of a child workflow, which find has found.
-func (f *workflowFile) child(env *environment, place string) (*workflowFile, error) {
+func (f *workflowFile) child(env *environment, name, place string) (*workflowFile, error) {
 	if f.sent == nil {
-		return readWorkflow(env, place)
+		child, err := readWorkflow(env, place)
+		if err == nil && f.sends != nil {
+			f.send(name, child.data)
+			child.sends, child.rel = f.sends, path.Dir(sentKey(f.rel, name))
+		}
+		return child, err
 	}
 	return &workflowFile{name: place, data: f.sent[place], dir: path.Dir(place), sent: f.sent}, nil
 }

@@ -31,7 +31,7 @@ func (c *children) of(f *workflowFile, w *protocols.Workflow) map[string]string 
 			continue
 		}
 		c.all[path] = server.ChildParams{} // it is being read
-		child, err := c.read(f, path)
+		child, err := c.read(f, name, path)
 		if err != nil {
 			c.problems = append(c.problems, f.problem(name, fmt.Sprintf("workflow %q: %v", name, err), ""))
 			continue
@@ -42,8 +42,8 @@ func (c *children) of(f *workflowFile, w *protocols.Workflow) map[string]string 
 }
 
 // read reads one of them; what is wrong in it is told with its own places.
-func (c *children) read(parent *workflowFile, path string) (child server.ChildParams, err error) {
-	f, err := parent.child(c.s.env, path)
+func (c *children) read(parent *workflowFile, name, path string) (child server.ChildParams, err error) {
+	f, err := parent.child(c.s.env, name, path)
 	if err != nil {
 		return child, err
 	}
@@ -57,8 +57,7 @@ func (c *children) read(parent *workflowFile, path string) (child server.ChildPa
 		return child, nil
 	}
 	files, problems := f.capture(w.Files)
-	c.problems = append(append(c.problems, problems...), undeclared(f, c.config, w)...)
-	c.problems = append(c.problems, unroutable(f, c.config, w)...)
+	c.problems = append(append(c.problems, problems...), misconfigured(f, c.config, w)...)
 	limitAttempts(w, c.config.DefaultTimeout)
 	return server.ChildParams{Document: w.Encode(), Files: files, Dir: f.home(), Names: c.of(f, w)}, nil
 }

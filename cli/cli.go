@@ -27,6 +27,7 @@ type globals struct {
 	Backend    string `group:"global" placeholder:"NAME" help:"What keeps the store: pebble, sqlite, redis or memory."`
 	SQLitePath string `group:"global" name:"sqlite-path" placeholder:"FILE" help:"File of a store of sqlite (default: log.db in the store's folder)."`
 	RedisURL   string `group:"global" name:"redis-url" placeholder:"URL" help:"Where a store of redis lies: redis://HOST:PORT/DB?store=NAME."`
+	ServerURL  string `group:"global" name:"server" placeholder:"URL" help:"A server to use instead of a store, http://HOST:PORT (also: GLEITZEIT_SERVER)."`
 	Config     string `group:"global" placeholder:"FILE" help:"Configuration to use instead of gleitzeit.yaml and the user's own."`
 	Mock       string `group:"global" placeholder:"FILE" help:"Scripted answers instead of those of real providers."`
 	LogLevel   string `group:"global" placeholder:"LEVEL" help:"What to log on standard error: debug, info, warn or error."`

@@ -224,6 +224,9 @@ func (f *following) tellNeed(t *track, v *replay.RunView) error {
 // we leave whatever happens.
 func (f *following) leave() error {
 	f.asked++
+	if f.s.remote() != "" {
+		return errAsked // the server goes on
+	}
 	switch f.asked {
 	case 1:
 		return f.firstLeave()

@@ -106,6 +106,9 @@ func (s *session) resumeOne(ctx context.Context, c *config, store *client.Client
 // needed opens the secrets that a run needs, or all do for "", as far as they
 // are there.
 func (s *session) needed(ctx context.Context, c *config, store *client.Client, id string) (map[string]string, error) {
+	if s.remote() != "" {
+		return nil, nil // its secrets are the server's own, and ours none of its business
+	}
 	var r server.ReferencesResult
 	if err := store.Call(ctx, server.SecretReferences, server.ReferencesParams{ID: id}, &r); err != nil {
 		return nil, err

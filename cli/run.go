@@ -216,7 +216,11 @@ func (s *session) printAll(views []*replay.RunView, e errand) error {
 // sayHowToResume tells how to go on with what was interrupted.
 func (s *session) sayHowToResume(views []*replay.RunView) {
 	for _, v := range views {
-		if !v.Status.Ended() {
+		switch {
+		case v.Status.Ended():
+		case s.remote() != "":
+			s.print.insist("%s goes on at the server. To look at it: gleitzeit%s workflow status %s", v.ID, s.storeFlag(), v.ID)
+		default:
 			s.print.insist("%s is interrupted. To go on: gleitzeit%s resume %s", v.ID, s.storeFlag(), v.ID)
 		}
 	}
@@ -224,6 +228,9 @@ func (s *session) sayHowToResume(views []*replay.RunView) {
 
 // storeFlag repeats what says which store in a command that we print.
 func (s *session) storeFlag() string {
+	if s.ServerURL != "" {
+		return " --server " + s.ServerURL
+	}
 	text := ""
 	for _, flag := range [][2]string{{"store", s.Store}, {"backend", s.Backend}, {"sqlite-path", s.SQLitePath}, {"redis-url", withoutPassword(s.RedisURL)}} {
 		if flag[1] != "" {

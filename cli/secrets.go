@@ -234,6 +234,9 @@ func (s *session) unknownSecrets(f *workflowFile, w *protocols.Workflow) protoco
 
 // secretsFor opens the secrets that the run will need.
 func (s *session) secretsFor(c *config, p *server.SubmitParams) (map[string]string, error) {
+	if p.Workflow != "" {
+		return nil, nil // the server's own
+	}
 	references, err := referencesOf(p)
 	if err != nil || len(references) == 0 {
 		return nil, err

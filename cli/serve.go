@@ -138,6 +138,9 @@ type life struct {
 
 // serve is such a life.
 func (s *session) serve(l life) error {
+	if err := s.ownStore(); err != nil {
+		return err
+	}
 	conf, err := s.config("")
 	if err != nil {
 		return err

@@ -67,6 +67,9 @@ func (s *session) options(c *config, looks bool) client.Options {
 	if o.Memory {
 		o.Store = ""
 	}
+	if remote := s.remote(); remote != "" {
+		o.Store, o.Memory, o.Server, o.Token = "", false, remote, s.env.get("GLEITZEIT_TOKEN")
+	}
 	return o
 }
 
@@ -78,6 +81,18 @@ func (c *config) log() eventlog.Options {
 		o.Engine = eventlog.Engine(c.Backend)
 	}
 	return o
+}
+
+// remote is the address of the server that is used instead of a store, "" for
+// none.
+func (s *session) remote() string { return firstOf(s.ServerURL, s.env.get("GLEITZEIT_SERVER")) }
+
+// ownStore refuses a command that is about a store of this machine.
+func (s *session) ownStore() error {
+	if remote := s.remote(); remote != "" {
+		return usage(fmt.Errorf("this is about a store of this machine, not about the server at %s: leave out --server and GLEITZEIT_SERVER", remote))
+	}
+	return nil
 }
 
 // openProviders opens the providers of a run's setup.

@@ -38,6 +38,9 @@ func (s *session) submission(name string, w wishes) (*server.SubmitParams, *conf
 // submissionOf is the submission of a workflow that has been read; source says
 // to people where it came from.
 func (s *session) submissionOf(f *workflowFile, source string, w wishes) (*server.SubmitParams, *config, error) {
+	if s.remote() != "" {
+		f.sends, f.rel = sentFiles{}, "."
+	}
 	registry := protocols.NewRegistry()
 	document, _ := protocols.Parse(f.name, f.data)
 	workflow, problems := registry.Compile(document)
@@ -65,6 +68,9 @@ func (s *session) submissionOf(f *workflowFile, source string, w wishes) (*serve
 	if err := json.Unmarshal([]byte(strconv.Quote(w.priority)), &p.Priority); err != nil {
 		return nil, nil, usage(err)
 	}
+	if f.sends != nil {
+		return &server.SubmitParams{Workflow: string(f.data), Files: f.sends, Inputs: p.Inputs, Env: p.Env, Source: source, Priority: p.Priority}, c, nil
+	}
 	s.warnOfPlain(c)
 	return p, c, nil
 }
@@ -79,16 +85,25 @@ func (s *session) prepare(f *workflowFile, c *config, registry *protocols.Regist
 	}
 	files, more := f.capture(workflow.Files)
 	problems = append(problems, more...)
-	problems = append(problems, undeclared(f, c, workflow)...)
+	problems = append(problems, misconfigured(f, c, workflow)...)
 	problems = append(problems, badSchedule(f, workflow)...)
-	problems = append(problems, unroutable(f, c, workflow)...)
-	problems = append(problems, unmocked(f, c, workflow)...)
 	kids := &children{s: s, registry: registry, config: c, all: map[string]server.ChildParams{}}
 	names := kids.of(f, workflow)
 	problems = append(problems, kids.problems...)
 	limitAttempts(workflow, c.DefaultTimeout)
 	return &server.SubmitParams{Document: workflow.Encode(), Setup: c.setup(), Files: files,
 		Children: kids.all, Names: names, Dir: f.home()}, workflow, problems
+}
+
+// misconfigured finds what the configuration lacks for a workflow. What is sent
+// to a server goes by the configuration there.
+func misconfigured(f *workflowFile, c *config, w *protocols.Workflow) (ps protocols.Problems) {
+	if f.sends != nil {
+		return nil
+	}
+	ps = append(ps, undeclared(f, c, w)...)
+	ps = append(ps, unroutable(f, c, w)...)
+	return append(ps, unmocked(f, c, w)...)
 }
 
 // tell shows the warnings and returns the errors.

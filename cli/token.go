@@ -71,6 +71,9 @@ func (c *tokenCreateCmd) Run(s *session) error {
 
 // tokens are those of the store.
 func (s *session) tokens() (*server.Tokens, error) {
+	if err := s.ownStore(); err != nil {
+		return nil, err
+	}
 	c, err := s.config("")
 	if err == nil && c.Backend == "memory" {
 		err = usage(errors.New("a store in memory has no tokens"))

@@ -27,7 +27,7 @@ import (
 	"gleitzeit/scheduler"
 )
 
-// Options say which store and how. Either Store or Memory is needed.
+// Options say which store and how. Either Store, Memory or Server is needed.
 type Options struct {
 	// Store is the store's folder; it is made if it isn't there.
 	Store string
@@ -35,6 +35,9 @@ type Options struct {
 	Memory bool
 	// Log says what keeps the store; its Logger, Fatal and Views are ours.
 	Log eventlog.Options
+	// Server is the address of a server, http://host:port, that is used instead
+	// of a store, and Token what lets us in there, or "".
+	Server, Token string
 	// Scheduler is how things run here, should this process hold the store.
 	// Its Logger and Fatal are those below.
 	Scheduler scheduler.Options
@@ -79,6 +82,7 @@ type Client struct {
 	current *session        // nil while nobody knows who holds the store
 	resting map[string]bool // runs that this client had interrupted
 
+	reached   bool          // there was a session with the server at Options.Server; under turn
 	yielded   bool          // we just let somebody else have the store; under turn
 	closing   chan struct{} // closed by Close, once
 	closeOnce sync.Once
@@ -89,10 +93,10 @@ type Client struct {
 // Open finds the way to the store. An error of the store itself (damaged, not
 // writable, held by a process that doesn't answer) is a *StoreError.
 func Open(ctx context.Context, o Options) (*Client, error) {
-	if o.Memory == (o.Store != "") {
-		return nil, errors.New("open a store: either a folder or memory")
+	if o.Memory && (o.Store != "" || o.Server != "") || o.Store+o.Server == "" && !o.Memory {
+		return nil, errors.New("open a store: either a folder, memory or a server")
 	}
-	if !o.Memory {
+	if o.Store != "" {
 		abs, err := filepath.Abs(o.Store)
 		if err != nil {
 			return nil, fmt.Errorf("open store %s: %w", o.Store, err)

@@ -35,6 +35,7 @@ type Follower struct {
 // Follow follows a run and returns nil once it has ended and f has had all of
 // it, or ctx's error. What id may be is said at server.RunParams.
 func (c *Client) Follow(ctx context.Context, id string, f Follower) error {
+	f.Watch = f.Watch || c.o.Server != "" // a server carries out all that it has
 	w := &watching{client: c, f: f, id: id, next: f.From}
 	var pauses wait
 	for try := 0; try < maxTries; try++ {

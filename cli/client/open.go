@@ -29,6 +29,9 @@ const courtesy = 2 * time.Second
 
 // open makes a session. Its caller has the turn.
 func (c *Client) open(ctx context.Context) (*session, error) {
+	if c.o.Server != "" {
+		return c.reach(ctx)
+	}
 	if c.o.Memory {
 		return c.hold(eventlog.OpenMemory(c.o.Log)), nil
 	}

@@ -17,7 +17,9 @@ import (
 type session struct {
 	server *server.Server
 	dir    string
-	room   chan struct{} // of maxCalls
+	// address and token are those of a server that is reached over the network.
+	address, token string
+	room           chan struct{} // of maxCalls
 
 	mu    sync.Mutex
 	calls *server.Conn // for calls; what is followed has connections of its own
@@ -41,16 +43,28 @@ func (s *session) connect(ctx context.Context, h jsonrpc2.Handler) (*server.Conn
 	if s.server != nil {
 		return server.NewConn(context.Background(), s.server.Pipe(), h), hello, nil
 	}
-	nc, token, err := server.Knock(ctx, s.dir)
+	conn, token, err := s.dial(ctx, h)
 	if err != nil {
 		return nil, hello, err
 	}
-	conn := server.NewConn(context.Background(), nc, h)
 	if err := call(ctx, conn, server.SystemHello, server.HelloParams{Token: token}, &hello); err != nil {
 		hangUp(conn)
 		return nil, hello, err
 	}
 	return conn, hello, nil
+}
+
+// dial makes a connection, and returns what has to be said first on it.
+func (s *session) dial(ctx context.Context, h jsonrpc2.Handler) (*server.Conn, string, error) {
+	if s.address != "" {
+		conn, err := server.Reach(ctx, s.address, s.token, h)
+		return conn, "", err
+	}
+	nc, token, err := server.Knock(ctx, s.dir)
+	if err != nil {
+		return nil, "", err
+	}
+	return server.NewConn(context.Background(), nc, h), token, nil
 }
 
 // hangUp closes a connection and waits until its last message was handled.

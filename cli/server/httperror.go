@@ -59,7 +59,7 @@ func dialError(response *http.Response, err error) error {
 	case response == nil:
 		return protocols.Errorf(protocols.ConnectionRefused, "%v", err)
 	case response.StatusCode == http.StatusUnauthorized:
-		return protocols.Errorf(protocols.AuthenticationFailed, "the server wants a token: GLEITZEIT_TOKEN or --token-file")
+		return protocols.Errorf(protocols.AuthenticationFailed, "the server wants a token that it knows: GLEITZEIT_TOKEN")
 	case response.StatusCode == http.StatusForbidden:
 		return protocols.Errorf(protocols.AuthorizationFailed, "the server refuses us: %s", response.Status)
 	}

@@ -3,9 +3,11 @@ package server
 import (
 	"context"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/coder/websocket"
+	"github.com/sourcegraph/jsonrpc2"
 )
 
 // Patience with the other end of a network connection.
@@ -85,17 +87,19 @@ func (h *httpDoor) webSocket(w http.ResponseWriter, r *http.Request, p *Peer) {
 	h.server.serve(s, p, "")
 }
 
-// DialWebSocket connects to a server's address, as http://host:port, with a
-// token unless that is "".
-func DialWebSocket(ctx context.Context, address, token string, client *http.Client) (*websocket.Conn, error) {
+// Reach connects to the server at an address, http://host:port, over a
+// WebSocket, with a token unless that is "". For h see NewConn.
+func Reach(ctx context.Context, address, token string, h jsonrpc2.Handler) (*Conn, error) {
 	header := http.Header{}
 	if token != "" {
 		header.Set("Authorization", "Bearer "+token)
 	}
-	conn, response, err := websocket.Dial(ctx, address+"/rpc", &websocket.DialOptions{HTTPHeader: header, HTTPClient: client})
+	conn, response, err := websocket.Dial(ctx, strings.TrimRight(address, "/")+"/rpc", &websocket.DialOptions{HTTPHeader: header})
 	if err != nil {
 		return nil, dialError(response, err)
 	}
 	conn.SetReadLimit(MaxFrame)
-	return conn, nil
+	s := newSocket(conn)
+	go s.keepAlive()
+	return newConn(context.Background(), newStream(s), h), nil
 }
