@@ -14,6 +14,7 @@ func (s *session) local(c *config) server.Local {
 	return server.Local{
 		Compile:   s.compiler(c),
 		Providers: func() []providers.Info { return c.providers().List() },
+		Setup:     c.setup,
 		Check: func(ctx context.Context, names []string, patience time.Duration) ([]server.ProviderHealth, error) {
 			return s.check(ctx, c, names, patience)
 		},

@@ -11,6 +11,7 @@ import (
 	"gleitzeit/cli/server"
 	"gleitzeit/protocols"
 	"gleitzeit/providers"
+	"gleitzeit/replay"
 )
 
 // providerCmd is about what carries tasks out.
@@ -27,7 +28,10 @@ type providerListCmd struct{}
 
 // Help shows how it is used.
 func (providerListCmd) Help() string {
-	return `Examples:
+	return `What runs have found out is shown where there is something to say: calls in use, tasks
+that wait, breakers that aren't closed, and what is left of rates.
+
+Examples:
 
 	gleitzeit provider list
 	gleitzeit provider list -o json`
@@ -39,14 +43,24 @@ func (providerListCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
+	ctx, stop := interruptible()
+	defer stop()
+	listed, views := []listedProvider{}, []*replay.ProviderView{}
+	rows := [][]string{{"NAME", "PROTOCOL", "KIND", "SLOTS"}}
+	states := s.providerStates(ctx, c)
 	infos := c.providers().List()
-	return s.print.show(infos, func(w io.Writer) {
-		rows := [][]string{{"NAME", "PROTOCOL", "KIND", "SLOTS"}}
-		for _, info := range infos {
-			rows = append(rows, []string{info.Name, info.Protocol, info.Kind, fmt.Sprint(info.Slots)})
-		}
-		table(w, rows)
-	})
+	for _, info := range infos {
+		v := stateOf(states, infos, info.Name, info.Protocol)
+		listed, views = append(listed, listedProvider{info, v}), append(views, v)
+		rows = append(rows, []string{info.Name, info.Protocol, info.Kind, fmt.Sprint(info.Slots)})
+	}
+	return s.print.show(listed, func(w io.Writer) { table(w, s.print.outInk.stateColumns(rows, views)) })
+}
+
+// listedProvider is a provider, and how it is; no State: there is no store.
+type listedProvider struct {
+	providers.Info
+	State *replay.ProviderView `json:"state,omitempty"`
 }
 
 // providerCheckCmd asks providers how they are.
@@ -78,15 +92,26 @@ func (c *providerCheckCmd) Run(s *session) error {
 		return closing
 	}
 	code := exitOK
-	rows := [][]string{{"NAME", "PROTOCOL", "STATUS", "TIME", ""}}
-	for _, r := range results {
+	states, infos := s.providerStates(ctx, conf), conf.providers().List()
+	var views []*replay.ProviderView
+	rows := [][]string{{"NAME", "PROTOCOL", "STATUS", "TIME"}}
+	for i, r := range results {
+		results[i].State = stateOf(states, infos, r.Name, r.Protocol)
+		views = append(views, results[i].State)
 		if r.Status == "unhealthy" {
 			code = exitUnreachable
 		}
 		rows = append(rows, []string{r.Name, r.Protocol, s.print.outInk.health(r.Status),
-			short(time.Duration(r.LatencyMS) * time.Millisecond), line(r.Message, 120)})
+			short(time.Duration(r.LatencyMS) * time.Millisecond)})
 	}
-	err = s.print.show(results, func(w io.Writer) { table(w, rows) })
+	err = s.print.show(results, func(w io.Writer) {
+		rows = s.print.outInk.stateColumns(rows, views)
+		rows[0] = append(rows[0], "")
+		for i, r := range results {
+			rows[i+1] = append(rows[i+1], line(r.Message, 120))
+		}
+		table(w, rows)
+	})
 	return errors.Join(err, closing, silently(code))
 }
 

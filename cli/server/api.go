@@ -39,6 +39,7 @@ const (
 	ScheduleRemove    = "schedule/remove"
 	ProviderList      = "provider/list"
 	ProviderCheck     = "provider/check"
+	ProviderState     = "provider/state"
 	ProtocolList      = "protocol/list"
 	ProtocolGet       = "protocol/get"
 	LogFollow         = "log/follow"
@@ -133,6 +134,18 @@ type ProvidersResult struct {
 	Providers []providers.Info `json:"providers"`
 }
 
+// ProviderStateParams name providers by how they are configured.
+type ProviderStateParams struct {
+	// Providers are those of a setup; none: those of this server's configuration.
+	Providers []replay.ProviderSlots `json:"providers,omitempty"`
+}
+
+// ProviderStatesResult is how providers are, in the order in which they were
+// named.
+type ProviderStatesResult struct {
+	States []replay.ProviderView `json:"states"`
+}
+
 // ProviderHealth is what a provider answered when it was asked whether it could
 // work now.
 type ProviderHealth struct {
@@ -143,6 +156,8 @@ type ProviderHealth struct {
 	Message   string `json:"message,omitempty"`
 	LatencyMS int64  `json:"latency_ms"`
 	Details   any    `json:"details,omitempty"`
+	// State is what runs have found out about it; none: there is no store.
+	State *replay.ProviderView `json:"state,omitempty"`
 }
 
 // HealthsResult is how providers are.

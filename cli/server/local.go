@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"gleitzeit/protocols"
+	"gleitzeit/replay"
 )
 
 // This file answers from what the program around the server knows, and says
@@ -17,6 +18,22 @@ func (s *Server) listProviders(context.Context, *Call, empty) (r ProvidersResult
 		return r, errNotOffered
 	}
 	return ProvidersResult{s.o.Local.Providers()}, nil
+}
+
+func (s *Server) providerStates(ctx context.Context, _ *Call, p ProviderStateParams) (r ProviderStatesResult, err error) {
+	if len(p.Providers) == 0 {
+		if s.o.Local.Setup == nil {
+			return r, errNotOffered
+		}
+		p.Providers = s.o.Local.Setup().Providers
+	}
+	now := time.Now()
+	r.States = make([]replay.ProviderView, len(p.Providers))
+	return r, s.state(ctx, func(state *replay.State, _ bool) {
+		for i := range p.Providers {
+			r.States[i] = state.Provider(&p.Providers[i], now)
+		}
+	})
 }
 
 // checkPatience and maxCheck are how long a provider may take to say how it is.

@@ -62,6 +62,7 @@ func Methods() []Method {
 		method(ScheduleRemove, Operate, "Removes a schedule, which it returns as it was. Its runs go on.",
 			(*Server).removeSchedule),
 		method(ProviderList, Read, "Returns the providers of the server's configuration.", (*Server).listProviders),
+		method(ProviderState, Read, "Returns what runs have found out about providers: the calls that they have, their breakers, and what is left of their rates.", (*Server).providerStates),
 		method(ProviderCheck, Operate, "Asks providers whether they could work now.", (*Server).checkProviders),
 		method(ProtocolList, "", "Returns the protocols with their methods, and the schemas of parameters and results.", (*Server).listProtocols),
 		method(ProtocolGet, "", "Returns a protocol.", (*Server).getProtocol),

@@ -41,7 +41,9 @@ type Local struct {
 	// Providers lists those of the configuration, and Check asks them how they
 	// are.
 	Providers func() []providers.Info
-	Check     func(ctx context.Context, names []string, patience time.Duration) ([]ProviderHealth, error)
+	// Setup is what runs are submitted with.
+	Setup func() replay.Setup
+	Check func(ctx context.Context, names []string, patience time.Duration) ([]ProviderHealth, error)
 	// Settings is the configuration without its secrets.
 	Settings func() []Setting
 }
