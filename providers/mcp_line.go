@@ -47,6 +47,8 @@ type rawResult struct {
 
 	mu     sync.Mutex
 	answer mcpAnswer
+	open   int  // of HTTP's answers
+	over   bool // nobody wants more of it
 }
 
 // mcpAnswer is what came of a request.
@@ -82,6 +84,35 @@ func (r *rawResult) refuse(why error) {
 	r.change(func(a *mcpAnswer) { a.failure = why })
 	if r.stop != nil {
 		r.stop(why)
+	}
+}
+
+// release ends what is left of the request, once nobody wants more of it. An
+// answer over HTTP that is about to end may do so, for then its connection is
+// good for another request.
+func (r *rawResult) release() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.over = true
+	if r.open == 0 {
+		r.stop(nil)
+		return
+	}
+	time.AfterFunc(mcpGoodbye, func() { r.stop(nil) })
+}
+
+// opened and closed count HTTP's answers.
+func (r *rawResult) opened() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.open++
+}
+
+func (r *rawResult) closed() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.open--; r.over && r.open == 0 {
+		r.stop(nil)
 	}
 }
 

@@ -260,7 +260,6 @@ func (l *mcpLink) callTool(ctx context.Context, tool string, arguments json.RawM
 // the server's notes of progress with the token go to the host.
 func (l *mcpLink) ask(ctx context.Context, request string, host Host, do func(ctx context.Context, token string) (any, error)) (json.RawMessage, error) {
 	inner, stop := context.WithCancelCause(ctx)
-	defer stop(nil) // whatever is left of the request ends with it
 	token := "gleitzeit-" + strconv.FormatInt(l.tokens.Add(1), 10)
 	if host != nil {
 		l.mu.Lock()
@@ -273,11 +272,13 @@ func (l *mcpLink) ask(ctx context.Context, request string, host Host, do func(ct
 		}()
 	}
 	raw := &rawResult{stop: stop}
+	defer raw.release()
 	defer l.line.forget(raw)
 	result, err := do(withRaw(inner, raw), token)
 	answer := raw.got()
 	switch {
 	case err != nil && (ctx.Err() != nil || answer.json == nil): // else the SDK can't read it, but we can
+		stop(nil)
 		return nil, l.failure(ctx, request, answer, err)
 	case answer.json == nil: // the SDK had it already
 		if answer.json, err = encode(result); err != nil {

@@ -80,6 +80,9 @@ func (t *mcpTrip) RoundTrip(r *http.Request) (*http.Response, error) {
 		want = nil // its answers come otherwise
 	}
 	t.busy.Add(1)
+	if want != nil {
+		want.opened()
+	}
 	resp.Body = &mcpBody{ReadCloser: resp.Body, trip: t, want: want, events: isEvents(resp), left: t.limit}
 	return resp, nil
 }
@@ -322,6 +325,11 @@ func (b *mcpBody) take(text []byte) {
 
 // Close closes the body.
 func (b *mcpBody) Close() error {
-	defer b.once.Do(b.trip.busy.Done)
+	defer b.once.Do(func() {
+		b.trip.busy.Done()
+		if b.want != nil {
+			b.want.closed()
+		}
+	})
 	return b.ReadCloser.Close()
 }
