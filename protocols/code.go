@@ -2,6 +2,7 @@ package protocols
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -23,6 +24,34 @@ func wholeCode(pieces []piece) *reference {
 	return ref
 }
 
+// symbols returns the placeholder of each piece of a source code that is a
+// reference, "" for the others. from have been given in the same parameters.
+func symbols(text string, pieces []piece, from int) []string {
+	symbol, names := symbolFor(text), make([]string, len(pieces))
+	for i, p := range pieces {
+		if p.ref != nil {
+			names[i] = fmt.Sprintf("%s%d__", symbol, from)
+			from++
+		}
+	}
+	return names
+}
+
+// placeholders returns a source code with placeholders for its references, and
+// their names.
+func placeholders(text string, pieces []piece) (code string, names []string) {
+	var b strings.Builder
+	for i, name := range symbols(text, pieces, 0) {
+		if name == "" {
+			b.WriteString(pieces[i].text)
+			continue
+		}
+		b.WriteString(name)
+		names = append(names, name)
+	}
+	return b.String(), names
+}
+
 // symbolFor returns how placeholders in text begin: an identifier that isn't
 // in text, for another number and two underscores to follow.
 func symbolFor(text string) string {
@@ -33,15 +62,22 @@ func symbolFor(text string) string {
 	return symbol
 }
 
+// fenceNames are what Markdown's fences call the languages of source code.
+var fenceNames = map[string][]string{
+	"python": {"python", "py", "python3"},
+	"shell":  {"sh", "bash", "shell", "zsh", "console"},
+	"jq":     {"jq"},
+}
+
 // unfence returns the code in a text that a model wrote: what stands in the
-// first Markdown fence that says it is Python, else in the first of all, else
+// first Markdown fence that names the language, else in the first of all, else
 // the text as it is. A fence after a triple quote is taken for part of a
 // program's own text.
-func unfence(text string) string {
+func unfence(text, language string) string {
 	var first *string
 	lines := strings.SplitAfter(text, "\n")
 	for i := 0; i < len(lines); i++ {
-		fence, language, ok := openFence(lines[i])
+		fence, named, ok := openFence(lines[i])
 		if !ok {
 			if first == nil && (strings.Contains(lines[i], `"""`) || strings.Contains(lines[i], "'''")) {
 				return text
@@ -52,8 +88,7 @@ func unfence(text string) string {
 		for i++; i < len(lines) && !closesFence(lines[i], fence); i++ {
 		}
 		code := strings.Join(lines[from:min(i, len(lines))], "")
-		switch strings.ToLower(language) {
-		case "python", "py", "python3":
+		if slices.Contains(fenceNames[language], strings.ToLower(named)) {
 			return code
 		}
 		if first == nil {

@@ -43,8 +43,11 @@ func (c *compiler) parameters(d *draft, m *Method, n *node, complete func(json.R
 		if t.workflow {
 			c.child(d, mem.value)
 		}
-		if t.filter {
+		switch t.source {
+		case "jq":
 			c.filter(d, mem.value, n.get("vars"))
+		case "shell":
+			c.script(d, mem.value, n.get("shell"))
 		}
 	}
 }

@@ -27,6 +27,7 @@ type Spec struct {
 //
 //	x-source: python   source code, see Substitute
 //	x-source: jq       a filter: its references are in the parameter vars
+//	x-source: shell    a script for the shell that the parameter shell names
 //	x-file: true       the name of a file, or a list or map of such names
 //	x-workflow: true   with x-file: the file is a workflow, and literal
 //	x-text: true       text; a value put in by a reference is taken as text
@@ -63,8 +64,7 @@ type Method struct {
 
 // trait is what the further words of the schema say about a parameter.
 type trait struct {
-	source   bool
-	filter   bool // source that is jq
+	source   string // the language, "" if it is no source code
 	file     bool
 	workflow bool
 }
@@ -94,8 +94,8 @@ func (m *Method) load() error {
 }
 
 func traitOf(p *jsonschema.Schema) trait {
-	language, source := p.Extra["x-source"]
-	return trait{source: source, filter: language == "jq", file: p.Extra["x-file"] == true, workflow: p.Extra["x-workflow"] == true}
+	source, _ := p.Extra["x-source"].(string)
+	return trait{source: source, file: p.Extra["x-file"] == true, workflow: p.Extra["x-workflow"] == true}
 }
 
 // defaults returns the parameters that params doesn't have and the schema has

@@ -146,16 +146,17 @@ func (w *Workflow) taskTemplate(task int, r *Registry) (*template, error) {
 	return t, err
 }
 
-// sourceOf tells which parameters of a method are source code.
-func sourceOf(method string, r *Registry) (func(parameter string) bool, error) {
+// sourceOf tells which language a parameter of a method is source code of, "" if
+// it is none.
+func sourceOf(method string, r *Registry) (func(parameter string) string, error) {
 	m, _, ok := r.Method(method)
 	if !ok {
-		return func(string) bool { return false }, nil
+		return func(string) string { return "" }, nil
 	}
 	if err := m.load(); err != nil {
 		return nil, err
 	}
-	return func(parameter string) bool { return m.traits[parameter].source }, nil
+	return func(parameter string) string { return m.traits[parameter].source }, nil
 }
 
 func (w *Workflow) outputTemplate() (*template, error) { return w.templates().outputs() }
@@ -210,7 +211,7 @@ func (f *filler) fill(t *template) (json.RawMessage, *Error) {
 			if kindOf(value) != stringKind {
 				return nil, f.refuse(p.ref.text, nil, "source code must be a text, not %s", kindOf(value))
 			}
-			out = appendString(out, unfence(rawText(value)))
+			out = appendString(out, unfence(rawText(value), p.name))
 		case asSymbol:
 			if f.bindings == nil {
 				f.bindings = map[string]json.RawMessage{}

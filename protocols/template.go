@@ -17,7 +17,7 @@ type templatePart struct {
 	json []byte
 	ref  *reference
 	way  way
-	name string // of the binding
+	name string // of the binding; the language of asCode
 }
 
 // way is how a reference's value enters the JSON.
@@ -31,9 +31,9 @@ const (
 )
 
 // newTemplate cuts up raw, a valid JSON value. source tells of a member of
-// the outermost object whether it is source code. References that are wrong,
+// the outermost object which language it is source code of, "" for none. References that are wrong,
 // which Compile refuses, are an error.
-func newTemplate(raw json.RawMessage, n *names, source func(member string) bool) (*template, error) {
+func newTemplate(raw json.RawMessage, n *names, source func(member string) string) (*template, error) {
 	b := &templateBuilder{names: n, source: source}
 	if err := b.scan(raw); err != nil {
 		return nil, err
@@ -44,7 +44,7 @@ func newTemplate(raw json.RawMessage, n *names, source func(member string) bool)
 
 type templateBuilder struct {
 	names   *names
-	source  func(string) bool
+	source  func(string) string
 	parts   []templatePart
 	literal []byte
 	bound   int // placeholders so far
@@ -64,7 +64,7 @@ func (b *templateBuilder) scan(raw []byte) error {
 					member = rawText(s)
 				}
 				b.literal = append(b.literal, s...)
-			} else if err := b.text(s, depth == 1 && b.source != nil && b.source(member)); err != nil {
+			} else if err := b.text(s, b.language(depth, member)); err != nil {
 				return err
 			}
 			i = end
@@ -80,20 +80,27 @@ func (b *templateBuilder) scan(raw []byte) error {
 	return nil
 }
 
+func (b *templateBuilder) language(depth int, member string) string {
+	if depth != 1 || b.source == nil {
+		return ""
+	}
+	return b.source(member)
+}
+
 func nextIs(raw []byte, i int, c byte) bool {
 	i = skipSpace(raw, i)
 	return i < len(raw) && raw[i] == c
 }
 
 // text adds a string value.
-func (b *templateBuilder) text(raw []byte, source bool) error {
+func (b *templateBuilder) text(raw []byte, language string) error {
 	if !bytes.Contains(raw, []byte("${")) {
 		b.literal = append(b.literal, raw...)
 		return nil
 	}
 	text := rawText(raw)
-	if source {
-		return b.code(text)
+	if language != "" {
+		return b.code(text, language)
 	}
 	pieces, wrong := split(text, b.names)
 	if len(wrong) > 0 {
@@ -116,26 +123,24 @@ func (b *templateBuilder) text(raw []byte, source bool) error {
 }
 
 // code adds source code: nothing that is put in may become part of it.
-func (b *templateBuilder) code(text string) error {
+func (b *templateBuilder) code(text, language string) error {
 	pieces, wrong := split(text, b.names)
 	if len(wrong) > 0 {
 		return fmt.Errorf("%s", wrong[0].text)
 	}
 	if ref := wholeCode(pieces); ref != nil {
-		b.add(templatePart{ref: ref, way: asCode})
+		b.add(templatePart{ref: ref, way: asCode, name: language})
 		return nil
 	}
-	symbol := symbolFor(text)
 	b.literal = append(b.literal, '"')
-	for _, p := range pieces {
-		if p.ref == nil {
-			b.literal = appendInside(b.literal, p.text)
+	for i, name := range symbols(text, pieces, b.bound) {
+		if name == "" {
+			b.literal = appendInside(b.literal, pieces[i].text)
 			continue
 		}
-		name := fmt.Sprintf("%s%d__", symbol, b.bound)
 		b.bound++
 		b.literal = appendInside(b.literal, name)
-		b.add(templatePart{ref: p.ref, way: asSymbol, name: name})
+		b.add(templatePart{ref: pieces[i].ref, way: asSymbol, name: name})
 	}
 	b.literal = append(b.literal, '"')
 	return nil

@@ -171,7 +171,7 @@ func TestGuardOutlivesItsOwnDeath(t *testing.T) {
 // Whatever kills us, nothing that we started stays.
 func TestNoOrphansAfterSIGKILL(t *testing.T) {
 	needPython(t)
-	for _, kind := range []string{"python", "mcp"} {
+	for _, kind := range []string{"python", "mcp", "shell"} {
 		t.Run(kind, func(t *testing.T) {
 			parent, pids := startParent(t, kind)
 			for _, pid := range pids {

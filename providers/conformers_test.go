@@ -95,6 +95,7 @@ func conformers(t *testing.T) map[string]conformer {
 		"anthropic":   other.llm(t, "anthropic"),
 		"python":      conformPython(t, true),
 		"python cold": conformPython(t, false),
+		"shell":       conformShell(t),
 		"mcp":         conformMCP(Config{MCPServers: map[string]MCPServer{"x": serverRole("good"), "liar": serverRole(`raw "result":5`)}}),
 	}
 	for _, form := range []string{"http", "sse"} {
@@ -142,6 +143,32 @@ func conformPython(t *testing.T, warm bool) conformer {
 			"nonsense": "only our own driver answers: TestPythonResultCannotBeForged",
 			"quotes":   "what a program prints is scrubbed by whoever gave it the secret",
 			"keyed":    "a program has no place to look for it",
+		},
+	}
+}
+
+func conformShell(t *testing.T) conformer {
+	run := func(script string, pairs ...any) Call {
+		return Call{Method: "shell/run", Parameters: parameters(t, append([]any{"script", script}, pairs...)...)}
+	}
+	return conformer{
+		config:   Config{Providers: map[string]ProviderConfig{"shell": {Kind: "shell"}}},
+		name:     "shell",
+		works:    run("echo x"),
+		slow:     run("trap '' TERM; echo on; sleep 60; sleep 60"),
+		fails:    run("exit 1"),
+		methods:  []string{"shell/run"},
+		huge:     &wrong{run("yes | head -c 68000000", "parse", "lines"), protocols.TaskResultInvalid},
+		nonsense: &wrong{run("echo x", "parse", "json"), protocols.TaskResultInvalid},
+		keyed: func(t *testing.T, s *Set) bool {
+			call := run("echo $GLEITZEIT_KEY")
+			call.Key = conformKey
+			result, err := s.Call(patience(t, tooLong), "shell", call, nil)
+			return err == nil && strings.Contains(string(result), conformKey)
+		},
+		why: map[string]string{
+			"quotes": "what a program prints is scrubbed by whoever gave it the secret",
+			"down":   "it needs nothing but the machine",
 		},
 	}
 }

@@ -15,6 +15,7 @@
 //	ollama     llm/v1      Ollama's own API                         ollama.go
 //	openai     llm/v1      OpenAI's API, whoever serves it          openai.go
 //	anthropic  llm/v1      Anthropic's messages API                 anthropic.go
+//	shell      shell/v1    runs programs and scripts                shell.go, confined.go
 //	mcp        mcp/v1      tools of MCP servers, and built-in ones  mcp.go, mcp_server.go, mcp_link.go
 //	http       http/v1     requests to any server                   http.go, http_request.go, http_address.go, http_answer.go
 //	data       data/v1     reshapes values, with jq                 data.go, data_worker.go

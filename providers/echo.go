@@ -115,8 +115,9 @@ func echoTimestamp(now time.Time) (json.RawMessage, error) {
 	})
 }
 
-// echoCodes gives each class of failure the code that stands for it.
-var echoCodes = map[protocols.Class]protocols.Code{
+// classCodes has the code that stands for each class of failure that a task can
+// name.
+var classCodes = map[protocols.Class]protocols.Code{
 	protocols.ClassTimeout:    protocols.ProviderTimeout,
 	protocols.ClassRateLimit:  protocols.RateLimitExceeded,
 	protocols.ClassServer:     protocols.ProviderUnhealthy,
@@ -146,7 +147,7 @@ func echoFail(call Call) (json.RawMessage, error) {
 	if p.Times > 0 && call.Attempt > p.Times {
 		return echoWith(call, "attempt", call.Attempt)
 	}
-	code, known := echoCodes[p.Class]
+	code, known := classCodes[p.Class]
 	if !known {
 		return nil, protocols.Errorf(protocols.TaskParameterError, "echo/fail knows no class %q", p.Class)
 	}

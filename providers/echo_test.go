@@ -62,7 +62,7 @@ func TestEchoFails(t *testing.T) {
 
 // Each class that echo/fail can be given is the class of the code it gives.
 func TestEchoClasses(t *testing.T) {
-	for class, code := range echoCodes {
+	for class, code := range classCodes {
 		if code.Class() != class {
 			t.Errorf("%s stands for %d, whose class is %s", class, code, code.Class())
 		}

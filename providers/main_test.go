@@ -179,7 +179,7 @@ time.sleep(1000)
 // prints their process ids and waits.
 func actAsParent(kind string) {
 	s, err := Open(Config{
-		Providers:  map[string]ProviderConfig{"python": {Kind: "python", Command: os.Getenv("TEST_PYTHON")}},
+		Providers:  map[string]ProviderConfig{"python": {Kind: "python", Command: os.Getenv("TEST_PYTHON")}, "shell": {Kind: "shell"}},
 		MCPServers: map[string]MCPServer{"s": serverRole("sleeper")},
 	}, Options{Env: os.Getenv, Self: filterRole()})
 	if err != nil {
@@ -190,6 +190,10 @@ func actAsParent(kind string) {
 	if kind == "python" {
 		code, _ := json.Marshal(map[string]string{"code": sleeperCode})
 		name, call = "python", Call{Method: "python/execute", Parameters: code}
+	}
+	if kind == "shell" {
+		script, _ := json.Marshal(map[string]string{"script": "sleep 1000 & echo $$; echo $!; wait"})
+		name, call = "shell", Call{Method: "shell/run", Parameters: script}
 	}
 	_, err = s.Call(context.Background(), name, call, stdoutHost{})
 	panic(fmt.Sprint("the call ended: ", err))

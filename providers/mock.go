@@ -256,7 +256,7 @@ func streamOf(method string) string {
 func (f *MockFailure) error() error {
 	code := f.Code
 	if code == 0 {
-		if code = echoCodes[f.Class]; code == 0 {
+		if code = classCodes[f.Class]; code == 0 {
 			code = protocols.TaskExecutionFailed
 		}
 	}

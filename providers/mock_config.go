@@ -125,6 +125,9 @@ func unspoken(protocol string, spoken []string) string {
 	if slices.Contains(mockProtocols, protocol) {
 		return "; a mock of it invents answers: add providers: {mock: {kind: mock}} to gleitzeit.yaml, or give a script of your own with --mock FILE"
 	}
+	if protocol == "shell/v1" {
+		return ": programs run only where the configuration allows it, in gleitzeit.yaml: `providers: {shell: {kind: shell}}`"
+	}
 	return choices(protocol, spoken)
 }
 

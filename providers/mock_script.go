@@ -126,7 +126,7 @@ func (f *MockFailure) UnmarshalJSON(b []byte) error {
 
 // named takes the name of a class or of a code.
 func (f *MockFailure) named(word string) {
-	if _, known := echoCodes[protocols.Class(word)]; known {
+	if _, known := classCodes[protocols.Class(word)]; known {
 		f.Class = protocols.Class(word)
 		return
 	}

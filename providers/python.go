@@ -366,8 +366,7 @@ func (r *pythonRun) judge(box *sandbox) (json.RawMessage, error) {
 	o := r.outcome
 	switch {
 	case o.Refused != "":
-		return nil, r.failure(protocols.Errorf(protocols.ProviderInitializationFailed,
-			"the sandbox could not be set up, so nothing ran: %s (`sandbox: {enabled: false}` of the provider does without)", o.Refused))
+		return nil, r.failure(protocols.Errorf(protocols.ProviderInitializationFailed, "%s", refusal(o.Refused)))
 	case r.crowded:
 		return nil, r.failure(protocols.Errorf(protocols.TaskExecutionFailed, "Python %s", box.tooMany()))
 	case r.back != nil && r.code < 0 && r.overCPU(box):

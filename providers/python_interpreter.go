@@ -161,7 +161,7 @@ func (p *python) Check(ctx context.Context) Health {
 	details := map[string]any{"version": version, "executable": executable}
 	return Health{
 		Status:  "healthy",
-		Message: p.sandboxed(fmt.Sprintf("CPython %s at %s", version, executable), details),
+		Message: p.config.Sandbox.told(fmt.Sprintf("CPython %s at %s", version, executable), details),
 		Latency: time.Since(started),
 		Details: details,
 	}

@@ -60,18 +60,3 @@ func (s *sandbox) advice(errno, path string) string {
 func (r *pythonRun) overCPU(box *sandbox) bool {
 	return box != nil && strings.Contains(r.exit, "SIGXCPU")
 }
-
-// sandboxed adds the sandbox's state to what Check says.
-func (p *python) sandboxed(message string, details map[string]any) string {
-	if !p.config.Sandbox.enabled() {
-		details["sandbox"] = "off"
-		return message + "; no sandbox"
-	}
-	kind, lacking := sandboxState()
-	details["sandbox"], details["not_enforced"] = kind, append([]string{}, lacking...) // never null
-	message += "; sandbox: " + kind
-	if len(lacking) > 0 {
-		message += ", can't enforce: " + strings.Join(lacking, "; ")
-	}
-	return message
-}

@@ -22,7 +22,8 @@ import (
 //	                to hand down, and a description for the process, which
 //	                applies it to itself before it does anything else
 //
-// python_sandbox.py is the one that applies it in Python.
+// python_sandbox.py is who applies it in Python, package launcher for any other
+// program (confined.go).
 
 // SandboxConfig is what the configuration says about a provider's sandbox. Its
 // zero value is the default.
@@ -154,6 +155,62 @@ func (l limits) resources() map[string]int64 {
 		all["CPU"] = int64(l.CPU.Seconds())
 	}
 	return all
+}
+
+// tighter is what a task says of limits: it can only lower them.
+type tighter struct {
+	Memory    string `json:"memory"`
+	CPU       string `json:"cpu"`
+	FileSize  string `json:"file_size"`
+	Processes *int   `json:"processes"`
+}
+
+// tighten lowers l.
+func (t tighter) tighten(l *limits) error {
+	c := SandboxConfig{Memory: t.Memory, CPU: t.CPU, FileSize: t.FileSize}
+	if t.Processes != nil {
+		c.Processes = strconv.Itoa(*t.Processes)
+	}
+	wanted, problems := c.limits()
+	if len(problems) > 0 {
+		return protocols.Errorf(protocols.TaskParameterError, "limits%s", strings.TrimPrefix(problems[0], "sandbox"))
+	}
+	if t.Memory != "" {
+		l.Memory = lower(l.Memory, wanted.Memory)
+	}
+	if t.CPU != "" {
+		l.CPU = lower(l.CPU, wanted.CPU)
+	}
+	if t.FileSize != "" {
+		l.FileSize = lower(l.FileSize, wanted.FileSize)
+	}
+	if t.Processes != nil {
+		l.Processes = lower(l.Processes, wanted.Processes)
+	}
+	return nil
+}
+
+// lower is the smaller of two limits, of which 0 is none.
+func lower[T int | int64 | time.Duration](a, b T) T {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// told adds the sandbox's state to what Check says.
+func (c SandboxConfig) told(message string, details map[string]any) string {
+	if !c.enabled() {
+		details["sandbox"] = "off"
+		return message + "; no sandbox"
+	}
+	kind, lacking := sandboxState()
+	details["sandbox"], details["not_enforced"] = kind, append([]string{}, lacking...) // never null
+	message += "; sandbox: " + kind
+	if len(lacking) > 0 {
+		message += ", can't enforce: " + strings.Join(lacking, "; ")
+	}
+	return message
 }
 
 // enabled tells whether there is to be a sandbox.

@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"gleitzeit/providers/launcher"
 )
 
 // This file makes a sandbox ready for the kernel:
@@ -25,21 +27,11 @@ import (
 // The process itself takes it on, in this order: rlimits, capabilities,
 // no_new_privs, Landlock, seccomp. None of it can be taken off again.
 
-// confinement is a sandbox ready for one process. Its JSON form is what the
+// confinement is a sandbox ready for one process. Its Box, as JSON, is what the
 // process is told; files are handed down to it: the rules, if there is a
 // Landlock, and a socket, if the filter asks somebody.
 type confinement struct {
-	Limits map[string]int64 `json:"limits"` // by the names of RLIMIT_
-	Nice   int              `json:"nice"`   // more than it was
-	// Landlock is the access to files with which the process adds its own
-	// libraries to the rules; 0: the kernel has no Landlock.
-	Landlock uint64 `json:"landlock"`
-	Filter   []byte `json:"filter"` // a BPF program; empty: none
-	// Listen: the filter asks somebody, whose descriptor goes back over the
-	// socket.
-	Listen bool `json:"listen"`
-	// Seccomp is the number of the system call, which differs.
-	Seccomp int `json:"seccomp"`
+	launcher.Box
 
 	files  []*os.File
 	umpire *umpire // nil: nobody asks
@@ -101,7 +93,7 @@ func sandboxState() (kind string, lacking []string) { return kernel().describe()
 func (s *sandbox) confine() (*confinement, error) { return s.confineFor(kernel()) }
 
 func (s *sandbox) confineFor(k kernelFeatures) (*confinement, error) {
-	c := &confinement{Limits: s.Limits.resources(), Nice: politeness, Seccomp: unix.SYS_SECCOMP}
+	c := &confinement{Box: launcher.Box{Limits: s.Limits.resources(), Nice: politeness, Seccomp: unix.SYS_SECCOMP}}
 	rules, err := s.landlock(k.Landlock)
 	if err != nil {
 		return nil, err

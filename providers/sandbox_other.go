@@ -5,14 +5,15 @@ package providers
 import (
 	"os"
 	"runtime"
+
+	"gleitzeit/providers/launcher"
 )
 
 // This file is the sandbox where the kernel is not Linux: limits and no more.
 
 // confinement is a sandbox ready for one process; see sandbox_linux.go.
 type confinement struct {
-	Limits map[string]int64 `json:"limits"`
-	Nice   int              `json:"nice"`
+	launcher.Box
 
 	files []*os.File
 }
@@ -27,7 +28,7 @@ func sandboxState() (kind string, lacking []string) {
 }
 
 func (s *sandbox) confine() (*confinement, error) {
-	return &confinement{Limits: s.Limits.resources(), Nice: politeness}, nil
+	return &confinement{Box: launcher.Box{Limits: s.Limits.resources(), Nice: politeness}}, nil
 }
 
 func (c *confinement) handedDown() {}

@@ -79,8 +79,9 @@ func kindTable() map[string]kind {
 		"mcp":       {protocol: "mcp/v1", slots: 8, open: newMCP, keys: []string{"timeout"}},
 		"http": {protocol: "http/v1", slots: 16, open: newHTTP, variables: httpVariables, check: checkHTTP, byName: ofOneServer,
 			keys: []string{"url", "key_env", "key_header", "headers", "timeout", "allow", "proxy", "max_request", "max_response", "max_file"}},
-		"data": {protocol: "data/v1", slots: 4, open: newData, keys: []string{"timeout"}},
-		"mock": {slots: 64, open: newMock, keys: mockKeys, check: checkMock},
+		"data":  {protocol: "data/v1", slots: 4, open: newData, keys: []string{"timeout"}},
+		"mock":  {slots: 64, open: newMock, keys: mockKeys, check: checkMock},
+		"shell": {protocol: "shell/v1", slots: 4, open: newShell, keys: []string{"pass_env", "timeout", "sandbox"}, check: checkShell},
 	}
 }
 

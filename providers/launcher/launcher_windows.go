@@ -1,0 +1,7 @@
+package launcher
+
+// become can't: a program takes no place of another here, and there is nothing
+// to take on.
+func become(int, int, Box, string, []string) Failure {
+	return Failure{Text: "there is no exec"}
+}
