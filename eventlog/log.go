@@ -49,6 +49,8 @@ type Options struct {
 	// RedisPatience is how long an append waits for a Redis that can't be
 	// reached before it calls Fatal; 0 is two minutes.
 	RedisPatience time.Duration
+	// id is the name of a new store; "" is a random one.
+	id string
 	// Views are made in a store of SQLite, for people who look into it with
 	// other programs: SELECT statements by the name of the view.
 	Views map[string]string

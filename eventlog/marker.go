@@ -47,11 +47,15 @@ const (
 	markerFile = "STORE"
 )
 
-func newMarker(writer string, e Engine) marker {
+func newMarker(o Options, e Engine) marker {
+	writer, id := o.Writer, o.id
 	if writer == "" {
 		writer = thisProgram()
 	}
-	m := marker{format: Format, id: newID(), writer: strings.Join(strings.Fields(writer), " "), engine: e}
+	if id == "" {
+		id = newID()
+	}
+	m := marker{format: Format, id: id, writer: strings.Join(strings.Fields(writer), " "), engine: e}
 	if e == Pebble {
 		m.format = 1
 	}

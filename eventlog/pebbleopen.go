@@ -72,7 +72,7 @@ func openPebble(f *folder, disk *disk, m marker, found bool, o Options) (l *Log,
 	if found {
 		db, err = pebble.Open(f.dir, options)
 	} else {
-		m, db, err = makeStore(f, disk, options, o.Writer)
+		m, db, err = makeStore(f, disk, options, o)
 	}
 	if err != nil {
 		return nil, m.explain(err)
@@ -91,8 +91,8 @@ func openPebble(f *folder, disk *disk, m marker, found bool, o Options) (l *Log,
 // last, when all else is durable: whatever a crash leaves before is no store,
 // and nobody has been told that there is one. So Pebble need not make each of
 // its steps durable.
-func makeStore(f *folder, disk *disk, options *pebble.Options, writer string) (marker, *pebble.DB, error) {
-	m := newMarker(writer, Pebble)
+func makeStore(f *folder, disk *disk, options *pebble.Options, o Options) (marker, *pebble.DB, error) {
+	m := newMarker(o, Pebble)
 	if err := beginMarker(f, m); err != nil {
 		return m, nil, err
 	}

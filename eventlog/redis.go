@@ -95,7 +95,7 @@ func (s *redisStore) commit(c *change, _ bool) error {
 	cmds := commands{redisReader: s.redisReader, args: []any{s.owner, ""}}
 	var before, after string
 	if t := c.totals; t != nil {
-		before = strconv.FormatUint(uint64(t.last)-uint64(len(c.records)), 10)
+		before = strconv.FormatUint(uint64(c.before), 10)
 		after = strconv.FormatUint(uint64(t.last), 10)
 		cmds.args[1] = before
 	}

@@ -182,7 +182,7 @@ func (s *redisStore) settle(f *folder, m marker, found bool, name string, o Opti
 	ctx, cancel := context.WithTimeout(context.Background(), redisDial+2*time.Second)
 	defer cancel()
 	if !found {
-		m = newMarker(o.Writer, Redis)
+		m = newMarker(o, Redis)
 		m.folder = newID()
 	}
 	whole := "gleitzeit:{" + name + "}"

@@ -123,7 +123,7 @@ func sqliteAddress(path string, pragmas ...string) string {
 // the store if there is none.
 func (s *sqliteStore) settle(f *folder, m marker, found bool, o Options) (marker, error) {
 	if !found {
-		m = newMarker(o.Writer, SQLite)
+		m = newMarker(o, SQLite)
 		if err := beginMarker(f, m); err != nil {
 			return m, err
 		}

@@ -95,6 +95,7 @@ var errMissing = errors.New("is missing")
 // change is one atomic commit: first what goes, then what comes. What it
 // points to is the writer's again once commit has returned.
 type change struct {
+	before      Seq // the last record before the change, if it has totals
 	drop        drops
 	records     []row   // in order of seq
 	touched     []touch // the same records by stream, each stream once

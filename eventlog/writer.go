@@ -52,6 +52,7 @@ func (w *writer) begin() {
 	c := &w.change
 	clear(c.values) // they may be large
 	w.change = change{
+		before:  w.sums.last,
 		records: c.records[:0],
 		touched: c.touched[:0],
 		values:  c.values[:0],
