@@ -49,6 +49,9 @@ type grammar struct {
 	History historyCmd  `cmd:"" group:"runs" help:"Show all that happened to a run."`
 	Runs    workflowCmd `cmd:"" name:"workflow" group:"runs" help:"Submit, list, look at, pause and cancel runs."`
 
+	Export exportCmd `cmd:"" group:"runs" help:"Write runs into a file, for another store."`
+	Import importCmd `cmd:"" group:"runs" help:"Bring in the runs of such a file."`
+
 	Schedule scheduleCmd `cmd:"" group:"runs" help:"Runs that begin by themselves."`
 
 	Init     initCmd     `cmd:"" group:"files" help:"Write a workflow to start from."`

@@ -54,6 +54,7 @@ type settings struct {
 	TLSKey         string                              `yaml:"tls_key"`
 	LogLevel       string                              `yaml:"log_level"`
 	Slots          int                                 `yaml:"slots"`
+	Retention      retention                           `yaml:"retention"`
 	QueueSize      int                                 `yaml:"queue_size"`
 	Queues         map[string]queueSettings            `yaml:"queues"`
 	CrashLimit     int                                 `yaml:"crash_limit"`
@@ -266,6 +267,9 @@ func (c *config) check() error {
 		if q := c.Queues[name]; name == "" || q.Slots < 0 || q.Size < 0 {
 			report("queues", "%q: slots and size must be at least 1 where they are given", name)
 		}
+	}
+	if c.Retention.Runs < 0 {
+		report("retention", "runs: %d must be at least 1", c.Retention.Runs)
 	}
 	if c.CrashLimit < 0 {
 		report("crash_limit", "%d must be 0 (no limit) or more", c.CrashLimit)

@@ -92,6 +92,9 @@ func (c *config) shown() []server.Setting {
 	add("log_level", c.LogLevel)
 	add("slots", c.Slots)
 	add("queue_size", c.QueueSize)
+	if c.Retention != (retention{}) {
+		add("retention", c.Retention)
+	}
 	if len(c.Queues) > 0 {
 		add("queues", c.Queues)
 	}

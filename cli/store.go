@@ -56,7 +56,7 @@ func (s *session) options(c *config, looks bool) client.Options {
 	logger := slog.New(slog.NewTextHandler(s.env.stderr, &slog.HandlerOptions{Level: level(c.LogLevel)}))
 	o := client.Options{
 		Local: s.local(c),
-		Store: c.Store, Memory: c.Backend == "memory", Log: c.log(), Logger: logger, Fatal: s.fatal("resume"), Passive: looks, Secrets: s.offers(c),
+		Store: c.Store, Memory: c.Backend == "memory", Log: c.log(), Retention: c.Retention.keep(), Logger: logger, Fatal: s.fatal("resume"), Passive: looks, Secrets: s.offers(c),
 		Scheduler: scheduler.Options{
 			Policy:  c.policy(),
 			Open:    s.openProviders,

@@ -14,8 +14,12 @@ import (
 
 // systemCmd is about the store and whoever holds it.
 type systemCmd struct {
-	Status systemStatusCmd `cmd:"" help:"Show the store, who holds it, and what runs."`
-	Verify systemVerifyCmd `cmd:"" help:"Read the whole store and check that nothing in it is missing or was changed."`
+	Status  systemStatusCmd  `cmd:"" help:"Show the store, who holds it, and what runs."`
+	Verify  systemVerifyCmd  `cmd:"" help:"Read the whole store and check that nothing in it is missing or was changed."`
+	Backup  systemBackupCmd  `cmd:"" help:"Write the whole store into a file, while runs go on."`
+	Restore systemRestoreCmd `cmd:"" help:"Make a store of a backup."`
+	GC      systemGCCmd      `cmd:"" name:"gc" help:"Remove runs that have ended."`
+	Compact systemCompactCmd `cmd:"" help:"Give back the room of what was removed."`
 }
 
 // systemStatusCmd shows the store.

@@ -3,6 +3,7 @@ package eventlog
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"maps"
 	"slices"
 	"strings"
@@ -294,6 +295,8 @@ func (m *memoryStore) view() (store, error) {
 	}
 	return v, nil
 }
+
+func (m *memoryStore) compact(context.Context) error { return nil }
 
 func (m *memoryStore) close() error { return nil }
 

@@ -2,6 +2,7 @@ package eventlog
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 
@@ -298,6 +299,11 @@ func (s *pebbleStore) size() int64 { return int64(s.db.Metrics().DiskSpaceUsage(
 func (s *pebbleStore) view() (store, error) {
 	snap := s.db.NewSnapshot()
 	return &pebbleStore{db: s.db, reader: snap, release: snap.Close}, nil
+}
+
+// compact merges all tables, so that what was deleted goes for good.
+func (s *pebbleStore) compact(ctx context.Context) error {
+	return s.db.Compact(ctx, []byte{0}, []byte{255}, false)
 }
 
 func (s *pebbleStore) close() error { return s.release() }

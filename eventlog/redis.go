@@ -266,4 +266,14 @@ func (s *redisStore) view() (store, error) {
 	}}, nil
 }
 
+// compact has Redis rewrite its append-only file in the background, if it has
+// one and lets us.
+func (s *redisStore) compact(ctx context.Context) error {
+	err := s.client.BgRewriteAOF(ctx).Err()
+	if err != nil && strings.Contains(err.Error(), "in progress") {
+		return nil
+	}
+	return err
+}
+
 func (s *redisStore) close() error { return s.release() }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"syscall"
 	"unicode/utf8"
 
@@ -78,9 +79,10 @@ CREATE TABLE totals (
 ) STRICT;
 `
 
-// sqliteWriter is the one connection that writes. Only commit uses it, and it
-// is not for use by several goroutines.
+// sqliteWriter is the one connection that writes, once the log is open only
+// with mu: checkpoints are saved beside appends.
 type sqliteWriter struct {
+	mu    sync.Mutex
 	db    *sql.DB
 	conn  *sql.Conn
 	known map[string]*sql.Stmt
@@ -113,6 +115,8 @@ func (w *sqliteWriter) close() error {
 // the disk, with NORMAL it doesn't; the write-ahead log keeps the order.
 func (s *sqliteStore) commit(c *change, sync bool) error {
 	w := s.writer
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.err = nil
 	if !sync {
 		w.exec("PRAGMA synchronous = NORMAL")
@@ -234,6 +238,19 @@ func (s *sqliteStore) view() (store, error) {
 		return nil, errors.Join(err, v.release())
 	}
 	return v, nil
+}
+
+// compact gives back to the system what deletions left. It needs as much room
+// again, and nobody can write meanwhile.
+func (s *sqliteStore) compact(ctx context.Context) error {
+	w := s.writer
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, err := w.conn.ExecContext(ctx, "VACUUM")
+	if err == nil {
+		_, err = w.conn.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+	}
+	return explainSQLite(err)
 }
 
 func (s *sqliteStore) close() error { return s.release() }

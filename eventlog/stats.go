@@ -1,6 +1,10 @@
 package eventlog
 
-import "sync/atomic"
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+)
 
 // Stats is what can be said about a log without reading it.
 type Stats struct {
@@ -56,6 +60,19 @@ func (l *Log) Stats() Stats {
 		s.Syncs, s.BytesRead, s.OpenBytesRead = d.syncs.Load(), d.read.Load(), l.readByOpen
 	}
 	return s
+}
+
+// Compact gives back the room of what was deleted, as far as the engine can. The
+// log can be read meanwhile; in SQLite appends wait.
+func (l *Log) Compact(ctx context.Context) error {
+	if err := l.enter(); err != nil {
+		return err
+	}
+	defer l.leave()
+	if err := l.store.compact(ctx); err != nil {
+		return fmt.Errorf("compact: %w", err)
+	}
+	return nil
 }
 
 // counts is what the log counts itself.

@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"context"
 	"errors"
 	"fmt"
 )
@@ -63,6 +64,8 @@ type store interface {
 	about() (e Engine, format int, promise string)
 	// size returns the bytes that the store takes on disk, about.
 	size() int64
+	// compact gives back the room of what was deleted, as far as it can.
+	compact(ctx context.Context) error
 	// view returns the store as it is now, for reading while others write.
 	// It must be closed.
 	view() (store, error)

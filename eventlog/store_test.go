@@ -415,6 +415,64 @@ func TestCheckpoints(t *testing.T) {
 	})
 }
 
+// Checkpoints are saved beside appends.
+func TestCheckpointsBesideAppends(t *testing.T) {
+	onEach(t, func(t *testing.T, l *Log, _ func() *Log) {
+		add(t, l, rec("a", "0"))
+		var wg sync.WaitGroup
+		for w := range 4 {
+			wg.Go(func() {
+				for i := range 30 {
+					var b Batch
+					b.Add(rec("a", "x"))
+					_, err := l.Append(&b)
+					if w%2 == 0 {
+						err = l.SaveCheckpoints([]Checkpoint{{fmt.Sprint(w), 1, []byte(fmt.Sprint(i))}}, nil)
+					}
+					if err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if c, _, err := l.Checkpoint("2"); err != nil || string(c.Data) != "29" {
+			t.Errorf("%s, %v", c.Data, err)
+		}
+		if r := sound(t, l); r.Records != 121 {
+			t.Errorf("%d records", r.Records)
+		}
+	})
+}
+
+// What was deleted takes no room any more, and nothing else is gone.
+func TestCompact(t *testing.T) {
+	onEach(t, func(t *testing.T, l *Log, _ func() *Log) {
+		for i := range 20 {
+			var b Batch
+			r := rec(fmt.Sprint("s", i), "x")
+			r.Refs = []Hash{b.Put(bytes.Repeat([]byte(fmt.Sprintf("%06x", i*7919)), 20_000))}
+			b.Add(r)
+			addBatch(t, l, &b)
+		}
+		before := l.Stats().DiskBytes
+		for i := range 19 {
+			if err := l.Delete(fmt.Sprint("s", i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.Compact(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if after := l.Stats(); after.Engine != Pebble && after.DiskBytes > before/4 { // Pebble gives its log back later
+			t.Errorf("%d bytes of %d are left", after.DiskBytes, before)
+		}
+		sound(t, l)
+		add(t, l, rec("s19", "goes on"))
+	})
+}
+
 func TestDelete(t *testing.T) {
 	onEach(t, func(t *testing.T, l *Log, reopen func() *Log) {
 		var b Batch

@@ -123,7 +123,7 @@ func Encode(f Fact, b *eventlog.Batch) error {
 }
 
 // CacheStream is the stream of what a call came to; its last record stands.
-func CacheStream(call eventlog.Hash) string { return "cache/" + call.String() }
+func CacheStream(call eventlog.Hash) string { return CachePrefix + call.String() }
 
 // Cached returns what a call came to, if that still stands at now.
 func Cached(log *eventlog.Log, call eventlog.Hash, now time.Time) (Value, bool, error) {

@@ -33,6 +33,8 @@ type Options struct {
 	Store string
 	// Memory is for a store that ends with the client.
 	Memory bool
+	// Retention says which runs are kept, while this process carries runs out.
+	Retention server.Retention
 	// Log says what keeps the store; its Logger, Fatal and Views are ours.
 	Log eventlog.Options
 	// Server is the address of a server, http://host:port, that is used instead

@@ -49,6 +49,11 @@ const (
 	SystemHealth      = "system/health"
 	SystemConfig      = "system/config"
 	SystemVerify      = "system/verify"
+	SystemBackup      = "system/backup"
+	SystemExport      = "system/export"
+	SystemImport      = "system/import"
+	SystemGC          = "system/gc"
+	SystemCompact     = "system/compact"
 	Discover          = "rpc.discover"
 )
 
@@ -521,4 +526,48 @@ type VerifyResult struct {
 	Keys        uint64       `json:"keys"`
 	Checkpoints uint64       `json:"checkpoints"`
 	Problems    []string     `json:"problems"` // none: the store is sound
+}
+
+// FileParams name a file on the server's machine.
+type FileParams struct {
+	Path string `json:"path"` // absolute
+}
+
+// ExportParams say which runs go into which file.
+type ExportParams struct {
+	IDs  []string `json:"ids,omitempty"` // none: all runs
+	Path string   `json:"path"`          // absolute
+}
+
+// ExportResult is what went into the file.
+type ExportResult struct {
+	Runs int `json:"runs"` // with those that they started
+	eventlog.ArchiveInfo
+}
+
+// ImportResult is what came out of a file.
+type ImportResult struct {
+	Runs []replay.Moved `json:"runs"`
+}
+
+// GCParams say what is kept of the runs that have ended. What isn't given bounds
+// nothing.
+type GCParams struct {
+	OlderThan protocols.Duration `json:"older_than,omitempty"` // those that ended longer ago go
+	Keep      int                `json:"keep,omitempty"`       // so many stay
+	Bytes     int64              `json:"bytes,omitempty"`      // so much may the store take
+	Dry       bool               `json:"dry,omitempty"`        // only count
+}
+
+// GCResult is what went, and what the store takes on disk.
+type GCResult struct {
+	Runs   int   `json:"runs"`
+	Before int64 `json:"before"` // bytes
+	After  int64 `json:"after"`
+}
+
+// CompactResult is what the store takes on disk.
+type CompactResult struct {
+	Before int64 `json:"before"` // bytes
+	After  int64 `json:"after"`
 }

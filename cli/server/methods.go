@@ -74,6 +74,11 @@ func Methods() []Method {
 		method(SystemHealth, "", "Says whether the server does its work, and takes submissions.", (*Server).health),
 		method(SystemConfig, Operate, "Returns the server's configuration without its secrets.", (*Server).settings),
 		method(SystemVerify, Operate, "Reads the whole store and reports every disagreement in it.", (*Server).verify),
+		method(SystemBackup, Operate, "Writes the whole store, as it is now, into a file.", (*Server).backup),
+		method(SystemExport, Operate, "Writes runs, with all that they need and all runs that they started, into a file.", (*Server).export),
+		method(SystemImport, Operate, "Brings the runs of a file in, under new numbers. Nothing may be running.", (*Server).importRuns),
+		method(SystemGC, Operate, "Removes runs that have ended, the oldest end first. A run stays while one that started it goes on.", (*Server).gc),
+		method(SystemCompact, Operate, "Gives back the room of what was removed.", (*Server).compact),
 		method(Discover, "", "Returns this description of all methods, as an OpenRPC document.", (*Server).discover),
 	}
 }

@@ -27,6 +27,8 @@ type Options struct {
 	// Local is what only the program around the server knows; the zero value
 	// knows nothing.
 	Local Local
+	// Retention says which runs are kept, while runs are carried out here.
+	Retention Retention
 	// Passive lets nothing be run here. Somebody else's wish rings Wanted.
 	Passive bool
 }
@@ -178,6 +180,9 @@ func (s *Server) wish(p *Peer) (*scheduler.Scheduler, error) {
 	defer s.mu.Unlock()
 	s.scheduler = made
 	close(s.born)
+	if keep := s.o.Retention; !keep.IsZero() && !s.closed {
+		s.served.Go(func() { s.retain(keep) })
+	}
 	return made, nil
 }
 

@@ -1,0 +1,151 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"gleitzeit/eventlog"
+	"gleitzeit/protocols"
+	"gleitzeit/replay"
+)
+
+// This file takes the store, or runs, out into files and brings runs in. The
+// files lie on this machine and are named by its user: whoever comes from
+// elsewhere may not.
+
+// nearby refuses a peer that isn't this machine's user.
+func nearby(c *Call, what string) error {
+	if c.Peer.trusted {
+		return nil
+	}
+	return protocols.Errorf(protocols.AuthorizationFailed, "%s is only for commands of the server's user on the same machine", what)
+}
+
+func (s *Server) backup(ctx context.Context, c *Call, p FileParams) (r eventlog.ArchiveInfo, err error) {
+	if err := nearby(c, SystemBackup); err != nil {
+		return r, err
+	}
+	err = intoFile(p.Path, func(w io.Writer) error {
+		r, err = s.log.Backup(ctx, w)
+		return err
+	})
+	return r, err
+}
+
+func (s *Server) export(ctx context.Context, c *Call, p ExportParams) (r ExportResult, err error) {
+	if err := nearby(c, SystemExport); err != nil {
+		return r, err
+	}
+	numbers, err := s.toExport(p)
+	if err != nil {
+		return r, err
+	}
+	streams, err := replay.Family(s.log, numbers, s.log.Last())
+	if err != nil {
+		return r, err
+	}
+	r.Runs = len(streams)
+	err = intoFile(p.Path, func(w io.Writer) error {
+		r.ArchiveInfo, err = s.log.Export(ctx, w, streams)
+		return err
+	})
+	return r, err
+}
+
+// toExport finds the runs that are meant.
+func (s *Server) toExport(p ExportParams) (numbers []uint64, err error) {
+	for _, id := range p.IDs {
+		ref, err := s.find(id)
+		if err != nil {
+			return nil, err
+		}
+		numbers = append(numbers, ref.number)
+	}
+	if len(numbers) > 0 {
+		return numbers, nil
+	}
+	for name, err := range s.log.Streams(replay.RunPrefix, false, "") {
+		if err != nil {
+			return nil, err
+		}
+		if n, ok := replay.RunOf(name); ok {
+			numbers = append(numbers, n)
+		}
+	}
+	if len(numbers) == 0 {
+		return nil, protocols.Errorf(protocols.WorkflowNotFound, "there are no runs")
+	}
+	return numbers, nil
+}
+
+// intoFile makes a file that is there when it is whole and on disk, or not at
+// all. It replaces none.
+func intoFile(path string, write func(io.Writer) error) error {
+	if !filepath.IsAbs(path) {
+		return protocols.Errorf(protocols.InvalidParams, "the path %q must be absolute", path)
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return protocols.Errorf(protocols.InvalidParams, "%s is there already", path)
+	}
+	part, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".part-*")
+	if err != nil {
+		return err
+	}
+	err = write(part)
+	if err == nil {
+		err = part.Sync()
+	}
+	err = errors.Join(err, part.Close())
+	if err == nil {
+		err = os.Rename(part.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(part.Name()))
+	}
+	return nil
+}
+
+// importRuns brings the runs of an archive in. Nothing may run here: what is
+// under way in the archive was begun elsewhere, and a new scheduler will find it
+// as it finds what a crash left.
+func (s *Server) importRuns(_ context.Context, c *Call, p FileParams) (r ImportResult, err error) {
+	if err := nearby(c, SystemImport); err != nil {
+		return r, err
+	}
+	file, err := os.Open(p.Path)
+	if err != nil {
+		return r, protocols.Errorf(protocols.InvalidParams, "%v", err)
+	}
+	defer file.Close()
+	s.making.Lock() // no scheduler comes meanwhile
+	defer s.making.Unlock()
+	if s.current() != nil {
+		return r, protocols.Errorf(protocols.WorkflowInvalidState,
+			"process %d carries runs out in this store: stop it, then import", os.Getpid())
+	}
+	if r.Runs, err = replay.Import(s.log, func(item func(eventlog.ArchiveHeader, eventlog.ArchiveItem) error) error {
+		var of error // item's own
+		_, err := eventlog.ReadArchive(file, func(h eventlog.ArchiveHeader, it eventlog.ArchiveItem) error {
+			of = item(h, it)
+			return of
+		})
+		if err != nil && of == nil {
+			err = protocols.Errorf(protocols.PersistenceIntegrityError, "%v", err)
+		}
+		return err
+	}); err != nil {
+		return r, fmt.Errorf("import %s: %w", p.Path, err)
+	}
+	return r, nil
+}
+
+func (s *Server) compact(ctx context.Context, _ *Call, _ empty) (r CompactResult, err error) {
+	r.Before = s.log.Stats().DiskBytes
+	err = s.log.Compact(ctx)
+	r.After = s.log.Stats().DiskBytes
+	return r, err
+}

@@ -1,0 +1,349 @@
+package replay
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gleitzeit/eventlog"
+	"gleitzeit/protocols"
+)
+
+// This file moves runs from one log to another. A run goes with all runs that
+// it started, and becomes a new one there: with another number, and another id
+// unless its submitter chose it. Where it was carried out before it is held by
+// nobody now, as after a crash; `resume` goes on with it.
+
+// Family returns the streams of runs and of all runs that they started, each
+// once, as they were up to a record.
+func Family(log *eventlog.Log, runs []uint64, to eventlog.Seq) (streams []string, err error) {
+	seen := map[uint64]bool{}
+	for todo := slices.Clone(runs); len(todo) > 0; {
+		n := todo[0]
+		todo = todo[1:]
+		if seen[n] {
+			continue
+		}
+		seen[n] = true
+		streams = append(streams, Stream(n))
+		for rec, err := range log.ReadStream(Stream(n), 1) {
+			if err != nil {
+				return nil, err
+			}
+			if rec.Seq > to {
+				break
+			}
+			child, err := childOf(rec)
+			if err != nil {
+				return nil, err
+			}
+			if child != 0 {
+				todo = append(todo, child)
+			}
+		}
+	}
+	return streams, nil
+}
+
+// childOf returns the run that a task waits for from this record on, or 0.
+func childOf(rec eventlog.Record) (uint64, error) {
+	if rec.Type != (*TaskWaiting)(nil).Type() {
+		return 0, nil
+	}
+	var e TaskWaiting
+	if err := json.Unmarshal(rec.Data, &e); err != nil {
+		return 0, fmt.Errorf("record %d (%s): %w", rec.Seq, rec.Type, err)
+	}
+	return e.Wait.Child, nil
+}
+
+// Moved is a run that was imported.
+type Moved struct {
+	From   string `json:"from"` // its id where it was
+	ID     string `json:"id"`   // its id now
+	Number uint64 `json:"number"`
+	Status Status `json:"status,omitempty"` // how it ended; "": it hasn't
+}
+
+// Import puts the runs of an archive into a log in which nobody runs anything:
+// all of them or none. It reads nothing but what read gives, which is that of
+// eventlog.ReadArchive.
+func Import(log *eventlog.Log, read func(func(eventlog.ArchiveHeader, eventlog.ArchiveItem) error) error) ([]Moved, error) {
+	state, err := Load(log)
+	if err != nil {
+		return nil, err
+	}
+	m := mover{next: max(state.NextRun, 1), numbers: map[uint64]uint64{}, ids: map[string]string{}, values: map[eventlog.Hash][]byte{}}
+	if err := read(m.item); err != nil {
+		return nil, err
+	}
+	if len(m.records) == 0 {
+		return nil, protocols.Errorf(protocols.InvalidParams, "the archive has no runs")
+	}
+	if err := m.meet(log); err != nil {
+		return nil, err
+	}
+	batch, err := m.batch()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := log.Append(batch); err != nil {
+		return nil, err
+	}
+	return m.moved, nil
+}
+
+// mover gives the runs of an archive their new names.
+type mover struct {
+	next    uint64
+	numbers map[uint64]uint64 // old → new
+	ids     map[string]string // old → new
+	values  map[eventlog.Hash][]byte
+	records []eventlog.Record
+	moved   []Moved
+	places  map[uint64]int // in moved, by old number
+}
+
+// item notes what the archive has.
+func (m *mover) item(h eventlog.ArchiveHeader, it eventlog.ArchiveItem) error {
+	switch {
+	case h.Kind != eventlog.SomeStream:
+		return protocols.Errorf(protocols.InvalidParams, "the archive is a backup of a whole store: restore it")
+	case it.Value != nil:
+		m.values[it.Hash] = it.Value
+	case it.Record != nil:
+		return m.note(*it.Record)
+	}
+	return nil
+}
+
+func (m *mover) note(rec eventlog.Record) error {
+	old, ok := RunOf(rec.Stream)
+	if !ok {
+		return protocols.Errorf(protocols.InvalidParams, "the archive has a stream %q, which is no run", rec.Stream)
+	}
+	m.records = append(m.records, rec)
+	if _, known := m.numbers[old]; known {
+		if at := m.places[old]; Ends(rec) {
+			m.moved[at].Status = Status(strings.TrimPrefix(rec.Type, "workflow."))
+		} else if rec.Type == (*WorkflowRetried)(nil).Type() {
+			m.moved[at].Status = ""
+		}
+		return nil
+	}
+	var e WorkflowSubmitted
+	if rec.Type != e.Type() {
+		return protocols.Errorf(protocols.InvalidParams, "run %d of the archive does not begin with its submission", old)
+	}
+	if err := json.Unmarshal(rec.Data, &e); err != nil {
+		return fmt.Errorf("record %d (%s): %w", rec.Seq, rec.Type, err)
+	}
+	id := e.ID
+	if stem, ok := strings.CutSuffix(id, "-"+strconv.FormatUint(old, 10)); ok && !e.Named {
+		id = fmt.Sprintf("%s-%d", stem, m.next)
+	}
+	if m.places == nil {
+		m.places = map[uint64]int{}
+	}
+	m.places[old] = len(m.moved)
+	m.moved = append(m.moved, Moved{From: e.ID, ID: id, Number: m.next})
+	m.numbers[old], m.ids[e.ID] = m.next, id
+	m.next++
+	return nil
+}
+
+// meet refuses runs whose names are taken.
+func (m *mover) meet(log *eventlog.Log) error {
+	for i := range m.records {
+		for _, key := range m.records[i].Keys {
+			stream, taken, err := log.Lookup(key)
+			if err != nil {
+				return err
+			}
+			if id, chosen := strings.CutPrefix(key, idPrefix); taken && chosen {
+				return protocols.Errorf(protocols.WorkflowInvalidState, "there is a run %q already (%s)", id, stream)
+			}
+		}
+	}
+	return nil
+}
+
+// batch writes all records with their new names, and reads them as the log's
+// readers will.
+func (m *mover) batch() (*eventlog.Batch, error) {
+	b := new(eventlog.Batch)
+	codec := NewCodec(func(h eventlog.Hash) ([]byte, error) {
+		if v, ok := m.values[h]; ok {
+			return v, nil
+		}
+		return nil, eventlog.ErrNotFound
+	})
+	for _, rec := range m.records {
+		old, _ := RunOf(rec.Stream)
+		rec.Stream, rec.Seq = Stream(m.numbers[old]), 0
+		if err := m.rename(&rec); err != nil {
+			return nil, fmt.Errorf("%s of %s: %w", rec.Type, m.moved[m.places[old]].From, err)
+		}
+		for _, h := range rec.Refs {
+			v, ok := m.values[h]
+			if !ok {
+				return nil, protocols.Errorf(protocols.InvalidParams, "the archive lacks value %s", h)
+			}
+			b.Put(v)
+		}
+		if _, _, err := codec.Decode(rec); err != nil {
+			return nil, err
+		}
+		b.Add(rec)
+	}
+	return b, nil
+}
+
+// rename gives a record's event the new numbers and ids. Everything else of it
+// stays as it is, known to this program or not.
+func (m *mover) rename(rec *eventlog.Record) (err error) {
+	switch {
+	case rec.Type == (*WorkflowSubmitted)(nil).Type():
+		rec.Data, err = edit(rec.Data, m.submitted)
+	case rec.Type == (*TaskWaiting)(nil).Type():
+		rec.Data, err = edit(rec.Data, func(e object) error { return e.inside("wait", m.wait) })
+	case rec.Type == (*WorkflowRetried)(nil).Type():
+		err = m.retried(rec)
+	case Ends(*rec):
+		rec.Data, err = edit(rec.Data, func(e object) error { return m.id(e, "id") })
+	}
+	return err
+}
+
+func (m *mover) submitted(e object) error {
+	if err := m.number(e, "number"); err != nil {
+		return err
+	}
+	if err := m.id(e, "id"); err != nil {
+		return err
+	}
+	var parent Parent
+	if raw := e["parent"]; raw != nil {
+		if err := json.Unmarshal(raw, &parent); err != nil {
+			return err
+		}
+		if m.numbers[parent.Run] == 0 { // it is not in the archive: the run stands alone
+			delete(e, "parent")
+			return nil
+		}
+	}
+	return e.inside("parent", func(p object) error { return m.number(p, "run") })
+}
+
+func (m *mover) wait(w object) error {
+	if err := m.number(w, "child"); err != nil {
+		return err
+	}
+	return m.id(w, "child_id")
+}
+
+// retried changes the run that the event carries, which may be a value.
+func (m *mover) retried(rec *eventlog.Record) error {
+	var e WorkflowRetried
+	if err := json.Unmarshal(rec.Data, &e); err != nil {
+		return err
+	}
+	raw, err := e.Run.Load(func(h eventlog.Hash) ([]byte, error) { return m.values[h], nil })
+	if err != nil {
+		return err
+	}
+	raw, err = edit(raw, func(run object) error {
+		if err := run.inside("submitted", m.submitted); err != nil {
+			return err
+		}
+		return run.insideEach("tasks", func(task object) error { return task.inside("v", m.wait) })
+	})
+	if err != nil {
+		return err
+	}
+	now := NewValue(raw)
+	if e.Run.Big != nil {
+		rec.Refs = slices.DeleteFunc(rec.Refs, func(h eventlog.Hash) bool { return h == e.Run.Big.Hash })
+	}
+	if now.Big != nil {
+		m.values[now.Big.Hash] = raw
+		rec.Refs = append(rec.Refs, now.Big.Hash)
+	}
+	rec.Data, err = edit(rec.Data, func(o object) (err error) {
+		o["run"], err = marshal(now)
+		return err
+	})
+	return err
+}
+
+// number and id replace a field that names a run, if it is there and the run is
+// in the archive.
+func (m *mover) number(o object, field string) error {
+	var n uint64
+	if o[field] == nil {
+		return nil
+	}
+	if err := json.Unmarshal(o[field], &n); err != nil {
+		return err
+	}
+	if now := m.numbers[n]; now != 0 {
+		o[field] = strconv.AppendUint(nil, now, 10)
+	}
+	return nil
+}
+
+func (m *mover) id(o object, field string) (err error) {
+	var id string
+	if o[field] == nil {
+		return nil
+	}
+	if err := json.Unmarshal(o[field], &id); err != nil {
+		return err
+	}
+	if now, ok := m.ids[id]; ok {
+		o[field], err = marshal(now)
+	}
+	return err
+}
+
+// object is a JSON object of which only some fields are of interest.
+type object map[string]json.RawMessage
+
+// edit changes an object and leaves the numbers and texts in it as they stand.
+func edit(raw []byte, change func(object) error) ([]byte, error) {
+	var o object
+	if err := json.Unmarshal(raw, &o); err != nil {
+		return nil, err
+	}
+	if err := change(o); err != nil {
+		return nil, err
+	}
+	return marshal(o)
+}
+
+func (o object) inside(field string, change func(object) error) (err error) {
+	if raw := o[field]; raw != nil && !bytes.Equal(raw, []byte("null")) {
+		o[field], err = edit(raw, change)
+	}
+	return err
+}
+
+func (o object) insideEach(field string, change func(object) error) (err error) {
+	var list []json.RawMessage
+	if o[field] == nil {
+		return nil
+	}
+	if err := json.Unmarshal(o[field], &list); err != nil {
+		return err
+	}
+	for i := range list {
+		if list[i], err = edit(list[i], change); err != nil {
+			return err
+		}
+	}
+	o[field], err = marshal(list)
+	return err
+}
