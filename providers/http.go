@@ -248,7 +248,6 @@ func (x *exchange) redirect(req *http.Request, via []*http.Request) error {
 	case req.URL.Scheme == "http" && via[len(via)-1].URL.Scheme == "https":
 		return wrongParameter("%s redirects to %s, which is not encrypted: name that address itself if it is meant", origin(via[len(via)-1].URL), origin(req.URL))
 	}
-	req.Header.Del("Referer") // it may hold a query's secrets
 	if err := x.reach.look(req.URL); err != nil {
 		return err
 	}
