@@ -103,6 +103,7 @@ func misconfigured(f *workflowFile, c *config, w *protocols.Workflow) (ps protoc
 	}
 	ps = append(ps, undeclared(f, c, w)...)
 	ps = append(ps, unroutable(f, c, w)...)
+	ps = append(ps, foreseen(f, c, w)...)
 	return append(ps, unmocked(f, c, w)...)
 }
 
@@ -141,6 +142,39 @@ func unroutable(f *workflowFile, c *config, w *protocols.Workflow) (ps protocols
 		}
 	}
 	return ps
+}
+
+// foreseen finds the tasks whose first provider will refuse them.
+func foreseen(f *workflowFile, c *config, w *protocols.Workflow) (ps protocols.Problems) {
+	all := c.providers()
+	infos := all.List()
+	for _, t := range w.Tasks {
+		if text, err := all.Foresee(firstProvider(infos, t), t.Parameters); err != nil {
+			ps = append(ps, f.problem(text, fmt.Sprintf("task %q: %v", t.ID, err), ""))
+		}
+	}
+	return ps
+}
+
+// firstProvider is the name of the provider that a task prefers, "" if there is
+// none or several do equally well.
+func firstProvider(infos []providers.Info, t *protocols.Task) string {
+	if t.Provider != "" {
+		return t.Provider
+	}
+	name := ""
+	for _, info := range infos {
+		if info.Protocol != t.Protocol || info.ByName {
+			continue
+		}
+		if name != "" && !info.Spare {
+			return ""
+		}
+		if name == "" {
+			name = info.Name
+		}
+	}
+	return name
 }
 
 // unserved says why no provider takes a task, as exactly as can be.
