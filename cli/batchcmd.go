@@ -65,6 +65,7 @@ func (b *batchCmd) Run(s *session) error {
 type batchReport struct {
 	ID         string                 `json:"batch_id"`
 	Created    time.Time              `json:"created_at"`
+	Mocked     string                 `json:"mocked,omitempty"` // what made up the answers; "": they are real
 	Summary    batchSummary           `json:"summary"`
 	Parameters batchParameters        `json:"parameters"`
 	Results    map[string]batchResult `json:"results"`
@@ -108,7 +109,7 @@ func (r *batchReport) take(p *server.SubmitParams) {
 
 // fill takes in what became of the run.
 func (r *batchReport) fill(v *replay.RunView) {
-	r.ID, r.Created, r.Results = v.ID, v.Submitted, map[string]batchResult{}
+	r.ID, r.Created, r.Mocked, r.Results = v.ID, v.Submitted, v.Mocked, map[string]batchResult{}
 	r.Summary = batchSummary{Total: len(r.files), Seconds: float64(v.DurationMS) / 1000}
 	for i, t := range v.Tasks[:min(len(v.Tasks), len(r.files))] {
 		result := batchResult{Status: string(t.Status)}
@@ -152,6 +153,9 @@ func (r *batchReport) markdown(w io.Writer) {
 	fmt.Fprintf(w, "# Batch results: %s\n\n", r.ID)
 	fmt.Fprintf(w, "- Date: %s\n- Folder: `%s`, files `%s`\n- Prompt: %s\n", r.Created.Local().Format("2006-01-02 15:04:05"),
 		r.Parameters.Directory, r.Parameters.Pattern, strings.Join(strings.Fields(r.Parameters.Prompt), " "))
+	if r.Mocked != "" {
+		fmt.Fprintf(w, "- Mocked by: %s\n", r.Mocked)
+	}
 	if r.Parameters.Model != "" {
 		fmt.Fprintf(w, "- Model: %s\n", r.Parameters.Model)
 	}
