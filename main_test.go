@@ -57,6 +57,7 @@ func TestScript(t *testing.T) {
 			"http":   callHTTP,
 			"remote": useRemote,
 			"web":    web,
+			"mcp":    mcpServers,
 		},
 		Condition: func(cond string) (bool, error) {
 			switch cond {
@@ -64,6 +65,8 @@ func TestScript(t *testing.T) {
 				return python != "", nil
 			case "ollama":
 				return ollama(), nil
+			case "mcp":
+				return mcpThere()
 			}
 			return false, fmt.Errorf("unknown condition %q", cond)
 		},

@@ -184,6 +184,9 @@ func (c *config) anchor(env *environment, dir string, root *yaml.Node) {
 		case "mcpServers":
 			anchorEach(root.Content[i+1], c.MCPServers, func(s *providers.MCPServer) {
 				s.Command, s.Cwd = env.program(s.Command, dir), env.expand(s.Cwd, dir)
+				for i, root := range s.Roots {
+					s.Roots[i] = env.expand(root, dir)
+				}
 			})
 		}
 	}

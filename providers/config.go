@@ -234,6 +234,9 @@ func (c Config) Validate() error {
 		for _, text := range c.MCPServers[name].problems() {
 			report("%s.%s", at, text)
 		}
+		if _, err := c.sampler(c.MCPServers[name]); err != nil {
+			report("%s.%v", at, err)
+		}
 		if p, taken := c.Complete().Providers[name]; taken {
 			report("%s: the name is taken by the provider of kind %s; rename the server", at, p.Kind)
 		}

@@ -14,12 +14,14 @@ import (
 // clientOptions are the handlers for one session with the server. What has no
 // handler here is refused, and not claimed: the capabilities are empty but for
 // those that follow from a handler.
-func (l *mcpLink) clientOptions(_ *mcpServer) *mcp.ClientOptions {
-	return &mcp.ClientOptions{
+func (l *mcpLink) clientOptions(s *mcpServer) *mcp.ClientOptions {
+	o := &mcp.ClientOptions{
 		Capabilities:                &mcp.ClientCapabilities{},
 		ToolListChangedHandler:      func(context.Context, *mcp.ToolListChangedRequest) { l.forgetTools() },
 		ProgressNotificationHandler: func(_ context.Context, r *mcp.ProgressNotificationClientRequest) { l.progress(r.Params) },
 	}
+	l.asks(s, o)
+	return o
 }
 
 // progress passes a notification on to the call that it belongs to, for which

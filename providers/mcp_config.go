@@ -73,5 +73,5 @@ func (m MCPServer) problems() (problems []string) {
 	if m.Slots < 0 {
 		report("slots: %d: must be at least 1", m.Slots)
 	}
-	return problems
+	return append(problems, m.asksProblems()...)
 }

@@ -223,8 +223,10 @@ func secretsOf(base *url.URL, headers map[string]string) (secrets []string) {
 }
 
 // mcpHeaderTime bounds how long a server may think about whether it offers a
-// stream of its own, mcpGoodbye how long about the end of a session.
+// stream of its own, mcpGoodbye how long about the end of a session, and
+// mcpReply how long it may take what it asked for.
 const (
 	mcpHeaderTime = 5 * time.Second
 	mcpGoodbye    = time.Second
+	mcpReply      = 30 * time.Second
 )

@@ -43,7 +43,11 @@ type mcpLink struct {
 }
 
 // mcpCall is one call under way.
-type mcpCall struct{ host Host }
+type mcpCall struct {
+	host   Host
+	ctx    context.Context // ends with the call
+	number int64           // they count up
+}
 
 // mcpTool is what a server says of a tool.
 type mcpTool struct {
@@ -92,8 +96,9 @@ func (s *mcpServer) greet(ctx context.Context, open func() (mcpLine, error)) (li
 		ending: make(chan struct{}), gone: make(chan struct{}), calls: map[string]*mcpCall{},
 	}
 	raw := &rawResult{}
-	l.session, err = mcp.NewClient(&mcp.Implementation{Name: "gleitzeit", Version: "1"}, l.clientOptions(s)).
-		Connect(withRaw(ctx, raw), line, nil)
+	client := mcp.NewClient(&mcp.Implementation{Name: "gleitzeit", Version: "1"}, l.clientOptions(s))
+	client.AddRoots(s.config.roots()...)
+	l.session, err = client.Connect(withRaw(ctx, raw), line, nil)
 	if err != nil {
 		answer := raw.got()
 		return nil, slices.Contains(otherLine, answer.status), l.unreachable(ctx, answer, err)
@@ -260,10 +265,13 @@ func (l *mcpLink) callTool(ctx context.Context, tool string, arguments json.RawM
 // the server's notes of progress with the token go to the host.
 func (l *mcpLink) ask(ctx context.Context, request string, host Host, do func(ctx context.Context, token string) (any, error)) (json.RawMessage, error) {
 	inner, stop := context.WithCancelCause(ctx)
-	token := "gleitzeit-" + strconv.FormatInt(l.tokens.Add(1), 10)
+	number := l.tokens.Add(1)
+	token := "gleitzeit-" + strconv.FormatInt(number, 10)
 	if host != nil {
+		call := &mcpCall{host, inner, number}
+		inner = context.WithValue(inner, callKey{}, call)
 		l.mu.Lock()
-		l.calls[token] = &mcpCall{host}
+		l.calls[token] = call
 		l.mu.Unlock()
 		defer func() {
 			l.mu.Lock()

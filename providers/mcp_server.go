@@ -32,14 +32,16 @@ type mcpServers struct {
 	list []*mcpServer
 }
 
-func newMCPServers(configs map[string]MCPServer, o Options, kids *children) *mcpServers {
+func newMCPServers(c Config, o Options, kids *children) *mcpServers {
 	all := &mcpServers{}
-	for _, name := range slices.Sorted(maps.Keys(configs)) {
+	for _, name := range slices.Sorted(maps.Keys(c.MCPServers)) {
 		ctx, cancel := context.WithCancel(context.Background())
-		all.list = append(all.list, &mcpServer{
-			name: name, config: configs[name], env: o.Env, children: kids, life: ctx, end: cancel, limit: mcpMessage,
+		s := &mcpServer{
+			name: name, config: c.MCPServers[name], env: o.Env, children: kids, life: ctx, end: cancel, limit: mcpMessage,
 			keeper: o.Tokens, person: o.Login,
-		})
+		}
+		s.sampler, _ = c.sampler(s.config) // was checked
+		all.list = append(all.list, s)
 	}
 	return all
 }
@@ -64,6 +66,7 @@ func (all *mcpServers) close() {
 type mcpServer struct {
 	name     string
 	config   MCPServer
+	sampler  sampler // that it may ask
 	env      func(string) string
 	children *children
 	life     context.Context // of the set, not of a call: a server outlives the call that started it

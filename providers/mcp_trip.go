@@ -88,25 +88,27 @@ func (t *mcpTrip) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // sort tells whether a request is a call, or what is left of a call's answer,
-// and whether it is one that nobody should wait long for.
-func (t *mcpTrip) sort(r *http.Request) (call, brief bool) {
+// and how long it is waited for if nobody waits for what comes of it; 0: for ever.
+func (t *mcpTrip) sort(r *http.Request) (call bool, brief time.Duration) {
 	switch r.Method {
 	case http.MethodGet:
-		return t.sse || r.Header.Get("Last-Event-ID") != "", false
+		return t.sse || r.Header.Get("Last-Event-ID") != "", 0
 	case http.MethodDelete:
-		return false, true
+		return false, mcpGoodbye
 	}
 	request, is := messageOf(r).(*jsonrpc.Request)
 	switch {
-	case !is:
-		return false, false
+	case !is: // what the server asked of us is answered
+		return false, mcpReply
+	case request.Method == "notifications/cancelled":
+		return false, mcpGoodbye
 	case !request.IsCall():
-		return false, request.Method == "notifications/cancelled"
+		return false, 0
 	}
 	if want := wanted(r.Context()); want != nil {
 		want.begin(request.ID)
 	}
-	return true, false
+	return true, 0
 }
 
 // messageOf is the message that a request carries, nil for none.
@@ -128,10 +130,13 @@ func messageOf(r *http.Request) jsonrpc.Message {
 }
 
 // send sends a request.
-func (t *mcpTrip) send(r *http.Request, brief bool) (*http.Response, error) {
+func (t *mcpTrip) send(r *http.Request, brief time.Duration) (*http.Response, error) {
 	switch {
-	case brief:
-		ctx, cancel := context.WithTimeout(r.Context(), mcpGoodbye)
+	case brief > 0:
+		ctx, cancel := context.WithTimeout(r.Context(), brief)
+		if brief == mcpReply {
+			context.AfterFunc(t.life, cancel)
+		}
 		resp, err := t.under.RoundTrip(r.WithContext(ctx))
 		if err != nil {
 			cancel()

@@ -201,4 +201,11 @@ type MCPServer struct {
 	Timeout string            `json:"timeout,omitempty" yaml:"timeout"` // of one call
 	Slots   int               `json:"slots,omitempty" yaml:"slots"`     // calls at once; 0: the kind's default
 	OAuth   *MCPOAuth         `json:"oauth,omitempty" yaml:"oauth"`     // for a login at URL
+
+	// What it may ask of us.
+
+	Elicitation *bool    `json:"elicitation,omitempty" yaml:"elicitation"` // a person; nil: yes
+	Sampling    any      `json:"sampling,omitempty" yaml:"sampling"`       // a model: true, or the provider's name; nil: no
+	MaxTokens   int      `json:"max_tokens,omitempty" yaml:"max_tokens"`   // of a model's answer, at most; 0: 4096
+	Roots       []string `json:"roots,omitempty" yaml:"roots"`             // folders that it is told of
 }

@@ -108,7 +108,7 @@ func Open(c Config, o Options) (*Set, error) {
 	return &Set{
 		config: c,
 		list:   c.List(),
-		deps:   deps{env: o.Env, self: o.Self, roots: c.Roots, children: kids, servers: newMCPServers(c.MCPServers, o, kids), prices: c.Prices},
+		deps:   deps{env: o.Env, self: o.Self, roots: c.Roots, children: kids, servers: newMCPServers(c, o, kids), prices: c.Prices},
 		open:   map[string]Provider{},
 	}, nil
 }
