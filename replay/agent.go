@@ -146,18 +146,6 @@ func (s *State) letSteps(r *Run, parent int) {
 	}
 }
 
-// openSteps returns the steps of an agent that have not ended.
-func (r *Run) openSteps(task int) (open []int) {
-	if a := r.Tasks[task].Agent; a != nil {
-		for _, i := range a.Begun() {
-			if !r.Tasks[i].Status.Ended() {
-				open = append(open, i)
-			}
-		}
-	}
-	return open
-}
-
 // stepEnded counts a step that has ended.
 func (s *State) stepEnded(r *Run, parent, task int) {
 	a := r.Tasks[parent].Agent

@@ -64,14 +64,12 @@ func (r *Run) inVain(task int) {
 	}
 }
 
-// Unstarted returns the open instances of a foreach that don't run, with the
-// steps of those that are agents and had begun before the run was retried.
+// Unstarted returns the open instances of a foreach that don't run.
 func (r *Run) Unstarted(parent int) (tasks []int) {
 	e := r.Tasks[parent].Each
 	for i := e.First; i < e.First+e.Count; i++ {
 		if t := r.Tasks[i].Status; !t.Ended() && t != TaskRunning && !r.Tasks[i].busy() {
 			tasks = append(tasks, i)
-			tasks = append(tasks, r.openSteps(i)...)
 		}
 	}
 	return tasks

@@ -123,7 +123,7 @@ func (r *Run) checkPending(i int) (doomed bool, err error) {
 	}
 	if t.Step != nil {
 		most := r.Task(t.Of - 1).Agent.MaxParallel
-		if a := r.Tasks[t.Of-1].Agent; r.Tasks[t.Of-1].Status == TaskExpandedInto && !(r.Stopping() && !r.Spared(i)) && (most == 0 || a.live < most) {
+		if a := r.Tasks[t.Of-1].Agent; r.Tasks[t.Of-1].Status == TaskExpandedInto && r.letGoOf(t.Of-1) && !(r.Stopping() && !r.Spared(i)) && (most == 0 || a.live < most) {
 			return false, fmt.Errorf("run %d: step %d could be let go and is pending", r.Number, i)
 		}
 		return false, nil
@@ -416,4 +416,10 @@ func (c *recount) compareTimers(s *State) (err error) {
 func (r *Run) Dump() (string, error) {
 	b, err := encodeRun(r)
 	return fmt.Sprintf("run %d seq %d %s", r.Number, r.Seq, b), err
+}
+
+// letGoOf tells whether a task, if it is an instance, has been let go.
+func (r *Run) letGoOf(task int) bool {
+	of := r.Tasks[task].Of
+	return of == 0 || task-r.Tasks[of-1].Each.First < r.Tasks[of-1].Each.next
 }

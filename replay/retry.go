@@ -46,9 +46,7 @@ func (s *savedRun) again(i int) {
 		}
 	case agent != nil: // it goes on with its last steps
 		agent.Base, agent.Next = agent.Turn, 0
-		if t.Status, t.Agent = TaskExpandedInto, agent; t.Of > 0 {
-			t.Status = TaskPending // until its foreach lets it go
-		}
+		t.Status, t.Agent = TaskExpandedInto, agent
 		for _, k := range agent.Steps[agent.Batch:] {
 			s.unless(TaskIsCompleted, k)
 		}
