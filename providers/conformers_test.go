@@ -59,7 +59,7 @@ const (
 )
 
 // conformers has one of each kind in the table, some in several settings.
-func conformers(t *testing.T) map[string]conformer {
+func conformers(t testing.TB) map[string]conformer {
 	other := newOther(t)
 	all := map[string]conformer{
 		"echo": {
@@ -126,7 +126,7 @@ func opened(t *testing.T, s *Set, name string) Provider {
 	return p
 }
 
-func conformPython(t *testing.T, warm bool) conformer {
+func conformPython(t testing.TB, warm bool) conformer {
 	run := func(code string) Call {
 		return Call{Method: "python/execute", Parameters: parameters(t, "code", code)}
 	}
@@ -208,7 +208,7 @@ type other struct {
 	seen http.Header // of the last request
 }
 
-func newOther(t *testing.T) *other {
+func newOther(t testing.TB) *other {
 	o := &other{}
 	server := httptest.NewServer(o)
 	t.Cleanup(server.Close)
@@ -268,7 +268,7 @@ func (o *other) told() bool {
 	return strings.Contains(o.seen.Get("Idempotency-Key"), conformKey)
 }
 
-func (o *other) llm(t *testing.T, kind string) conformer {
+func (o *other) llm(t testing.TB, kind string) conformer {
 	chat := func(model string) Call {
 		return Call{Method: "llm/chat", Parameters: parameters(t, "model", model, "prompt", "x"), Key: conformKey}
 	}
@@ -301,7 +301,7 @@ func keyless(c conformer) conformer {
 	return c
 }
 
-func (o *other) http(t *testing.T) conformer {
+func (o *other) http(t testing.TB) conformer {
 	request := func(path string, more ...any) Call {
 		return Call{Method: "http/request", Parameters: parameters(t, append([]any{"url", path, "method", "POST"}, more...)...), Key: conformKey}
 	}
