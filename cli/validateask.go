@@ -17,7 +17,7 @@ func (s *session) askServers(dir string, registry *protocols.Registry, patience 
 	if err != nil {
 		return nil, err
 	}
-	if len(conf.MCPServers) == 0 {
+	if len(conf.MCPServers) == 0 || conf.mocks != nil && conf.mocks.Covers("mcp/v1") {
 		return nil, nil
 	}
 	set, err := s.openConfigured(conf)

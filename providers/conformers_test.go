@@ -147,7 +147,7 @@ func conformPython(t testing.TB, warm bool) conformer {
 	}
 }
 
-func conformShell(t *testing.T) conformer {
+func conformShell(t testing.TB) conformer {
 	run := func(script string, pairs ...any) Call {
 		return Call{Method: "shell/run", Parameters: parameters(t, append([]any{"script", script}, pairs...)...)}
 	}

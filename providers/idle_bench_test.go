@@ -22,7 +22,7 @@ func BenchmarkIdleKind(b *testing.B) {
 	for _, kind := range slices.Sorted(maps.Keys(all)) {
 		b.Run(strings.ReplaceAll(kind, " ", "_"), func(b *testing.B) {
 			for b.Loop() {
-				ours, theirs := idle(b, all[kind], 20)
+				ours, theirs := idleSets(b, all[kind], 20)
 				b.ReportMetric(ours/1024, "KiB")
 				b.ReportMetric(theirs/1024, "KiB-of-processes")
 			}
@@ -30,9 +30,9 @@ func BenchmarkIdleKind(b *testing.B) {
 	}
 }
 
-// idle opens n sets with a provider, has each answer a call, and returns what
+// idleSets opens n sets with a provider, has each answer a call, and returns what
 // one of them takes.
-func idle(b *testing.B, c conformer, n int) (ours, theirs float64) {
+func idleSets(b *testing.B, c conformer, n int) (ours, theirs float64) {
 	children := processMemory(b)
 	before := memoryNow()
 	var sets []*Set

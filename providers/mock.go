@@ -148,6 +148,15 @@ func (m *mock) Check(context.Context) Health {
 	return Health{Status: "healthy", Message: message, Details: map[string]any{"mock": true}}
 }
 
+// Models are those of the configuration.
+func (m *mock) Models(context.Context) ([]Model, error) {
+	models := []Model{}
+	for _, name := range m.config.Wanted() {
+		models = append(models, Model{Name: name})
+	}
+	return models, nil
+}
+
 // Close closes the provider behind the mock, if a call went through to it.
 func (m *mock) Close() error {
 	m.mu.Lock()
