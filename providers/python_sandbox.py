@@ -60,8 +60,8 @@ def drop_capabilities(libc, ctypes):
     """Leaves root nothing but the right to read and write the files of others."""
     keep = 1 << 1  # CAP_DAC_OVERRIDE
     for capability in range(64):
-        if not keep >> capability & 1:
-            libc.prctl(24, ctypes.c_long(capability), 0, 0, 0)  # PR_CAPBSET_DROP; for others than root there is none
+        if not keep >> capability & 1 and libc.prctl(24, ctypes.c_long(capability), 0, 0, 0):  # PR_CAPBSET_DROP
+            break  # there are no more, or for others than root none
     libc.prctl(47, ctypes.c_long(4), 0, 0, 0)  # PR_CAP_AMBIENT_CLEAR_ALL
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
     sets = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable: low halves, then high ones
@@ -72,12 +72,17 @@ def drop_capabilities(libc, ctypes):
         raise OSError(ctypes.get_errno(), "capset")
 
 
+FOUND = []  # by libraries; a warm interpreter's children have it from there
+
+
 def libraries():
     """Where this interpreter finds itself and its modules."""
-    paths = {sys.executable, os.path.realpath(sys.executable)}
-    paths.update((sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix))
-    paths.update(sys.path)
-    return [p for p in paths if os.path.isabs(p) and os.path.realpath(p) != "/"]
+    if not FOUND:
+        paths = {sys.executable, os.path.realpath(sys.executable)}
+        paths.update((sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix))
+        paths.update(sys.path)
+        FOUND.extend(p for p in paths if os.path.isabs(p) and os.path.realpath(p) != "/")
+    return FOUND
 
 
 def allow_reading(call, ctypes, rules, path, access):

@@ -27,6 +27,7 @@ def serve(number):
         waiting.register(fd, select.POLLIN)
     litter = Litter(line)
     litter.say("hello", json.dumps({"paths": watched()}))
+    libraries()
     gc.collect()
     gc.freeze()  # what is there already stays out of the way of every child's collections
     rest = b""

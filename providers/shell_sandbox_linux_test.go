@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,6 +52,11 @@ func (p *prison) shell(t *testing.T, pairs ...any) (said string, err error) {
 	return a.Stdout + a.Stderr, err
 }
 
+// inShellToo are the attacks that any program is put to: the others are the
+// same rules, too.
+var inShellToo = []string{"read the home folder", "write outside", "write the workflow's folder", "open a TCP socket", "open a UDP socket",
+	"open a Unix socket", "eat memory", "fill the disk", "fork for ever, all of them", "signal the parent", "trace the parent", "lift a limit"}
+
 // inShell is what an attack of the table comes to when nobody knows Python.
 func inShell(want string) string {
 	for _, pair := range [][2]string{
@@ -69,6 +75,9 @@ func inShell(want string) string {
 func TestShellSandboxHolds(t *testing.T) {
 	p := newCell(t, SandboxConfig{Memory: "512MiB", FileSize: "8MiB", CPU: "1s", Processes: "16"})
 	for _, attack := range attacks {
+		if !slices.Contains(inShellToo, attack.name) {
+			continue
+		}
 		t.Run(attack.name, func(t *testing.T) {
 			code := attack.code
 			if strings.HasPrefix(attack.name, "fill the disk") {
@@ -126,7 +135,6 @@ func TestShellLimits(t *testing.T) {
 	}{
 		"fewer":       {map[string]any{"processes": 4}, "for i in 1 2 3 4 5 6; do sleep 1000 & done; wait", "more than 4 processes"},
 		"more":        {map[string]any{"processes": 1000}, "for i in $(seq 40); do sleep 1000 & done; wait", "more than 16 processes"},
-		"computing":   {map[string]any{"cpu": "1s"}, "while :; do :; done", "its 1s of computing time"},
 		"files":       {map[string]any{"file_size": "1MiB"}, "head -c 2000000 /dev/zero > $TMPDIR/f", "file of more than 1MiB"},
 		"memory":      {map[string]any{"memory": "64MiB"}, "ulimit -v; false", "65536"},
 		"more memory": {map[string]any{"memory": "1TiB"}, "ulimit -v; false", "4194304"},

@@ -5,6 +5,7 @@ package providers
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -179,4 +180,27 @@ func TestShellMustBeAllowed(t *testing.T) {
 	}
 	_, err = openSet(t, Config{}).Call(patience(t, tooLong), "shell", Call{Method: "shell/run", Parameters: parameters(t, "argv", []string{"true"})}, nil)
 	wantError(t, err, protocols.ProviderNotFound)
+}
+
+// BenchmarkShellCall is what it takes to run a program that does nothing, and
+// what there is to compare with.
+func BenchmarkShellCall(b *testing.B) {
+	no := false
+	for name, box := range map[string]SandboxConfig{"sandbox": {}, "open": {Enabled: &no}} {
+		b.Run(name, func(b *testing.B) {
+			s, call := shellSet(b, box), Call{Method: "shell/run", Parameters: parameters(b, "argv", []string{"/bin/true"})}
+			for b.Loop() {
+				if _, err := s.Call(b.Context(), "shell", call, nil); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+	b.Run("bare", func(b *testing.B) {
+		for b.Loop() {
+			if err := exec.Command("/bin/true").Run(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }
