@@ -31,7 +31,20 @@ type web struct {
 	client *http.Client
 }
 
-func listenHTTP(t *testing.T, fake *servertest.Fake, change func(*server.HTTPOptions)) *web {
+func listenHTTP(t testing.TB, fake *servertest.Fake, change func(*server.HTTPOptions)) *web {
+	return listenOn(t, eventlog.OpenMemory(eventlog.Options{}), fake, change)
+}
+
+// onDisk is a log in a folder of the test's.
+func onDisk(t testing.TB) *eventlog.Log {
+	log, err := eventlog.Open(t.TempDir(), eventlog.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return log
+}
+
+func listenOn(t testing.TB, log *eventlog.Log, fake *servertest.Fake, change func(*server.HTTPOptions)) *web {
 	so := options(fake)
 	so.Local.Compile = func(p *server.SubmitParams) error {
 		document, _ := protocols.Parse("flow.yaml", []byte(p.Workflow))
@@ -43,7 +56,7 @@ func listenHTTP(t *testing.T, fake *servertest.Fake, change func(*server.HTTPOpt
 		*p = made
 		return nil
 	}
-	f := start(t, eventlog.OpenMemory(eventlog.Options{}), so)
+	f := start(t, log, so)
 	o := server.HTTPOptions{Host: "127.0.0.1"}
 	if change != nil {
 		change(&o)

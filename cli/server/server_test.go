@@ -26,7 +26,7 @@ type deaf struct{}
 
 func (deaf) Handle(context.Context, *jsonrpc2.Conn, *jsonrpc2.Request) {}
 
-func soon(t *testing.T) context.Context {
+func soon(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	t.Cleanup(cancel)
 	return ctx
@@ -34,13 +34,13 @@ func soon(t *testing.T) context.Context {
 
 // fixture is a server in memory and a connection to it.
 type fixture struct {
-	t    *testing.T
+	t    testing.TB
 	log  *eventlog.Log
 	srv  *server.Server
 	conn *server.Conn
 }
 
-func start(t *testing.T, log *eventlog.Log, o server.Options) *fixture {
+func start(t testing.TB, log *eventlog.Log, o server.Options) *fixture {
 	f := &fixture{t: t, log: log, srv: server.New(log, o)}
 	f.conn = server.NewConn(context.Background(), f.srv.Pipe(), deaf{})
 	t.Cleanup(f.stop)

@@ -25,7 +25,7 @@ func (f *fixture) waiting() string {
 	return f.submit(server.SubmitParams{Document: w.Encode()})
 }
 
-func parse(t *testing.T, text string) *protocols.Document {
+func parse(t testing.TB, text string) *protocols.Document {
 	d, problems := protocols.Parse("w.json", []byte(text))
 	if problems.Err() != nil {
 		t.Fatal(problems)
