@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing/fstest"
 
 	"gleitzeit/cli/server"
@@ -59,13 +60,14 @@ func (s sentFiles) below(dir string) fs.FS {
 
 // compiler compiles what was sent, for a server with the configuration c.
 func (s *session) compiler(c *config) func(*server.SubmitParams) error {
+	known := sync.OnceValue(protocols.NewRegistry)
 	return func(p *server.SubmitParams) error {
 		sent := sentFiles{}
 		for name, data := range p.Files {
 			sent[sentKey(".", name)] = data
 		}
 		f := &workflowFile{name: firstOf(p.Source, "workflow"), data: []byte(p.Workflow), dir: ".", sent: sent}
-		registry := protocols.NewRegistry()
+		registry := known()
 		document, _ := protocols.Parse(f.name, f.data)
 		w, problems := registry.Compile(document)
 		if len(problems.Errors()) > 0 {

@@ -45,10 +45,10 @@ func onDisk(t testing.TB) *eventlog.Log {
 }
 
 func listenOn(t testing.TB, log *eventlog.Log, fake *servertest.Fake, change func(*server.HTTPOptions)) *web {
-	so := options(fake)
+	so, registry := options(fake), protocols.NewRegistry()
 	so.Local.Compile = func(p *server.SubmitParams) error {
 		document, _ := protocols.Parse("flow.yaml", []byte(p.Workflow))
-		w, problems := protocols.NewRegistry().Compile(document)
+		w, problems := registry.Compile(document)
 		if problems.Err() != nil {
 			return protocols.Errorf(protocols.WorkflowValidationFailed, "%v", problems)
 		}
