@@ -17,6 +17,10 @@ const (
 	Operate Role = "operate" // cancel, pause, retry, decide; schedules
 	Admin   Role = "admin"   // all there is
 	Worker  Role = "worker"  // carry tasks out for the server, and nothing else
+
+	// Owner is what nobody has over the network: only commands of the server's
+	// own user on its machine may read and write files there.
+	Owner Role = "owner"
 )
 
 // Roles are all of them.
@@ -26,6 +30,8 @@ func Roles() []Role { return []Role{Read, Submit, Operate, Admin, Worker} }
 func (r Role) May(need Role) bool {
 	order := []Role{Read, Submit, Operate, Admin}
 	switch {
+	case need == Owner:
+		return false
 	case need == "" || r == Admin:
 		return true
 	case need == Worker || r == Worker:
@@ -44,6 +50,9 @@ func (p *Peer) may(m Method) error {
 	}
 	if p.trusted || p.role.May(m.Role) {
 		return nil
+	}
+	if m.Role == Owner {
+		return protocols.Errorf(protocols.AuthorizationFailed, "%s is for commands of the server's own user on its machine", m.Name)
 	}
 	return protocols.Errorf(protocols.AuthorizationFailed, "%s needs the role %s, and %s has the role %s", m.Name, m.Role, p.name, p.role)
 }
