@@ -215,6 +215,9 @@ func (r *MockRule) wrong(registry *protocols.Registry) (all []mockWrong) {
 	if names := methodNames(registry); !slices.ContainsFunc(names, func(name string) bool { return mayMean(r.Method, name) }) {
 		all = append(all, mockWrong{"method", fmt.Sprintf("there is no method %q that can be mocked", r.Method), protocols.Suggest(r.Method, names)})
 	}
+	if r.Method == "llm/agent" {
+		all = append(all, mockWrong{"method", "nothing calls llm/agent: the turns of an agent are calls of llm/chat", "task: NAME.turn1 is the first"})
+	}
 	if _, err := regexp.Compile(r.Text); err != nil {
 		all = append(all, mockWrong{"text", fmt.Sprintf("text is no regular expression: %v", err), ""})
 	}
