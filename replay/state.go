@@ -107,6 +107,10 @@ func NewState() *State {
 	}
 }
 
+// Passed says that the log has records up to there, of which those that were
+// not applied are no facts: they stand for what was deleted.
+func (s *State) Passed(seq eventlog.Seq) { s.Seq = max(s.Seq, seq) }
+
 // Run returns a live run, or nil. It must not be changed.
 func (s *State) Run(number uint64) *Run { return s.runs[number] }
 

@@ -220,6 +220,7 @@ func (s *Scheduler) turn(requests []request) {
 	if now.Before(s.state.Time) {
 		now = s.state.Time
 	}
+	s.state.Passed(s.log.Last()) // what was deleted has left a record
 	var fresh []replay.Fact
 	replies := make([]reply, len(requests))
 	for i, r := range requests {

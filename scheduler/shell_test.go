@@ -42,6 +42,31 @@ func open(t *testing.T, o Options, call func(context.Context, providers.Call) (j
 	return log, s
 }
 
+// TestDeletedMeanwhile: what deletes runs leaves a record, after which the loop
+// goes on.
+func TestDeletedMeanwhile(t *testing.T) {
+	log, s := open(t, Options{}, answer)
+	for range 3 {
+		id := submit(t, s, Submission{Workflow: compile(t, "name: one\ntasks: [{id: a, method: echo/echo}]\n")})
+		number := waitEnd(t, soon(t), log, id)
+		err := s.Query(soon(t), func(*replay.State) {
+			if err := log.Delete(replay.Stream(number)); err != nil {
+				t.Error(err)
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	again, err := replay.Load(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.NextRun != 4 {
+		t.Errorf("the next run is %d", again.NextRun)
+	}
+}
+
 // soon bounds a wait.
 func soon(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

@@ -125,7 +125,9 @@ func (s *Server) removeRuns(ctx context.Context, runs []endedRun, live map[uint6
 func (s *Server) removeRun(ctx context.Context, number uint64) (err error) {
 	remove := func(state *replay.State) {
 		if state == nil || state.Run(number) == nil {
-			err = s.log.Delete(replay.Stream(number))
+			if err = s.log.Delete(replay.TextStream(number)); err == nil { // a run whose words are gone may stay, not words of none
+				err = s.log.Delete(replay.Stream(number))
+			}
 		}
 	}
 	s.making.Lock() // no scheduler comes meanwhile
