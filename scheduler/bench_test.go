@@ -23,9 +23,20 @@ func openEcho([]byte) (Providers, error) {
 	return providers.Open(providers.Config{}, providers.Options{})
 }
 
+// benchStore is what keeps the log in a folder: what GLEITZEIT_BACKEND says, and
+// of redis a store of the folder's own in the server that GLEITZEIT_REDIS_URL
+// names.
+func benchStore(dir string) eventlog.Options {
+	o := eventlog.Options{Engine: eventlog.Engine(os.Getenv("GLEITZEIT_BACKEND"))}
+	if o.Engine == eventlog.Redis {
+		o.RedisURL = os.Getenv("GLEITZEIT_REDIS_URL") + "?store=" + eventlog.Sum([]byte(dir)).String()[:16]
+	}
+	return o
+}
+
 func newBench(b *testing.B, dir string, o Options) (*eventlog.Log, *Scheduler) {
 	b.Helper()
-	log, err := eventlog.Open(dir, eventlog.Options{})
+	log, err := eventlog.Open(dir, benchStore(dir))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -162,7 +173,8 @@ func keepInFlight(b *testing.B, log *eventlog.Log, s *Scheduler, w *protocols.Wo
 
 // appendAll appends the records to a new log, size at a time.
 func appendAll(b *testing.B, all []eventlog.Record, size int) time.Duration {
-	log, err := eventlog.Open(b.TempDir(), eventlog.Options{})
+	dir := b.TempDir()
+	log, err := eventlog.Open(dir, benchStore(dir))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -346,8 +358,22 @@ func BenchmarkStart(b *testing.B) {
 			}
 			b.ReportMetric(took.Seconds()*1000/float64(n), "ms/start")
 			b.ReportMetric(float64(read)/float64(n)/1024, "KiB-read")
+			b.ReportMetric(bytesOfStore(b, dir)/float64(live+past), "bytes/run")
 		})
 	}
+}
+
+// bytesOfStore is what a store takes when what it doesn't need was cleared away.
+func bytesOfStore(b *testing.B, dir string) float64 {
+	log, err := eventlog.Open(dir, benchStore(dir))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer log.Close()
+	if err := log.Compact(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	return float64(log.Stats().DiskBytes)
 }
 
 // generate writes a store with finished and unfinished runs through the codec.
@@ -376,7 +402,7 @@ type forge struct {
 
 func newForge(b *testing.B, dir string) *forge {
 	b.Helper()
-	log, err := eventlog.Open(dir, eventlog.Options{})
+	log, err := eventlog.Open(dir, benchStore(dir))
 	if err != nil {
 		b.Fatal(err)
 	}
