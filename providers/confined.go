@@ -1,6 +1,8 @@
 package providers
 
 import (
+	"io"
+
 	"gleitzeit/protocols"
 	"gleitzeit/providers/launcher"
 )
@@ -60,7 +62,8 @@ func (c *confiner) launch(what command, ready *confinement) (*child, error) {
 // listen hears whether the program began.
 func (c *confined) listen() {
 	if c.box != nil {
-		c.refused = launcher.Heard(c.Back)
+		said, _ := io.ReadAll(io.LimitReader(c.Back, 64<<10))
+		c.refused = launcher.Heard(string(said))
 	}
 }
 

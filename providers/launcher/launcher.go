@@ -8,17 +8,15 @@
 // What fails is told on the back pipe, which closes when the program begins:
 // nothing comes out of it then. Nothing runs without the whole Box.
 //
-// It is done in init, and the package imports little of the standard library
-// (neither fmt nor encoding), so that its turn comes before that of most others,
-// whose beginnings take longer than the whole launch.
+// It is done in init, and the package imports next to nothing (not even os), so
+// that its turn comes before that of nearly all others, whose beginnings take
+// longer than the whole launch.
 package launcher
 
 import (
 	"errors"
-	"io"
-	"os"
 	"strconv"
-	"strings"
+	"syscall"
 )
 
 // Box is what a process takes on, on Unix: the one description of a sandbox, which
@@ -55,19 +53,19 @@ func Arguments(box Box, back string, files int, path string, args []string) []st
 }
 
 // words are the box but for its filter: nice, landlock, listen and seccomp, and
-// then the limits, name and number by turns, with commas between. Reading JSON
-// would have us wait until half of our packages have begun.
+// then the limits, name and number by turns, each with a comma behind. Reading
+// JSON would have us wait until half of our packages have begun.
 func (b Box) words() string {
-	words := []string{strconv.Itoa(b.Nice), strconv.FormatUint(b.Landlock, 10), strconv.FormatBool(b.Listen), strconv.Itoa(b.Seccomp)}
+	text := strconv.Itoa(b.Nice) + "," + strconv.FormatUint(b.Landlock, 10) + "," + strconv.FormatBool(b.Listen) + "," + strconv.Itoa(b.Seccomp) + ","
 	for name, most := range b.Limits {
-		words = append(words, name, strconv.FormatInt(most, 10))
+		text += name + "," + strconv.FormatInt(most, 10) + ","
 	}
-	return strings.Join(words, ",")
+	return text
 }
 
 // boxOf reads what words wrote, and the filter.
 func boxOf(text, filter string) (b Box, err error) {
-	words := strings.Split(text, ",")
+	words := split(text, ',')
 	if len(words) < 4 || len(words)%2 != 0 {
 		return b, errors.New("a sandbox that can't be read")
 	}
@@ -86,9 +84,21 @@ func boxOf(text, filter string) (b Box, err error) {
 	return b, err
 }
 
+// split cuts a text behind each end, and drops what follows the last.
+func split(text string, end byte) (words []string) {
+	from := 0
+	for i := range len(text) {
+		if text[i] == end {
+			words = append(words, text[from:i])
+			from = i + 1
+		}
+	}
+	return words
+}
+
 func init() {
-	if len(os.Args) > 6 && os.Args[1] == command {
-		os.Exit(launch(os.Args[2:]))
+	if args := arguments(); len(args) > 6 && args[1] == command {
+		syscall.Exit(launch(args[2:]))
 	}
 }
 
@@ -120,18 +130,16 @@ func tell(back int, why Failure) int {
 	if why.Program {
 		text = tellsProgram + why.Text
 	}
-	_, _ = io.WriteString(os.NewFile(uintptr(back), "back"), text)
+	say(back, text)
 	return Failed
 }
 
-// Heard reads the back pipe to its end: nil if the program has begun.
-func Heard(back io.Reader) *Failure {
-	said, _ := io.ReadAll(io.LimitReader(back, 1<<16))
-	if text, is := strings.CutPrefix(string(said), tellsProgram); is {
-		return &Failure{Program: true, Text: text}
-	}
-	if text, is := strings.CutPrefix(string(said), tellsBox); is {
-		return &Failure{Text: text}
+// Heard is what the back pipe told, to its end: nil if the program has begun.
+func Heard(said string) *Failure {
+	for _, begins := range []string{tellsProgram, tellsBox} {
+		if len(said) >= len(begins) && said[:len(begins)] == begins {
+			return &Failure{Program: begins == tellsProgram, Text: said[len(begins):]}
+		}
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package launcher
 
 import (
 	"errors"
-	"os"
 	"runtime"
 	"syscall"
 	"unsafe"
@@ -135,7 +134,7 @@ func newProgram(path string, argv []string) (p *program, err error) {
 	if p.argv, err = syscall.SlicePtrFromStrings(argv); err != nil {
 		return nil, err
 	}
-	p.env, err = syscall.SlicePtrFromStrings(os.Environ())
+	p.env, err = syscall.SlicePtrFromStrings(syscall.Environ())
 	return p, err
 }
 
@@ -154,3 +153,26 @@ func (p *program) exec(memory int64) error {
 	_, _, errno := syscall.RawSyscall(syscall.SYS_EXECVE, uintptr(unsafe.Pointer(p.path)), uintptr(unsafe.Pointer(&p.argv[0])), uintptr(unsafe.Pointer(&p.env[0])))
 	return errno
 }
+
+// arguments are the process's own. The kernel tells them before package os is
+// ready; it is not asked by those who can't be meant.
+func arguments() []string {
+	fd, err := syscall.Open("/proc/self/cmdline", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	defer syscall.Close(fd)
+	text := make([]byte, 4096)
+	n := 0
+	for {
+		got, err := syscall.Read(fd, text[n:])
+		if n += max(got, 0); err != nil || got == 0 {
+			return split(string(text[:n]), 0)
+		}
+		if n == len(text) {
+			text = append(text, make([]byte, n)...)
+		}
+	}
+}
+
+func say(back int, text string) { _, _ = syscall.Write(back, []byte(text)) }

@@ -39,3 +39,7 @@ func (p *program) exec(memory int64) error {
 	}
 	return syscall.Exec(p.path, p.argv, os.Environ())
 }
+
+func arguments() []string { return os.Args }
+
+func say(back int, text string) { _, _ = syscall.Write(back, []byte(text)) }

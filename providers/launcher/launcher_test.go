@@ -2,7 +2,6 @@ package launcher
 
 import (
 	"reflect"
-	"strings"
 	"testing"
 )
 
@@ -16,7 +15,7 @@ func TestBoxArrives(t *testing.T) {
 	if got, err := boxOf(args[3], args[4]); err != nil || !reflect.DeepEqual(got, box) {
 		t.Errorf("%+v, %v, want %+v", got, err, box)
 	}
-	for _, wrong := range [][2]string{{"", `""`}, {"0,0,false", `""`}, {"0,0,false,0,AS", `""`}, {"0,0,false,0,AS,x", `""`}, {"0,0,false,0", "x"}, {"x,0,false,0", `""`}} {
+	for _, wrong := range [][2]string{{"", `""`}, {"0,0,false,", `""`}, {"0,0,false,0,AS,", `""`}, {"0,0,false,0,AS,x,", `""`}, {"0,0,false,0,", "x"}, {"x,0,false,0,", `""`}} {
 		if b, err := boxOf(wrong[0], wrong[1]); err == nil {
 			t.Errorf("%q: %+v", wrong, b)
 		}
@@ -28,7 +27,7 @@ func TestFailureArrives(t *testing.T) {
 	for said, want := range map[string]*Failure{
 		"": nil, "something": nil, tellsProgram + "why": {Program: true, Text: "why"}, tellsBox + "why": {Text: "why"},
 	} {
-		if got := Heard(strings.NewReader(said)); !reflect.DeepEqual(got, want) {
+		if got := Heard(said); !reflect.DeepEqual(got, want) {
 			t.Errorf("%q: %+v, want %+v", said, got, want)
 		}
 	}

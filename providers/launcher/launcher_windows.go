@@ -5,3 +5,8 @@ package launcher
 func become(int, int, Box, string, []string) Failure {
 	return Failure{Text: "there is no exec"}
 }
+
+// arguments: nobody is launched.
+func arguments() []string { return nil }
+
+func say(int, string) {}
