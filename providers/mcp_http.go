@@ -142,6 +142,8 @@ func (h *mcpHTTP) forget(r *rawResult) {
 func (h *mcpHTTP) fault(request string, answer mcpAnswer) *protocols.Error {
 	at := "MCP server " + h.server + " at " + h.address
 	switch {
+	case h.trip.strayed.Load():
+		return protocols.Errorf(protocols.ConfigurationError, "%s: %v", at, errStranger)
 	case errors.Is(answer.failure, errTooLongMessage):
 		return tooLongMessage(h.server, request, h.trip.limit)
 	case answer.status != 0 && answer.spoken && statusCode(answer.status) == protocols.TaskParameterError:

@@ -327,7 +327,7 @@ func TestMCPHTTPStranger(t *testing.T) {
 	})
 	s := httpSet(t, MCPServer{URL: url, Type: "sse", Headers: map[string]string{"Authorization": "Bearer tops3cret"}})
 	_, err := callMCP(t, s, "web", "mcp/ping", `{}`)
-	if _, is := err.(*protocols.Error); !is || !strings.Contains(err.Error(), "another host") || reached.Load() != 0 {
+	if e := wantError(t, err, protocols.ConfigurationError); !strings.Contains(e.Message, "another host") || reached.Load() != 0 {
 		t.Errorf("%v, reached %d times", err, reached.Load())
 	}
 }

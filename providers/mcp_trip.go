@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
@@ -32,6 +33,7 @@ type mcpTrip struct {
 	limit   int             // bytes of an answer
 	sse     bool
 	tokens  *tokenSource   // of a login; nil: there is none
+	strayed atomic.Bool    // the server has named another host
 	busy    sync.WaitGroup // answers that are open
 }
 
@@ -55,6 +57,7 @@ var errStranger = errors.New("the server names an address on another host; nothi
 // RoundTrip makes one request.
 func (t *mcpTrip) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL.Scheme != t.base.Scheme || r.URL.Host != t.base.Host {
+		t.strayed.Store(true)
 		return nil, errStranger
 	}
 	r = r.Clone(r.Context())
