@@ -124,12 +124,12 @@ func (s *redisStore) insist(args []any, before, after string) error {
 		case err == nil && asked && said[1] == after:
 			return nil
 		case err == nil:
-			return fmt.Errorf("Redis has lost what it had acknowledged: its last record is %s, it was %s", said[1], before)
+			return fmt.Errorf("the Redis has lost what it had acknowledged: its last record is %s, it was %s", said[1], before)
 		case !comesBack(err) || time.Since(began) > s.patience:
 			return err
 		}
 		asked = true
-		err = fmt.Errorf("Redis can't be written just now: %w", err)
+		err = fmt.Errorf("the Redis can't be written just now: %w", err)
 		s.ill.Store(&err)
 		time.Sleep(pause)
 	}

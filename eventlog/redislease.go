@@ -225,9 +225,9 @@ func firstText(a, b string) string {
 func unreachable(err error) error {
 	var said redis.Error
 	if errors.As(err, &said) {
-		return fmt.Errorf("Redis refuses: %w", err)
+		return fmt.Errorf("the Redis refuses: %w", err)
 	}
-	return fmt.Errorf("Redis can't be reached: %w", err)
+	return fmt.Errorf("the Redis can't be reached: %w", err)
 }
 
 // acquire makes us the owner, and keeps saying that we live until stop.
