@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -370,6 +371,32 @@ func (s *Scheduler) Unpause(ctx context.Context, c Unpause) error {
 func (s *Scheduler) Query(ctx context.Context, f func(*replay.State)) error {
 	err := s.ask(ctx, request{query: f})
 	return err
+}
+
+// errForeign says that somebody else writes to the log: nobody may.
+var errForeign = errors.New("somebody else wrote to the log")
+
+// Remove deletes streams of the log, unless the state says that they are
+// needed. A deletion leaves a record, and so only the loop may make one: what
+// anybody else writes ends the process.
+func (s *Scheduler) Remove(ctx context.Context, needed func(*replay.State) bool, streams ...string) error {
+	var failed error
+	err := s.Query(ctx, func(state *replay.State) {
+		if s.log.Last() != state.Seq {
+			failed = errForeign
+			return
+		}
+		if needed(state) {
+			return
+		}
+		for _, name := range streams {
+			if failed = s.log.Delete(name); failed != nil {
+				return
+			}
+			state.Passed(s.log.Last())
+		}
+	})
+	return cmp.Or(err, failed)
 }
 
 // Drain lets nothing new start and waits until what runs has ended.

@@ -3,7 +3,6 @@ package scheduler
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"os"
 	"sync"
@@ -220,7 +219,6 @@ func (s *Scheduler) turn(requests []request) {
 	if now.Before(s.state.Time) {
 		now = s.state.Time
 	}
-	s.state.Passed(s.log.Last()) // what was deleted has left a record
 	var fresh []replay.Fact
 	replies := make([]reply, len(requests))
 	for i, r := range requests {
@@ -341,7 +339,7 @@ func (s *Scheduler) append(fresh []replay.Fact) {
 	}
 	first, err := s.log.Append(&s.batch)
 	if err == nil && first != fresh[0].Seq {
-		err = errors.New("somebody else wrote to the log")
+		err = errForeign
 	}
 	if err != nil {
 		s.fatal(err)

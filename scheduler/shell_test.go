@@ -49,12 +49,8 @@ func TestDeletedMeanwhile(t *testing.T) {
 	for range 3 {
 		id := submit(t, s, Submission{Workflow: compile(t, "name: one\ntasks: [{id: a, method: echo/echo}]\n")})
 		number := waitEnd(t, soon(t), log, id)
-		err := s.Query(soon(t), func(*replay.State) {
-			if err := log.Delete(replay.Stream(number)); err != nil {
-				t.Error(err)
-			}
-		})
-		if err != nil {
+		lives := func(state *replay.State) bool { return state.Run(number) != nil }
+		if err := s.Remove(soon(t), lives, replay.Stream(number)); err != nil {
 			t.Fatal(err)
 		}
 	}

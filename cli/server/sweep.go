@@ -122,26 +122,27 @@ func (s *Server) removeRuns(ctx context.Context, runs []endedRun, live map[uint6
 
 // removeRun removes one run unless it has come back to life. Whoever carries
 // runs out can't retry it meanwhile: that happens in the same loop.
-func (s *Server) removeRun(ctx context.Context, number uint64) (err error) {
-	remove := func(state *replay.State) {
-		if state == nil || state.Run(number) == nil {
-			if err = s.log.Delete(replay.TextStream(number)); err == nil { // a run whose words are gone may stay, not words of none
-				err = s.log.Delete(replay.Stream(number))
-			}
-		}
-	}
+func (s *Server) removeRun(ctx context.Context, number uint64) error {
+	lives := func(state *replay.State) bool { return state.Run(number) != nil }
+	return s.remove(ctx, lives, replay.TextStream(number), replay.Stream(number)) // a run whose words are gone may stay, not words of none
+}
+
+// remove deletes streams unless they are needed, in the loop of whoever carries
+// runs out.
+func (s *Server) remove(ctx context.Context, needed func(*replay.State) bool, streams ...string) error {
 	s.making.Lock() // no scheduler comes meanwhile
 	running := s.current()
-	if running == nil {
-		defer s.making.Unlock()
-		remove(nil)
-		return err
+	if running != nil {
+		s.making.Unlock()
+		return running.Remove(ctx, needed, streams...)
 	}
-	s.making.Unlock()
-	if asked := running.Query(ctx, remove); asked != nil {
-		return asked
+	defer s.making.Unlock()
+	for _, name := range streams {
+		if err := s.log.Delete(name); err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 // shrink removes a tenth of the runs again and again, until the store is small
@@ -180,7 +181,7 @@ func (s *Server) removeExpired(ctx context.Context) error {
 			return err
 		}
 		if found && replay.CacheExpired(head, time.Now()) {
-			if err := s.log.Delete(name); err != nil {
+			if err := s.remove(ctx, func(*replay.State) bool { return false }, name); err != nil {
 				return err
 			}
 		}
