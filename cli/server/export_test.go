@@ -39,3 +39,10 @@ func (s *Server) TeachForTest() {
 		return []any{"hello", 5}, nil
 	}))
 }
+
+// OpenHTTPForTest lets programs in over HTTP at a listener of the test's.
+func (s *Server) OpenHTTPForTest(l net.Listener, o HTTPOptions) error {
+	o.setDefaults()
+	_, err := newHTTPDoor(s, o, true).open(l)
+	return err
+}

@@ -130,7 +130,7 @@ func newHTTPDoor(s *Server, o HTTPOptions, loopback bool) *httpDoor {
 	mux.HandleFunc("GET /log/follow", h.known(h.followStream))
 	mux.HandleFunc("POST /workflow/submit", h.known(h.submitFile))
 	h.http = &http.Server{
-		Handler: h.guard.wrap(mux), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		Handler: inTime(h.guard.wrap(mux)), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(s.o.Logger.Handler(), slog.LevelDebug), ConnState: newRoom(o.MaxConns).changed,
 	}
 	return h
@@ -237,6 +237,18 @@ const (
 	bodyGrace = 30 * time.Second
 	bodyRate  = 64 << 10
 )
+
+// inTime bounds how long a body may take that nobody reads: net/http waits for
+// the rest of it before it answers. A request without one has no such bound, for
+// a deadline would end it as if its client had gone.
+func inTime(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 && http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyGrace)) != nil {
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
 
 // body reads what was sent, if it isn't too large and doesn't take for ever.
 func (h *httpDoor) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {

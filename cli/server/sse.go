@@ -58,9 +58,8 @@ func (h *httpDoor) followStream(w http.ResponseWriter, r *http.Request, p *Peer)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Accel-Buffering", "no")
-	if e.send(": gleitzeit\n\n") == nil {
-		call.begin()
-	}
+	_ = e.send(": gleitzeit\n\n") // to whoever is gone nothing more can be sent either
+	call.begin()
 	e.untilOver(r.Context(), h.server.quit, p)
 }
 
