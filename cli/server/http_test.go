@@ -10,6 +10,7 @@ import (
 	"mime/multipart"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -425,6 +426,28 @@ func TestRoles(t *testing.T) {
 				t.Errorf("%s with the role %s: %v", m.Name, role, a.Error)
 			}
 		}
+	}
+}
+
+// A token goes to the server that it is for, wherever that would send us.
+func TestTokenStaysAtServer(t *testing.T) {
+	strayed := make(chan string, 1)
+	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		strayed <- r.Header.Get("Authorization")
+	}))
+	defer other.Close()
+	named := httptest.NewServer(http.RedirectHandler(other.URL+"/rpc", http.StatusTemporaryRedirect))
+	defer named.Close()
+	conn, err := server.Reach(soon(t), named.URL, "gz_secret", deaf{})
+	if err == nil {
+		conn.Close()
+		t.Fatal("it reached something")
+	}
+	if len(strayed) > 0 {
+		t.Errorf("another server was asked, with %q", <-strayed)
+	}
+	if code(err) != protocols.ConnectionRefused || !strings.Contains(err.Error(), other.URL) {
+		t.Errorf("it says %v", err)
 	}
 }
 

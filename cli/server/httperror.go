@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"gleitzeit/protocols"
 )
@@ -62,6 +63,9 @@ func dialError(response *http.Response, err error) error {
 		return protocols.Errorf(protocols.AuthenticationFailed, "the server wants a token that it knows: GLEITZEIT_TOKEN")
 	case response.StatusCode == http.StatusForbidden:
 		return protocols.Errorf(protocols.AuthorizationFailed, "the server refuses us: %s", response.Status)
+	case response.StatusCode/100 == 3:
+		return protocols.Errorf(protocols.ConnectionRefused, "the server redirects to %q, which is not followed: name that address itself if it is meant",
+			strings.TrimSuffix(response.Header.Get("Location"), "/rpc"))
 	}
 	return protocols.Errorf(protocols.ConnectionRefused, "the server answers %s", response.Status)
 }

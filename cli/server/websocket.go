@@ -88,13 +88,17 @@ func (h *httpDoor) webSocket(w http.ResponseWriter, r *http.Request, p *Peer) {
 }
 
 // Reach connects to the server at an address, http://host:port, over a
-// WebSocket, with a token unless that is "". For h see NewConn.
+// WebSocket, with a token unless that is "". No redirect is followed: net/http
+// would take the token along to another port or a subdomain, and from https to
+// http. For h see NewConn.
 func Reach(ctx context.Context, address, token string, h jsonrpc2.Handler) (*Conn, error) {
 	header := http.Header{}
 	if token != "" {
 		header.Set("Authorization", "Bearer "+token)
 	}
-	conn, response, err := websocket.Dial(ctx, strings.TrimRight(address, "/")+"/rpc", &websocket.DialOptions{HTTPHeader: header})
+	conn, response, err := websocket.Dial(ctx, strings.TrimRight(address, "/")+"/rpc", &websocket.DialOptions{HTTPHeader: header, HTTPClient: &http.Client{
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}})
 	if err != nil {
 		return nil, dialError(response, err)
 	}
