@@ -51,6 +51,9 @@ func (s *session) submissionOf(f *workflowFile, source string, w wishes) (*serve
 	if err != nil {
 		return nil, nil, err
 	}
+	if f.sends != nil && c.mocks != nil {
+		return nil, nil, usage(fmt.Errorf("%s can't be sent to the server at %s, where all would be real: start a server with --mock", c.mocks.File, s.remote()))
+	}
 	p, workflow, problems := s.prepare(f, c, registry, workflow)
 	var inputs map[string]json.RawMessage
 	var wrong error
