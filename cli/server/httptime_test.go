@@ -1,11 +1,16 @@
 package server_test
 
 import (
+	"context"
 	"io"
 	"net"
+	"net/http"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/coder/websocket"
 
 	"gleitzeit/cli/server"
 	"gleitzeit/cli/server/servertest"
@@ -15,11 +20,20 @@ import (
 // pipes are a listener whose connections are in memory, so that time is the
 // test's.
 type pipes struct {
-	come chan net.Conn
-	over chan struct{}
+	come   chan net.Conn
+	over   chan struct{}
+	tokens *server.Tokens
+	secret string // of the token "reader"
 }
 
-func newPipes() *pipes { return &pipes{make(chan net.Conn), make(chan struct{})} }
+func newPipes(t *testing.T) *pipes {
+	p := &pipes{come: make(chan net.Conn), over: make(chan struct{}), tokens: server.NewTokens(t.TempDir())}
+	var err error
+	if p.secret, err = p.tokens.Create(server.Token{Name: "reader", Role: server.Read}); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
 
 func (p *pipes) Accept() (net.Conn, error) {
 	select {
@@ -47,8 +61,8 @@ func (p *pipes) dial() net.Conn {
 func inPipes(t *testing.T, test func(t *testing.T, f *fixture, p *pipes)) {
 	synctest.Test(t, func(t *testing.T) {
 		f := start(t, eventlog.OpenMemory(eventlog.Options{}), options(&servertest.Fake{}))
-		p := newPipes()
-		if err := f.srv.OpenHTTPForTest(p, server.HTTPOptions{}); err != nil {
+		p := newPipes(t)
+		if err := f.srv.OpenHTTPForTest(p, server.HTTPOptions{Tokens: p.tokens}); err != nil {
 			t.Fatal(err)
 		}
 		test(t, f, p)
@@ -89,4 +103,49 @@ func TestBodyThatNobodyReads(t *testing.T) {
 			conn.Close()
 		}
 	})
+}
+
+// Who follows with a token that is revoked is told nothing more soon, though it
+// asks for nothing.
+func TestRevokedWhileFollowing(t *testing.T) {
+	for _, revoked := range []bool{false, true} {
+		inPipes(t, func(t *testing.T, f *fixture, p *pipes) {
+			bearer := http.Header{"Authorization": {"Bearer " + p.secret}}
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
+				DialContext: func(context.Context, string, string) (net.Conn, error) { return p.dial(), nil }}}
+			r, _ := http.NewRequest("GET", "http://localhost/log/follow", nil)
+			r.Header = bearer
+			stream, err := client.Do(r)
+			if err != nil || stream.StatusCode != http.StatusOK {
+				t.Fatal(stream, err)
+			}
+			defer stream.Body.Close()
+			socket, _, err := websocket.Dial(t.Context(), "http://localhost/rpc", &websocket.DialOptions{HTTPHeader: bearer, HTTPClient: client})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer socket.CloseNow()
+			var over atomic.Int32
+			go func() {
+				io.Copy(io.Discard, stream.Body)
+				over.Add(1)
+			}()
+			go func() {
+				socket.Read(t.Context())
+				over.Add(1)
+			}()
+			want := int32(0)
+			if revoked {
+				if err := p.tokens.Revoke("reader"); err != nil {
+					t.Fatal(err)
+				}
+				want = 2
+			}
+			time.Sleep(5 * time.Minute)
+			synctest.Wait()
+			if n := over.Load(); n != want {
+				t.Errorf("revoked: %v, and %d of 2 are over", revoked, n)
+			}
+		})
+	}
 }

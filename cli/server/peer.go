@@ -36,6 +36,14 @@ type Peer struct {
 	pumps sync.WaitGroup
 }
 
+// proven tells, by nil, that the peer is still who it was.
+func (p *Peer) proven() error {
+	if p.proof == nil {
+		return nil
+	}
+	return p.proof()
+}
+
 // left returns a channel that is closed once the peer is gone.
 func (p *Peer) left() <-chan struct{} {
 	p.mu.Lock()

@@ -43,10 +43,8 @@ func (r Role) May(need Role) bool {
 // may refuses a peer what its role doesn't allow, and everything once its token
 // was revoked.
 func (p *Peer) may(m Method) error {
-	if p.proof != nil {
-		if err := p.proof(); err != nil {
-			return err
-		}
+	if err := p.proven(); err != nil {
+		return err
 	}
 	if p.trusted || p.role.May(m.Role) {
 		return nil

@@ -28,6 +28,7 @@ type eventStream struct {
 	mu   sync.Mutex
 	w    http.ResponseWriter
 	next *http.ResponseController
+	over bool // nothing more is sent
 }
 
 // followStream answers GET /log/follow?id=RUN&from=SEQ&progress=true with the
@@ -83,8 +84,8 @@ func followParams(r *http.Request) (p FollowParams, over bool, err error) {
 	return p, false, err
 }
 
-// untilOver keeps the stream alive until all was sent, or the listener is gone,
-// or we leave.
+// untilOver keeps the stream alive until all was sent, or the listener is gone
+// or its token worth nothing any more, or we leave.
 func (e *eventStream) untilOver(ctx context.Context, quit <-chan struct{}, p *Peer) {
 	done := make(chan struct{})
 	go func() {
@@ -96,9 +97,10 @@ func (e *eventStream) untilOver(ctx context.Context, quit <-chan struct{}, p *Pe
 	for {
 		select {
 		case <-beat.C:
-			if e.send(": alive\n\n") == nil {
+			if p.proven() == nil && e.send(": alive\n\n") == nil {
 				continue
 			}
+			e.end()
 		case <-done:
 		case <-ctx.Done():
 		case <-quit:
@@ -129,6 +131,9 @@ func (e *eventStream) notify(_ context.Context, method string, params any) error
 func (e *eventStream) send(text string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if e.over {
+		return errUnheard
+	}
 	if err := e.next.SetWriteDeadline(time.Now().Add(writeIn)); err != nil {
 		return err
 	}
@@ -136,4 +141,11 @@ func (e *eventStream) send(text string) error {
 		return err
 	}
 	return e.next.Flush()
+}
+
+// end sends nothing more, not even what there is already.
+func (e *eventStream) end() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.over = true
 }

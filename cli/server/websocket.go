@@ -48,8 +48,9 @@ func (s *socket) Close() error {
 	return s.conn.Close(websocket.StatusGoingAway, "")
 }
 
-// keepAlive hangs up when the other end doesn't answer pings any more.
-func (s *socket) keepAlive() {
+// keepAlive hangs up when the other end doesn't answer pings any more, or can't
+// prove any more who it is.
+func (s *socket) keepAlive(proven func() error) {
 	ticker := time.NewTicker(pingEvery)
 	defer ticker.Stop()
 	for {
@@ -61,7 +62,7 @@ func (s *socket) keepAlive() {
 		ctx, enough := context.WithTimeout(s.ctx, pingWithin)
 		err := s.conn.Ping(ctx)
 		enough()
-		if err != nil {
+		if err != nil || proven() != nil {
 			s.Close()
 			return
 		}
@@ -83,7 +84,7 @@ func (h *httpDoor) webSocket(w http.ResponseWriter, r *http.Request, p *Peer) {
 	}
 	conn.SetReadLimit(h.o.MaxBody)
 	s := newSocket(conn)
-	go s.keepAlive()
+	go s.keepAlive(p.proven)
 	h.server.serve(s, p, "")
 }
 
@@ -104,6 +105,6 @@ func Reach(ctx context.Context, address, token string, h jsonrpc2.Handler) (*Con
 	}
 	conn.SetReadLimit(MaxFrame)
 	s := newSocket(conn)
-	go s.keepAlive()
+	go s.keepAlive(func() error { return nil })
 	return newConn(context.Background(), newStream(s), h), nil
 }
