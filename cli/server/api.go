@@ -142,7 +142,7 @@ type ProvidersResult struct {
 // ProviderStateParams name providers by how they are configured.
 type ProviderStateParams struct {
 	// Providers are those of a setup; none: those of this server's configuration.
-	Providers []replay.ProviderSlots `json:"providers,omitempty"`
+	Providers fewProviders `json:"providers,omitempty"`
 }
 
 // ProviderStatesResult is how providers are, in the order in which they were

@@ -467,11 +467,14 @@ func TestHostileHTTP(t *testing.T) {
 		status int
 		code   string
 	}{
-		"half a JSON":  {`{"jsonrpc":"2.0","id":1,"meth`, 200, "-32700"},
-		"depth":        {deep, 200, "-32700"},
-		"deep params":  {`{"jsonrpc":"2.0","id":1,"method":"workflow/get","params":{"id":` + deep + strings.Repeat("]", 100_000) + "}}", 200, "-32700"},
-		"too much":     {strings.Repeat(" ", 1<<20+1), 413, "-32600"},
-		"nothing":      {"", 200, "-32700"},
+		"half a JSON":          {`{"jsonrpc":"2.0","id":1,"meth`, 200, "-32700"},
+		"depth":                {deep, 200, "-32700"},
+		"deep params":          {`{"jsonrpc":"2.0","id":1,"method":"workflow/get","params":{"id":` + deep + strings.Repeat("]", 100_000) + "}}", 200, "-32700"},
+		"too much":             {strings.Repeat(" ", 1<<20+1), 413, "-32600"},
+		"nothing":              {"", 200, "-32700"},
+		"too many to describe": {`{"jsonrpc":"2.0","id":1,"method":"provider/state","params":{"providers":[` + strings.Repeat("{},", 20_000) + `{}]}}`, 200, "-32602"},
+		"not described at all": {`{"jsonrpc":"2.0","id":1,"method":"provider/state","params":{"providers":{}}}`, 200, "-32602"},
+
 		"a long batch": {"[" + strings.Repeat(`{"jsonrpc":"2.0","method":"system/hello","id":1},`, 1000) + `{}]`, 200, "-32600"},
 	} {
 		status, answer := w.do("POST", "/rpc", test.body)

@@ -1,7 +1,11 @@
 package server
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"time"
 
 	"gleitzeit/protocols"
@@ -34,6 +38,35 @@ func (s *Server) providerStates(ctx context.Context, _ *Call, p ProviderStatePar
 			r.States[i] = state.Provider(&p.Providers[i], now)
 		}
 	})
+}
+
+// fewProviders are at most maxProviders. There is no more to be read than that:
+// a short text may describe so many that memory has no room for them.
+type fewProviders []replay.ProviderSlots
+
+const maxProviders = 10_000
+
+// UnmarshalJSON reads them.
+func (f *fewProviders) UnmarshalJSON(raw []byte) error {
+	if string(raw) == "null" {
+		return nil
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if begin, err := d.Token(); err != nil || begin != json.Delim('[') {
+		return errors.New("providers can't be anything but a list")
+	}
+	for d.More() {
+		if len(*f) >= maxProviders {
+			return fmt.Errorf("more than %d providers", maxProviders)
+		}
+		var p replay.ProviderSlots
+		if err := d.Decode(&p); err != nil {
+			return err
+		}
+		*f = append(*f, p)
+	}
+	return nil
 }
 
 // checkPatience and maxCheck are how long a provider may take to say how it is.
