@@ -35,7 +35,7 @@ func (r *Run) Again(by string, tasks, anew []int, deadline time.Time, granted Us
 // again puts a task back to where it began, or to where its items run.
 func (s *savedRun) again(i int) {
 	t := &s.Tasks[i]
-	each, agent := t.Each, t.Agent
+	each, agent, iteration, result := t.Each, t.Agent, t.Iteration, t.Result
 	t.again()
 	switch {
 	case each != nil:
@@ -46,9 +46,14 @@ func (s *savedRun) again(i int) {
 		}
 	case agent != nil: // it goes on with its last steps
 		agent.Base, agent.Next = agent.Turn, 0
-		t.Status, t.Agent = TaskExpandedInto, agent
+		t.Agent, t.Iteration, t.Result = agent, iteration, result // of the iteration before, if there was one
+		open := false
 		for _, k := range agent.Steps[agent.Batch:] {
 			s.unless(TaskIsCompleted, k)
+			open = open || s.Tasks[k].Status != TaskIsCompleted
+		}
+		if open || t.Of == 0 { // else it is its foreach that lets it go on
+			t.Status = TaskExpandedInto
 		}
 	}
 }
