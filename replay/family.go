@@ -76,7 +76,8 @@ func Import(log *eventlog.Log, read func(func(eventlog.ArchiveHeader, eventlog.A
 	if err != nil {
 		return nil, err
 	}
-	m := mover{next: max(state.NextRun, 1), numbers: map[uint64]uint64{}, ids: map[string]string{}, values: map[eventlog.Hash][]byte{}}
+	first := max(state.NextRun, 1)
+	m := mover{first: first, next: first, numbers: map[uint64]uint64{}, ids: map[string]string{}, values: map[eventlog.Hash][]byte{}}
 	if err := read(m.item); err != nil {
 		return nil, err
 	}
@@ -98,6 +99,7 @@ func Import(log *eventlog.Log, read func(func(eventlog.ArchiveHeader, eventlog.A
 
 // mover gives the runs of an archive their new names.
 type mover struct {
+	first   uint64 // that a run of the archive gets
 	next    uint64
 	numbers map[uint64]uint64 // old → new
 	ids     map[string]string // old → new
@@ -142,6 +144,11 @@ func (m *mover) note(rec eventlog.Record) error {
 		return fmt.Errorf("record %d (%s): %w", rec.Seq, rec.Type, err)
 	}
 	id := e.ID
+	if e.Named {
+		if err := freeID(id, m.first); err != nil {
+			return err
+		}
+	}
 	if stem, ok := strings.CutSuffix(id, "-"+strconv.FormatUint(old, 10)); ok && !e.Named {
 		id = fmt.Sprintf("%s-%d", stem, m.next)
 	}
@@ -174,7 +181,7 @@ func (m *mover) meet(log *eventlog.Log) error {
 // batch writes all records with their new names, and reads them as the log's
 // readers will.
 func (m *mover) batch() (*eventlog.Batch, error) {
-	b := new(eventlog.Batch)
+	b, runs := new(eventlog.Batch), newTrial()
 	codec := NewCodec(func(h eventlog.Hash) ([]byte, error) {
 		if v, ok := m.values[h]; ok {
 			return v, nil
@@ -194,12 +201,16 @@ func (m *mover) batch() (*eventlog.Batch, error) {
 			}
 			b.Put(v)
 		}
-		if _, _, err := codec.Decode(rec); err != nil {
+		f, found, err := codec.Decode(rec)
+		if err == nil && found {
+			err = runs.apply(f)
+		}
+		if err != nil {
 			return nil, err
 		}
 		b.Add(rec)
 	}
-	return b, nil
+	return b, runs.end()
 }
 
 // rename gives a record's event the new numbers and ids. Everything else of it
