@@ -195,3 +195,37 @@ func TestSample(t *testing.T) {
 		t.Error("the words of a model that was asked are taken for the call's")
 	}
 }
+
+// TestSampleUnfinished: what models have cost counts, though one is asked still
+// when the call ends.
+func TestSampleUnfinished(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		never := make(chan struct{})
+		defer close(never)
+		asked := 0
+		log, s := open(t, Options{}, func(ctx context.Context, c providers.Call) (json.RawMessage, error) {
+			if c.Method == "llm/chat" {
+				if asked++; asked == 2 {
+					<-never
+				}
+				return json.RawMessage(`{"response":"x","usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}`), nil
+			}
+			host := hostOf(ctx)
+			if _, err := host.Sample(ctx, providers.Sample{Provider: "near"}); err != nil {
+				t.Error(err)
+			}
+			go host.Sample(ctx, providers.Sample{Provider: "near"})
+			synctest.Wait()
+			return json.RawMessage("{}"), nil
+		})
+		id := submit(t, s, Submission{Workflow: compile(t, "name: one\ntasks: [{id: a, method: echo/echo}]\n")})
+		waitEnd(t, soon(t), log, id)
+		h, err := replay.LoadHistory(log, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := h.Run().Spent.Tokens; got != 7 {
+			t.Errorf("%d tokens", got)
+		}
+	})
+}

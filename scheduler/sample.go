@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"sync"
 
 	"gleitzeit/protocols"
 	"gleitzeit/providers"
@@ -22,7 +23,9 @@ type sampler struct {
 	set   Providers
 	turn  chan struct{} // holds one: they are asked one after the other
 	asked int           // of whoever has the turn
-	spent replay.Usage  // as asked
+
+	mu    sync.Mutex
+	spent replay.Usage
 }
 
 func newSampler(set Providers) *sampler {
@@ -49,22 +52,25 @@ func (h *host) Sample(ctx context.Context, q providers.Sample) (json.RawMessage,
 	var failure *protocols.Error
 	switch {
 	case err == nil:
-		s.spent = s.spent.Plus(usageOf(result))
+		s.spend(usageOf(result))
 	case errors.As(err, &failure) && failure != nil:
-		s.spent = s.spent.Plus(usageOf(failure.Data))
+		s.spend(usageOf(failure.Data))
 	}
 	return result, err
 }
 
-// usage is what the models have cost that were asked.
+func (s *sampler) spend(u replay.Usage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spent = s.spent.Plus(u)
+}
+
+// usage is what the models have cost that were asked and have answered: should
+// one be asked still, though the call has ended, nobody waits for it.
 func (s *sampler) usage() replay.Usage {
-	select {
-	case <-s.turn:
-		defer func() { s.turn <- struct{}{} }()
-		return s.spent
-	default: // somebody asks still, though the call has ended
-		return replay.Usage{}
-	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.spent
 }
 
 // sampled is the host of a model that is asked: all it may do is live, and its
