@@ -184,13 +184,17 @@ func stepsOf(r *replay.Run, task int) (steps []replay.Task) {
 	return steps
 }
 
-// conversation loads what the steps of an agent came to.
+// conversation loads what the steps of an agent came to. What its tools
+// answered can be much, and is for a turn of the model alone.
 func (s *Scheduler) conversation(j job) (*protocols.Conversation, error) {
 	v := &protocols.Conversation{Task: j.plan.Task(j.def)}
 	for _, t := range j.steps {
-		raw, err := t.Result.Load(s.log.Value)
-		if err != nil {
-			return nil, fmt.Errorf("what turn %d of %q came to: %w", t.Step.Turn, j.name, err)
+		var raw json.RawMessage
+		if _, call := protocols.ToolOf(t.Step.Form); !call || j.own != nil && j.own.Form <= protocols.AnswerForm {
+			var err error
+			if raw, err = t.Result.Load(s.log.Value); err != nil {
+				return nil, fmt.Errorf("what turn %d of %q came to: %w", t.Step.Turn, j.name, err)
+			}
 		}
 		v.Steps = append(v.Steps, protocols.AgentStep{Form: t.Step.Form, Turn: t.Step.Turn, Call: t.Step.Call,
 			Status: t.Status.String(), Result: raw, Error: t.Error})

@@ -1,8 +1,12 @@
 package scheduler
 
 import (
+	"encoding/json"
+	"strings"
 	"testing"
 
+	"gleitzeit/eventlog"
+	"gleitzeit/protocols"
 	"gleitzeit/replay"
 )
 
@@ -34,6 +38,30 @@ func TestAgentKeys(t *testing.T) {
 			t.Errorf("another %s has the same key %s", other.what, key)
 		} else {
 			seen[key] = true
+		}
+	}
+}
+
+// TestAgentLoads: what tools have answered is loaded for a turn of the model
+// alone; 64 calls at once needn't have 64 copies of it.
+func TestAgentLoads(t *testing.T) {
+	log := eventlog.OpenMemory(eventlog.Options{})
+	defer log.Close()
+	s := &Scheduler{log: log}
+	lost := replay.NewValue(json.RawMessage(`"` + strings.Repeat("x", 1<<20) + `"`))
+	lost = replay.Value{Big: &replay.BigValue{Hash: lost.Big.Hash}}
+	w := compile(t, "name: w\ntasks: [{id: a, method: llm/agent, parameters: {prompt: x, tools: [{method: echo/echo}]}}]\n")
+	base := job{plan: &replay.Plan{Workflow: w}, steps: []replay.Task{
+		{Step: &replay.Step{Form: protocols.TurnForm, Turn: 1}, Result: replay.NewValue(json.RawMessage(`{"content":"hello"}`))},
+		{Step: &replay.Step{Form: protocols.CallForm(0), Turn: 1}, Result: lost},
+	}}
+	for form, loads := range map[int]bool{-1: false, protocols.CallForm(0): false, protocols.TurnForm: true, protocols.AnswerForm: true} {
+		j := base
+		if form >= 0 {
+			j.own = &replay.Step{Form: form, Turn: 2}
+		}
+		if v, err := s.conversation(j); (err != nil) != loads || err == nil && len(v.Steps[0].Result) == 0 {
+			t.Errorf("form %d: %v", form, err)
 		}
 	}
 }
