@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"gleitzeit/protocols"
 )
@@ -111,9 +112,12 @@ func (s *State) readyAgent(r *Run, task int) {
 	}
 }
 
-// stepped begins steps of an agent.
-func (s *State) stepped(r *Run, e *AgentStepped) {
+// stepped begins steps of an agent, and the agent with its first.
+func (s *State) stepped(r *Run, e *AgentStepped, at time.Time) {
 	t := &r.Tasks[e.Task]
+	if t.Started.IsZero() {
+		t.Started = at
+	}
 	if t.Agent == nil {
 		t.Agent = &Agent{Round: r.Retries}
 	}

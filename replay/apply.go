@@ -162,7 +162,7 @@ func (s *State) apply(r *Run, f Fact) {
 	case *TaskExpanded:
 		s.expanded(r, e)
 	case *AgentStepped:
-		s.stepped(r, e)
+		s.stepped(r, e, f.At)
 	case *TaskIterated:
 		s.takes(r, e.Task)
 		t := s.leave(r, e.Task)
