@@ -41,6 +41,16 @@ func goesOnWith(r *replay.Run, task int) (e replay.Event, more bool) {
 	return turn(r, task, protocols.TurnForm), false
 }
 
+// stays tells whether what follows for an agent is its end with the run, which
+// stays so whatever else ends: a run may have many to end at once.
+func stays(e replay.Event) bool {
+	switch e.(type) {
+	case *replay.TaskCancelled, *replay.TaskSkipped:
+		return true
+	}
+	return false
+}
+
 // cancelledWith tells whether an agent ends with the cancel of its run: one that
 // runs all the same does if a step of it was cancelled.
 func cancelledWith(r *replay.Run, task int, batch []int) bool {

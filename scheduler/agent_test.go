@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 
 	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
@@ -64,4 +65,29 @@ func TestAgentLoads(t *testing.T) {
 			t.Errorf("form %d: %v", form, err)
 		}
 	}
+}
+
+// TestAgentsCancelled: as many agents as a foreach may have end together with
+// their run; one after the other, with a look at all of them each time, it would
+// take minutes in which nobody else gets a turn.
+func TestAgentsCancelled(t *testing.T) {
+	const many = 30_000
+	c := newCore(t)
+	c.setup = replay.Setup{Providers: []replay.ProviderSlots{{Name: "model", Protocol: "llm/v1", Slots: 2}}}
+	w := compile(t, "name: many\ntasks: [{id: a, method: llm/agent, foreach: {items: [1]}, parameters: {prompt: x}}]\n")
+	cmd, err := (&Scheduler{}).submit(Submission{Workflow: w, Setup: c.setup})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []Command{Start{PID: 1}, *cmd, Answer{Run: 1, What: replay.AskItems, Count: many, Size: many}} {
+		if _, err := c.step(command); err != nil {
+			t.Fatal(err)
+		}
+	}
+	began := time.Now()
+	ended, err := c.step(Cancel{Run: 1})
+	if took := time.Since(began); err != nil || len(ended) < many-2 || took > 30*time.Second {
+		t.Errorf("%d facts in %s: %v", len(ended), took, err)
+	}
+	c.laws(t)
 }

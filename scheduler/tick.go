@@ -163,11 +163,12 @@ func decisions(r *replay.Run, now time.Time, gone map[int]bool) (events []replay
 				ask[q] = append(ask[q], task)
 			}
 		case replay.AskAgent:
-			if len(gone) > 0 || len(events) > stepping {
-				continue // what ends first may stop it
+			if len(gone) > 0 {
+				continue
 			}
 			e, more := goesOnWith(r, task)
 			switch {
+			case !stays(e) && len(events) > stepping: // what ends first may stop it
 			case e != nil:
 				events = append(events, e)
 				if n := atPlace(e, len(r.Tasks)+steps); n > 0 {
