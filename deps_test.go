@@ -24,7 +24,8 @@ var (
 		"providers/launcher":    {},
 		"providers/llmtest":     {},
 		"scheduler":             {"eventlog", "protocols", "replay", "providers"},
-		"cli/server":            {"eventlog", "protocols", "replay", "providers", "scheduler"},
+		"cli/server":            {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/server/metrics"},
+		"cli/server/metrics":    {"eventlog", "protocols", "replay"},
 		"cli/server/servertest": {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/server"},
 		"cli/client":            {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/server"},
 		"cli":                   {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/server", "cli/client"},
@@ -46,6 +47,7 @@ var (
 		"github.com/coder/websocket":              {"cli/server"},
 		"github.com/modelcontextprotocol/go-sdk/": {"providers", "cli/server"},
 		"golang.org/x/oauth2":                     {"providers"},
+		"github.com/prometheus/":                  {}, // tests read what we write with its parser
 	}
 )
 

@@ -24,6 +24,13 @@ func (s *State) Queue(name string) *QueueUse {
 	return q
 }
 
+// EachQueue calls f for every queue that was used, in no order.
+func (s *State) EachQueue(f func(name string, q *QueueUse)) {
+	for name, q := range s.queues {
+		f(name, q)
+	}
+}
+
 // line keeps the run among those that wait for their first start, or not.
 func (s *State) line(r *Run) {
 	want := r.Active() && !r.went && r.Cancel == "" && r.Submitted.Parent == nil && s.runs[r.Number] == r

@@ -144,4 +144,7 @@ func (p *ProviderSlots) key(setup eventlog.Hash) string {
 }
 
 // ourselves does what needs no provider: it starts waits.
-var ourselves = ProviderSlots{Name: "gleitzeit", Slots: 1 << 30}
+var ourselves = ProviderSlots{Name: Ourselves, Slots: 1 << 30}
+
+// Ourselves is the name of what needs no provider, in events.
+const Ourselves = "gleitzeit"

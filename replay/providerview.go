@@ -33,7 +33,11 @@ func (s *State) Provider(p *ProviderSlots, now time.Time) ProviderView {
 			g.Health = h
 		}
 	}
-	h := g.Health
+	return s.show(g, now)
+}
+
+func (s *State) show(g *Group, now time.Time) ProviderView {
+	h, p := g.Health, g.Provider
 	v := ProviderView{InUse: g.Running, Slots: g.Slots(), Waiting: s.queuedFor(g)}
 	if p.Breaker != nil {
 		v.Breaker, v.Failures = "closed", h.Failures
@@ -43,6 +47,14 @@ func (s *State) Provider(p *ProviderSlots, now time.Time) ProviderView {
 	}
 	v.CallsLeft, v.TokensLeft = p.Rate.left(h.Calls, now), p.TokenRate.left(h.Tokens, now)
 	return v
+}
+
+// EachProvider calls f for every provider that live runs may use, in no order.
+// Those of several configurations may have the same name.
+func (s *State) EachProvider(now time.Time, f func(p *ProviderSlots, v ProviderView)) {
+	for _, g := range s.groups {
+		f(g.Provider, s.show(g, now))
+	}
 }
 
 // left is how many may begin at once of a bucket that will be full at a moment;

@@ -67,9 +67,20 @@ func joinAnswers(answers [][]byte, batch bool) []byte {
 	return append(append([]byte{'['}, bytes.Join(answers, []byte{','})...), ']')
 }
 
-// handle looks the method up and runs it, if the peer may. A handler that
-// panics harms its own call alone.
+// handle carries out one call, and counts it.
 func (s *Server) handle(ctx context.Context, r request, c *Call) (result any, err error) {
+	began := time.Now()
+	result, err = s.carryOut(ctx, r, c)
+	if !c.Peer.local {
+		_, known := s.methods[r.method]
+		s.figures.called(r.method, known, err, time.Since(began))
+	}
+	return result, err
+}
+
+// carryOut looks the method up and runs it, if the peer may. A handler that
+// panics harms its own call alone.
+func (s *Server) carryOut(ctx context.Context, r request, c *Call) (result any, err error) {
 	if r.err != nil {
 		return nil, r.err
 	}

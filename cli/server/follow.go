@@ -30,6 +30,8 @@ func (s *Server) follow(ctx context.Context, c *Call, p FollowParams) (r FollowR
 	}
 	sub, start, err := c.Peer.subscribe(ctx, func(ctx context.Context, sub uint64) {
 		f.sub = sub
+		s.figures.followers.Add(1)
+		defer s.figures.followers.Add(-1)
 		f.pump(ctx, p.Progress)
 	})
 	if err != nil {

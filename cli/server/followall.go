@@ -18,6 +18,8 @@ func (s *Server) followAll(ctx context.Context, c *Call, p FollowParams) (r Foll
 	f := &feedAll{server: s, peer: c.Peer, codec: replay.NewCodec(s.log.Value), next: max(p.From, 1), narrators: map[uint64]*replay.Narrator{}}
 	sub, start, err := c.Peer.subscribe(ctx, func(ctx context.Context, sub uint64) {
 		f.sub = sub
+		s.figures.followers.Add(1)
+		defer s.figures.followers.Add(-1)
 		f.pump(ctx)
 	})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"time"
 
+	"gleitzeit/cli/server/metrics"
 	"gleitzeit/protocols"
 )
 
@@ -55,12 +56,15 @@ var ErrNoToken = errors.New("an address that others can reach needs a token: mak
 //	GET  /log/follow       events as they happen (server-sent events)
 //	POST /workflow/submit  a workflow file
 //	GET  /healthz, /readyz whether the process lives, and takes work
+//	GET  /metrics          figures, for Prometheus
 type httpDoor struct {
 	server  *Server
 	o       HTTPOptions
 	guard   *guard
 	meter   *meter
 	streams *streams
+	room    *room
+	keeper  *metrics.Keeper
 	address string
 	http    *http.Server
 }
@@ -120,18 +124,20 @@ func isLoopback(a net.Addr) bool {
 
 func newHTTPDoor(s *Server, o HTTPOptions, loopback bool) *httpDoor {
 	h := &httpDoor{server: s, o: o, meter: &meter{rate: o.MaxRate, due: map[string]time.Time{}},
-		streams: &streams{most: o.MaxStreams, count: map[string]int{}}}
+		streams: &streams{most: o.MaxStreams, count: map[string]int{}}, room: newRoom(o.MaxConns),
+		keeper: metrics.NewKeeper(s.log, s.o.Logger)}
 	h.guard = &guard{tokens: o.Tokens, free: loopback && !o.TokenRequired, hosts: o.Hosts, origins: o.Origins}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", h.healthz)
 	mux.HandleFunc("GET /readyz", h.readyz)
+	mux.HandleFunc("GET /metrics", h.known(h.metrics))
 	mux.HandleFunc("POST /rpc", h.known(h.rpc))
 	mux.HandleFunc("GET /rpc", h.known(h.webSocket))
 	mux.HandleFunc("GET /log/follow", h.known(h.followStream))
 	mux.HandleFunc("POST /workflow/submit", h.known(h.submitFile))
 	h.http = &http.Server{
-		Handler: inTime(h.guard.wrap(mux)), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(s.o.Logger.Handler(), slog.LevelDebug), ConnState: newRoom(o.MaxConns).changed,
+		Handler: h.counted(inTime(h.guard.wrap(mux))), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(s.o.Logger.Handler(), slog.LevelDebug), ConnState: h.room.changed,
 	}
 	return h
 }
@@ -150,6 +156,7 @@ func (h *httpDoor) open(l net.Listener) (address string, err error) {
 	if !h.server.welcome(func() { h.serve(l) }) {
 		return "", errLeaving
 	}
+	h.server.welcome(func() { h.keeper.Keep(h.server.quit) })
 	return scheme + "://" + l.Addr().String(), nil
 }
 
@@ -252,7 +259,7 @@ func inTime(next http.Handler) http.Handler {
 
 // body reads what was sent, if it isn't too large and doesn't take for ever.
 func (h *httpDoor) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	limited := http.MaxBytesReader(w, r.Body, h.o.MaxBody)
+	limited := http.MaxBytesReader(unwrapped(w), r.Body, h.o.MaxBody)
 	body, err := io.ReadAll(&steady{limited, http.NewResponseController(w), time.Now(), 0})
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
@@ -283,13 +290,17 @@ func (s *steady) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// writeJSON answers with JSON that the other end takes in time.
+// writeJSON answers with JSON, and writeAs with anything, that the other end takes in time.
 func writeJSON(w http.ResponseWriter, status int, raw []byte) {
+	writeAs(w, status, "application/json", raw)
+}
+
+func writeAs(w http.ResponseWriter, status int, kind string, raw []byte) {
 	inTime := time.Now().Add(bodyGrace + time.Duration(len(raw)/bodyRate)*time.Second)
 	if http.NewResponseController(w).SetWriteDeadline(inTime) != nil {
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", kind)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	w.Write(raw)

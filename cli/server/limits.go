@@ -35,6 +35,16 @@ func (s *streams) take(client string) (release func(), err error) {
 	}, nil
 }
 
+// open returns how many stay open.
+func (s *streams) open() (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, open := range s.count {
+		n += open
+	}
+	return n
+}
+
 // meter bounds the calls of each client per second. A client may be a second
 // ahead.
 type meter struct {
@@ -130,6 +140,13 @@ func (r *room) note(conn net.Conn, state http.ConnState) (goes net.Conn) {
 		}
 	}
 	return nil
+}
+
+// size returns how many connections there are.
+func (r *room) size() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.all)
 }
 
 func (c *resting) enter(ring *resting) {

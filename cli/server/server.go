@@ -58,6 +58,7 @@ type Server struct {
 	since   time.Time
 	methods map[string]Method
 	names   []string // of the methods
+	figures *figures
 
 	making    sync.Mutex // held while a scheduler is made, which may take a while; before mu
 	mu        sync.Mutex
@@ -82,7 +83,7 @@ func New(log *eventlog.Log, o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{o: o, log: log, opened: log.Last(), since: time.Now().UTC(), methods: map[string]Method{},
+	s := &Server{o: o, log: log, opened: log.Last(), since: time.Now().UTC(), methods: map[string]Method{}, figures: newFigures(),
 		born: make(chan struct{}), wanted: make(chan struct{}), quit: make(chan struct{})}
 	for _, m := range Methods() {
 		s.methods[m.Name] = m
