@@ -53,6 +53,7 @@ type settings struct {
 	TLSCert        string                              `yaml:"tls_cert"`
 	TLSKey         string                              `yaml:"tls_key"`
 	LogLevel       string                              `yaml:"log_level"`
+	LogFormat      string                              `yaml:"log_format"`
 	Slots          int                                 `yaml:"slots"`
 	Retention      retention                           `yaml:"retention"`
 	QueueSize      int                                 `yaml:"queue_size"`
@@ -108,7 +109,7 @@ func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d)
 
 // defaults is the configuration when nobody said anything.
 func defaults(env *environment) settings {
-	s := settings{Backend: "pebble", Host: "127.0.0.1", Port: 8765, LogLevel: "warn", Slots: scheduler.DefaultSlots, QueueSize: scheduler.DefaultQueueSize,
+	s := settings{Backend: "pebble", Host: "127.0.0.1", Port: 8765, LogLevel: "warn", LogFormat: "text", Slots: scheduler.DefaultSlots, QueueSize: scheduler.DefaultQueueSize,
 		CrashLimit: scheduler.DefaultCrashLimit, Grace: duration(10 * time.Second), ScheduleGrace: duration(scheduler.DefaultScheduleGrace),
 		IdempotencyTTL: duration(scheduler.DefaultKeyLife)}
 	if folder := env.stateFolder(); folder != "" {
@@ -257,6 +258,9 @@ func (c *config) check() error {
 	if !slices.Contains(logLevels, c.LogLevel) {
 		report("log_level", "%q must be one of %s", c.LogLevel, strings.Join(logLevels, ", "))
 	}
+	if !slices.Contains(logFormats, c.LogFormat) {
+		report("log_format", "%q must be one of %s", c.LogFormat, strings.Join(logFormats, ", "))
+	}
 	if c.Slots < 1 {
 		report("slots", "%d must be at least 1", c.Slots)
 	}
@@ -355,6 +359,9 @@ func slots(info providers.Info, all providers.Config) replay.ProviderSlots {
 	}
 	return p
 }
+
+// logFormats are the ways to write a line.
+var logFormats = []string{"text", "json"}
 
 // logLevels are the names of the levels, in the order of growing silence.
 var logLevels = []string{"debug", "info", "warn", "error"}

@@ -27,6 +27,7 @@ func variables() []variable {
 	mock := func(c *config, env *environment, v string) error { c.Mock = env.expand(v, env.cwd); return nil }
 	host := func(c *config, _ *environment, v string) error { c.Host = v; return nil }
 	port := func(c *config, _ *environment, v string) error { return whole(&c.Port, v) }
+	format := func(c *config, _ *environment, v string) error { c.LogFormat = v; return nil }
 	slots := func(c *config, _ *environment, v string) error { return whole(&c.Slots, v) }
 	timeout := func(c *config, _ *environment, v string) error { return c.DefaultTimeout.UnmarshalText([]byte(v)) }
 	return []variable{
@@ -37,6 +38,7 @@ func variables() []variable {
 		{"GLEITZEIT_HOST", "host", "", host},
 		{"GLEITZEIT_PORT", "port", "", port},
 		{"GLEITZEIT_LOG_LEVEL", "log_level", "", setLogLevel},
+		{"GLEITZEIT_LOG_FORMAT", "log_format", "", format},
 		{"GLEITZEIT_MAX_CONCURRENT_TASKS", "slots", "", slots},
 		{"GLEITZEIT_DEFAULT_TIMEOUT", "default_timeout", "", timeout},
 		{"GLEITZEIT_AGE_IDENTITY", "age_identity", "", identity},

@@ -90,6 +90,7 @@ func (c *config) shown() []server.Setting {
 	add("tls_cert", c.TLSCert)
 	add("tls_key", c.TLSKey)
 	add("log_level", c.LogLevel)
+	add("log_format", c.LogFormat)
 	add("slots", c.Slots)
 	add("queue_size", c.QueueSize)
 	if c.Retention != (retention{}) {

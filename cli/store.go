@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -52,8 +53,17 @@ func openError(err error) error {
 	return err
 }
 
+// logger writes what an operator should know.
+func (c *config) logger(w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: level(c.LogLevel)}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
 func (s *session) options(c *config, looks bool) client.Options {
-	logger := slog.New(slog.NewTextHandler(s.env.stderr, &slog.HandlerOptions{Level: level(c.LogLevel)}))
+	logger := c.logger(s.env.stderr)
 	o := client.Options{
 		Local: s.local(c),
 		Store: c.Store, Memory: c.Backend == "memory", Log: c.log(), Retention: c.Retention.keep(), Logger: logger, Fatal: s.fatal("resume"), Passive: looks, Secrets: s.offers(c),

@@ -72,8 +72,7 @@ func (s *Server) handle(ctx context.Context, r request, c *Call) (result any, er
 	began := time.Now()
 	result, err = s.carryOut(ctx, r, c)
 	if !c.Peer.local {
-		_, known := s.methods[r.method]
-		s.figures.called(r.method, known, err, time.Since(began))
+		s.called(ctx, c.Peer, r.method, err, time.Since(began))
 	}
 	return result, err
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"net/http"
 	"strconv"
 	"sync"
@@ -10,8 +11,8 @@ import (
 	"gleitzeit/cli/server/metrics"
 )
 
-// This file counts who asks this process for what. These figures begin anew with
-// each process, as nothing of them is in the log.
+// This file counts what this process is asked for, and logs it. The figures begin
+// anew with each process, as nothing of them is in the log.
 
 // figures are those counts.
 type figures struct {
@@ -38,14 +39,19 @@ func newFigures() *figures {
 }
 
 // called counts a call.
-func (f *figures) called(method string, known bool, err error, took time.Duration) {
-	if !known {
+func (s *Server) called(ctx context.Context, p *Peer, method string, err error, took time.Duration) {
+	if _, known := s.methods[method]; !known {
 		method = metrics.Other
 	}
 	outcome := "ok"
 	if err != nil {
 		outcome = asError(err).Code.String()
 	}
+	s.figures.called(method, outcome, took)
+	s.o.Logger.InfoContext(ctx, "call", "method", method, "outcome", outcome, "client", p.name, "took", took)
+}
+
+func (f *figures) called(method, outcome string, took time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls.Add(1, method, outcome)
@@ -55,22 +61,23 @@ func (f *figures) called(method string, known bool, err error, took time.Duratio
 // counted counts requests by route and status.
 func (h *httpDoor) counted(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		a := &answer{ResponseWriter: w}
+		a, began := &answer{ResponseWriter: w}, time.Now()
 		defer func() {
 			route := r.Pattern
 			if route == "" { // refused, or nothing there
 				route = metrics.Other
 			}
+			if a.status == 0 {
+				a.status = http.StatusOK // nothing was said, so net/http says that
+			}
 			h.server.figures.requested(route, a.status)
+			h.server.o.Logger.InfoContext(r.Context(), "request", "route", route, "status", a.status, "from", r.RemoteAddr, "took", time.Since(began))
 		}()
 		next.ServeHTTP(a, r)
 	})
 }
 
 func (f *figures) requested(route string, status int) {
-	if status == 0 {
-		status = http.StatusOK // nothing was said, so net/http says that
-	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.requests.Add(1, route, strconv.Itoa(status))

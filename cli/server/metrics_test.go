@@ -1,9 +1,11 @@
 package server_test
 
 import (
+	"log/slog"
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -158,6 +160,50 @@ func TestMetricsOfFollowers(t *testing.T) {
 	w.scrape().must(t, map[string]float64{"http_streams": 1})
 	resp.Body.Close()
 	followers(0)
+}
+
+// A line of the log says who asked for what, and nothing of what was sent.
+func TestLog(t *testing.T) {
+	tokens := server.NewTokens(t.TempDir())
+	secret, _ := tokens.Create(server.Token{Name: "ann", Role: server.Admin})
+	var log lockedBuffer
+	f := start(t, eventlog.OpenMemory(eventlog.Options{}), server.Options{Scheduler: servertest.Options(&servertest.Fake{}),
+		Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	url, err := f.srv.ListenHTTP(server.HTTPOptions{Host: "127.0.0.1", Tokens: tokens})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &web{f, url, &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Minute}}
+	w.rpc(server.WorkflowGet, server.GetParams{ID: "hushhush"}, "Authorization: Bearer "+secret)
+	w.do("GET", "/hushhush?hushhush=hushhush", "")
+	f.stop()
+	for _, want := range []string{`msg=call method=workflow/get outcome=WORKFLOW_NOT_FOUND client="token ann" took=`,
+		`msg=request route="POST /rpc" status=200 from=127.0.0.1:`, `msg=request route=other status=404 from=127.0.0.1:`} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log has no %s:\n%s", want, log.String())
+		}
+	}
+	if strings.Contains(log.String(), "hushhush") || strings.Contains(log.String(), secret) {
+		t.Errorf("the log says what was sent:\n%s", log.String())
+	}
+}
+
+// lockedBuffer is a buffer that many goroutines write to.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
 }
 
 func TestMetricsNeedRole(t *testing.T) {
