@@ -1,6 +1,9 @@
 package providers
 
-import "slices"
+import (
+	"slices"
+	"strconv"
+)
 
 // This file makes the environment of children: nothing of ours reaches them
 // but what is named here, in the configuration or in the task.
@@ -12,6 +15,19 @@ var baseVariables = []string{
 	"PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR",
 	"SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT", "TEMP", "TMP",
 	"USERPROFILE", "USERNAME", "APPDATA", "LOCALAPPDATA", "PROGRAMDATA", "PROGRAMFILES",
+}
+
+// variables tell a program which call it is. The key is for servers that do what
+// was asked for once under one key.
+func (c Call) variables() map[string]string {
+	return map[string]string{
+		"GLEITZEIT_RUN": c.Run, "GLEITZEIT_TASK": c.Task, "GLEITZEIT_ATTEMPT": strconv.Itoa(c.Attempt), "GLEITZEIT_KEY": c.Key,
+	}
+}
+
+// temporary has a program put its temporary files into a folder.
+func temporary(folder string) map[string]string {
+	return map[string]string{"TMPDIR": folder, "TEMP": folder, "TMP": folder}
 }
 
 // environment is the base, the variables passed on by name, and then the

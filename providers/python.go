@@ -113,6 +113,7 @@ type pythonParameters struct {
 	Timeout *float64        `json:"timeout"` // in seconds
 	Write   []string        `json:"write"`   // folders
 	Network bool            `json:"network"`
+	Limits  tighter         `json:"limits"`
 
 	Function string          `json:"function"`
 	Kwargs   json.RawMessage `json:"kwargs"`

@@ -11,14 +11,17 @@ import (
 // restrict decides what the job may do. Its temporary files go into the
 // scratch folder, the only one that it may always write.
 func (p *python) restrict(job *pythonJob, params pythonParameters, scratch string) error {
+	job.env = temporary(scratch)
 	c := p.config.Sandbox
 	box, err := c.allow(job.call.Dir, scratch, p.roots, params.Write, params.Network)
+	if err == nil {
+		err = params.Limits.tighten(&box.Limits)
+	}
 	if err != nil || !c.enabled() {
 		return err
 	}
 	box.Read = append(box.Read, job.request.Folder)
 	job.box = box
-	job.env = map[string]string{"TMPDIR": scratch, "TEMP": scratch, "TMP": scratch}
 	if _, lacking := sandboxState(); len(lacking) > 0 {
 		p.warned.Do(func() {
 			job.host.Progress(Progress{Stream: "stderr", Message: "sandbox: this system can't enforce: " + strings.Join(lacking, "; ")})

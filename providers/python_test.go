@@ -405,10 +405,11 @@ func TestPythonEnvironment(t *testing.T) {
 	}
 	defer s.Close()
 	a, err := execute(t, s, Call{
-		Env:        map[string]string{"OWN": "ä", "BOTH": "the task's"},
+		Run: "run-1", Task: "task", Attempt: 2, Key: "key",
+		Env:        map[string]string{"OWN": "ä", "BOTH": "the task's", "GLEITZEIT_KEY": "forged"},
 		Parameters: parameters(t, "code", "import os\nresult = {k: v for k, v in os.environ.items() if k not in ('PATH', 'TMPDIR', 'TEMP', 'TMP', 'LC_CTYPE', '__CF_USER_TEXT_ENCODING')}"),
 	}, nil)
-	want := `{"BOTH":"the task's","HOME":"/home/someone","OWN":"ä","PASSED":"yes"}`
+	want := `{"BOTH":"the task's","GLEITZEIT_ATTEMPT":"2","GLEITZEIT_KEY":"key","GLEITZEIT_RUN":"run-1","GLEITZEIT_TASK":"task","HOME":"/home/someone","OWN":"ä","PASSED":"yes"}`
 	if err != nil || string(a.Result) != want {
 		t.Errorf("%s, %v\nwant %s", a.Result, err, want)
 	}

@@ -31,7 +31,7 @@ func (p *python) launch(interpreter string, job *pythonJob) (kid *child, prelude
 	if job.request.Sandbox != nil {
 		files = job.request.Sandbox.files
 	}
-	env := environment(p.env, p.config.PassEnv, job.env, job.call.Env)
+	env := environment(p.env, p.config.PassEnv, job.env, job.call.Env, job.call.variables())
 	if p.warm != nil && forkable(job.call.Env) {
 		kid, err := p.warm.fork(interpreter, environment(p.env, p.config.PassEnv), files...)
 		if err == nil {

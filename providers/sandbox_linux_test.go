@@ -531,6 +531,50 @@ func TestSandboxFilter(t *testing.T) {
 	}
 }
 
+// A task may have less than the configuration allows, and never more.
+func TestSandboxLimitsOfTask(t *testing.T) {
+	for name, warm := range map[string]bool{"warm": true, "cold": false} {
+		t.Run(name, func(t *testing.T) {
+			p := newPrison(t, warm, SandboxConfig{Memory: "1GiB", FileSize: "8MiB", CPU: "1h", Processes: "16"})
+			for _, test := range []struct {
+				name   string
+				limits map[string]any
+				code   string
+				want   string
+			}{
+				{"less memory", map[string]any{"memory": "512MiB"}, "x = bytearray(700 << 20)", "the sandbox's `memory` is 512MiB"},
+				{"more memory", map[string]any{"memory": "1TiB"}, "x = bytearray(2 << 30)", "the sandbox's `memory` is 1GiB"},
+				{"smaller files", map[string]any{"file_size": "1MiB"}, "import os\nwith open(os.environ['TMPDIR'] + '/f', 'wb') as f: f.write(b'x' * (2 << 20))", "the sandbox's `file_size` is 1MiB"},
+				{"less computing", map[string]any{"cpu": "1s"}, "while True: pass", "Python used up its 1s of computing time"},
+				{"fewer processes", map[string]any{"processes": 4}, "import os, time\nfor _ in range(8):\n  if os.fork() == 0: time.sleep(1000)\ntime.sleep(1000)", "more than 4 processes"},
+			} {
+				_, err := p.run(t, test.code, "limits", test.limits)
+				if e, _ := failureOf(t, err, protocols.TaskExecutionFailed); !strings.Contains(e.Message, test.want) {
+					t.Errorf("%s: message %q, want %q", test.name, e.Message, test.want)
+				}
+			}
+			_, err := p.run(t, "1", "limits", map[string]any{"memory": "much"})
+			if e := wantError(t, err, protocols.TaskParameterError); !strings.HasPrefix(e.Message, `limits.memory: "much": must be a size`) {
+				t.Errorf("%s", e.Message)
+			}
+		})
+	}
+}
+
+// Without a sandbox, too, the folder for temporary files is one of the call's own.
+func TestScratchWithoutSandbox(t *testing.T) {
+	off := false
+	p := newPrison(t, true, SandboxConfig{Enabled: &off})
+	a, err := p.run(t, "import tempfile\nresult = tempfile.mkdtemp()")
+	var dir string
+	if err != nil || json.Unmarshal(a.Result, &dir) != nil || dir == "" {
+		t.Fatalf("%s, %v", a.Result, err)
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("%s is still there: %v", dir, err)
+	}
+}
+
 func TestSandboxConfig(t *testing.T) {
 	for text, want := range map[string]int64{"1B": 1, "512MiB": 512 << 20, "4 GiB": 4 << 30, "2GB": 2e9, "1kB": 1000, "none": 0} {
 		if n, err := parseSize(text); err != nil || n != want {

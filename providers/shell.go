@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -258,10 +257,8 @@ var variableForm = regexp.MustCompile(`^[^=\x00]+$`)
 
 // environ is the task's environment, the call's, and the values of references.
 func (s *shell) environ(job *shellJob, call Call, scratch string) error {
-	own := map[string]string{
-		"TMPDIR": scratch, "TEMP": scratch, "TMP": scratch,
-		"GLEITZEIT_RUN": call.Run, "GLEITZEIT_TASK": call.Task, "GLEITZEIT_ATTEMPT": strconv.Itoa(call.Attempt), "GLEITZEIT_KEY": call.Key,
-	}
+	own := call.variables()
+	maps.Copy(own, temporary(scratch))
 	for name, value := range job.params.Env {
 		if !variableForm.MatchString(name) {
 			return protocols.Errorf(protocols.TaskParameterError, "env: %q can't be the name of a variable", name)
