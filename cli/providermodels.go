@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gleitzeit/providers"
+	"gleitzeit/replay"
 )
 
 // providerModelsCmd lists models.
@@ -22,6 +23,7 @@ type providerModelsCmd struct {
 func (providerModelsCmd) Help() string {
 	return `Each server is asked what it has at this moment. "default" marks the model that a task
 gets which names none, "missing" one that the configuration names and the server hasn't.
+What runs have found out about its provider is shown beside it, as provider list does.
 The exit code is 8 if a server doesn't answer.
 
 Examples:
@@ -37,6 +39,10 @@ type listedModel struct {
 	Default bool   `json:"default,omitempty"`
 	Missing bool   `json:"missing,omitempty"`
 	Error   string `json:"error,omitempty"` // instead of a model
+	// LatencyMS is how long the provider took to answer, and State what runs have
+	// found out about it; none: there is no store.
+	LatencyMS int64                `json:"latency_ms"`
+	State     *replay.ProviderView `json:"state,omitempty"`
 }
 
 // Run does it.
@@ -60,6 +66,10 @@ func (c *providerModelsCmd) Run(s *session) error {
 	defer stop()
 	listed, code := modelsOf(ctx, set, infos, conf.addressed(), c.Timeout)
 	closing := set.Close()
+	states, all := s.providerStates(ctx, conf), conf.providers().List()
+	for i, m := range listed {
+		listed[i].State = stateOf(states, all, m.Provider, "llm/v1")
+	}
 	err = s.print.show(listed, func(w io.Writer) { table(w, modelRows(s.print.outInk, listed)) })
 	return errors.Join(err, closing, silently(code))
 }
@@ -72,12 +82,16 @@ func modelsOf(ctx context.Context, set *providers.Set, infos []providers.Info, a
 		asking.Go(func() {
 			ctx, enough := context.WithTimeout(ctx, patience)
 			defer enough()
+			began := time.Now()
 			models, err := set.Models(ctx, info.Name)
+			took := time.Since(began).Milliseconds()
+			answers[i] = marked(info.Name, models, all.Providers[info.Name])
 			if err != nil {
 				answers[i] = []listedModel{{Provider: info.Name, Error: err.Error()}}
-				return
 			}
-			answers[i] = marked(info.Name, models, all.Providers[info.Name])
+			for n := range answers[i] {
+				answers[i][n].LatencyMS = took
+			}
 		})
 	}
 	asking.Wait()
@@ -108,24 +122,35 @@ func marked(name string, models []providers.Model, c providers.ProviderConfig) [
 }
 
 func modelRows(i ink, listed []listedModel) [][]string {
-	rows := [][]string{{"PROVIDER", "MODEL", "SIZE", "KIND", ""}}
+	rows := [][]string{{"PROVIDER", "MODEL", "SIZE", "KIND", "TIME"}}
+	var views []*replay.ProviderView
 	for _, m := range listed {
-		if m.Error != "" {
-			rows = append(rows, []string{m.Provider, "", "", "", i.red(line(m.Error, 120))})
-			continue
-		}
-		var notes []string
-		if m.Default {
-			notes = append(notes, i.green("default"))
-		}
-		if m.Missing {
-			notes = append(notes, i.red("missing"))
-		}
 		size := ""
 		if m.Size > 0 {
 			size = bytesOf(m.Size)
 		}
-		rows = append(rows, []string{m.Provider, m.Name, size, m.Family, strings.Join(notes, " ")})
+		rows = append(rows, []string{m.Provider, m.Name, size, m.Family, short(time.Duration(m.LatencyMS) * time.Millisecond)})
+		views = append(views, m.State)
+	}
+	rows = i.stateColumns(rows, views)
+	rows[0] = append(rows[0], "")
+	for n, m := range listed {
+		rows[n+1] = append(rows[n+1], m.notes(i))
 	}
 	return rows
+}
+
+// notes are what there is to say of a model, or why there is none.
+func (m listedModel) notes(i ink) string {
+	var notes []string
+	if m.Error != "" {
+		notes = append(notes, i.red(line(m.Error, 120)))
+	}
+	if m.Default {
+		notes = append(notes, i.green("default"))
+	}
+	if m.Missing {
+		notes = append(notes, i.red("missing"))
+	}
+	return strings.Join(notes, " ")
 }
