@@ -64,10 +64,10 @@ func (m *mcpProvider) Call(ctx context.Context, call Call, host Host) (json.RawM
 	if ctx.Err() != nil {
 		return nil, endedError(ctx)
 	}
-	within := ctx
+	within := context.WithValue(ctx, runKey{}, call.Run)
 	if m.timeout > 0 {
 		var cancel context.CancelFunc
-		within, cancel = context.WithTimeout(ctx, m.timeout)
+		within, cancel = context.WithTimeout(within, m.timeout)
 		defer cancel()
 	}
 	result, err := m.dispatch(within, call, host)

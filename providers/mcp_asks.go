@@ -25,48 +25,22 @@ const sampleTokens = 4096
 // callKey finds the call in the context of what it asks its server.
 type callKey struct{}
 
-// asker finds the call on whose behalf the server asks, and a context that ends
-// with that call and with the question. The protocol doesn't say whose it is,
-// but where the question is part of the answer: else it is the youngest call's.
-func (l *mcpLink) asker(ctx context.Context) (*mcpCall, context.Context, func()) {
-	call, _ := ctx.Value(callKey{}).(*mcpCall)
-	if call == nil {
-		call = l.youngest()
-	}
-	if call == nil {
-		return nil, nil, nil
-	}
-	inner, cancel := context.WithCancel(call.ctx)
-	forget := context.AfterFunc(ctx, cancel)
-	return call, inner, func() { forget(); cancel() }
-}
-
-// youngest is the call under way that began last, or nil.
-func (l *mcpLink) youngest() (last *mcpCall) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, call := range l.calls {
-		if last == nil || call.number > last.number {
-			last = call
-		}
-	}
-	return last
-}
-
 // elicit has a person answer the server. An address to be opened elsewhere is
 // declined: nobody could tell when that is done.
 func (l *mcpLink) elicit(ctx context.Context, r *mcp.ElicitRequest) (*mcp.ElicitResult, error) {
 	if r.Params.Mode == "url" {
 		return &mcp.ElicitResult{Action: string(Decline)}, nil
 	}
-	call, ctx, done := l.asker(ctx)
+	call, ctx, done, err := l.asker(ctx)
+	if err != nil && ctx.Err() == nil {
+		return nil, err
+	}
 	if call == nil {
 		return &mcp.ElicitResult{Action: string(Cancel)}, nil
 	}
 	defer done()
 	q := Question{Message: r.Params.Message, From: "MCP server " + l.server}
 	if r.Params.RequestedSchema != nil {
-		var err error
 		if q.Schema, err = json.Marshal(r.Params.RequestedSchema); err != nil {
 			return nil, err
 		}
@@ -87,7 +61,10 @@ func (l *mcpLink) elicit(ctx context.Context, r *mcp.ElicitRequest) (*mcp.Elicit
 
 // sample has a model answer the server.
 func (l *mcpLink) sample(ctx context.Context, s *mcpServer, r *mcp.CreateMessageRequest) (*mcp.CreateMessageResult, error) {
-	call, ctx, done := l.asker(ctx)
+	call, ctx, done, err := l.asker(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if call == nil {
 		return nil, fmt.Errorf("a model is asked on behalf of a call, and none is under way")
 	}

@@ -156,20 +156,6 @@ func TestMCPAsksNothing(t *testing.T) {
 	}
 }
 
-// TestMCPAsker: a question is put to the host of the call that it is part of, or
-// else of the youngest.
-func TestMCPAsker(t *testing.T) {
-	older, younger := &mcpCall{ctx: t.Context(), number: 1}, &mcpCall{ctx: t.Context(), number: 2}
-	l := &mcpLink{calls: map[string]*mcpCall{"a": older, "b": younger}}
-	for ctx, want := range map[context.Context]*mcpCall{t.Context(): younger, context.WithValue(t.Context(), callKey{}, older): older} {
-		got, _, done := l.asker(ctx)
-		done()
-		if got != want {
-			t.Errorf("the call %d", got.number)
-		}
-	}
-}
-
 func TestMCPSampleParameters(t *testing.T) {
 	s := &mcpServer{sampler: sampler{"near", []string{"small", "claude-sonnet-5"}}}
 	raw, err := s.sampleParameters(&mcp.CreateMessageParams{StopSequences: []string{"END"},

@@ -37,9 +37,11 @@ type mcpLink struct {
 	useful  atomic.Bool   // a call has been answered
 	tokens  atomic.Int64
 
-	mu    sync.Mutex
-	calls map[string]*mcpCall // under way, by progress token
-	known []mcpTool           // nil: to be asked for
+	mu      sync.Mutex
+	calls   map[string]*mcpCall // under way, by progress token
+	known   []mcpTool           // nil: to be asked for
+	puzzles int                 // questions of which it isn't known whose they are
+	stirred chan struct{}       // closed when calls, or what is asked for them, change; nil: nobody waits
 }
 
 // mcpCall is one call under way.
@@ -47,6 +49,11 @@ type mcpCall struct {
 	host   Host
 	ctx    context.Context // ends with the call
 	number int64           // they count up
+	run    string          // that it is of
+
+	asks int  // questions that are its own, under the link's mu, as what follows
+	over bool // it isn't under way any more
+	lost bool // and has no answer: it was given up
 }
 
 // mcpTool is what a server says of a tool.
@@ -269,16 +276,9 @@ func (l *mcpLink) ask(ctx context.Context, request string, host Host, do func(ct
 	number := l.tokens.Add(1)
 	token := "gleitzeit-" + strconv.FormatInt(number, 10)
 	if host != nil {
-		call := &mcpCall{host, inner, number}
+		call := &mcpCall{host: host, ctx: inner, number: number}
 		inner = context.WithValue(inner, callKey{}, call)
-		l.mu.Lock()
-		l.calls[token] = call
-		l.mu.Unlock()
-		defer func() {
-			l.mu.Lock()
-			delete(l.calls, token)
-			l.mu.Unlock()
-		}()
+		defer l.enter(ctx, token, call)()
 	}
 	raw := &rawResult{stop: stop}
 	defer raw.release()

@@ -71,6 +71,9 @@ func actAsServer(role string) {
 	case "raw":
 		answerRaw(detail)
 		return
+	case "asker":
+		askLater()
+		return
 	case "sleeper":
 	default:
 		panic("unknown role " + role)
@@ -100,6 +103,44 @@ func answerRaw(answer string) {
 			body = answer
 		}
 		fmt.Printf(`{"jsonrpc":"2.0","id":%s,%s}`+"\n", r.ID, body)
+	}
+}
+
+// askLater is a server by hand with the tools wait and poke. When poke is called it
+// asks a question, which is wait's: its answer is what wait answers.
+func askLater() {
+	var waiting json.RawMessage
+	for scanner := bufio.NewScanner(os.Stdin); scanner.Scan(); {
+		var r struct {
+			ID     json.RawMessage
+			Method string
+			Params struct {
+				Name string
+				Meta struct{ ProgressToken string } `json:"_meta"`
+			}
+			Result json.RawMessage
+		}
+		if json.Unmarshal(scanner.Bytes(), &r) != nil || r.ID == nil {
+			continue
+		}
+		say := func(id json.RawMessage, answer string) { fmt.Printf(`{"jsonrpc":"2.0","id":%s,%s}`+"\n", id, answer) }
+		switch r.Method + r.Params.Name {
+		case "initialize":
+			say(r.ID, `"result":{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"asker","version":"0"}}`)
+		case "tools/list":
+			say(r.ID, `"result":{"tools":[{"name":"wait","inputSchema":{"type":"object"}},{"name":"poke","inputSchema":{"type":"object"}}]}`)
+		case "tools/callwait":
+			waiting = r.ID
+			fmt.Printf(`{"jsonrpc":"2.0","method":"notifications/progress","params":{"progressToken":%q,"progress":1}}`+"\n", r.Params.Meta.ProgressToken)
+		case "tools/callpoke":
+			say(json.RawMessage(`"question"`), `"method":"elicitation/create","params":{"message":"who?","requestedSchema":{"type":"object","properties":{}}}`)
+			time.Sleep(200 * time.Millisecond) // the question is there before poke is over
+			say(r.ID, `"result":{"content":[]}`)
+		case "":
+			say(waiting, `"result":{"structuredContent":`+string(r.Result)+`,"content":[]}`)
+		default:
+			say(r.ID, `"error":{"code":-32601,"message":"unknown"}`)
+		}
 	}
 }
 
