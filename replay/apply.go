@@ -133,6 +133,7 @@ func (s *State) apply(r *Run, f Fact) {
 		r.inVain(e.Task)
 	case *TaskWaiting:
 		t := s.reported(r, e.Task)
+		r.unasks(e.Task) // whoever asked is gone
 		t.Wait, t.Due = &e.Wait, e.Wait.Until
 		if e.Wait.Kind == WaitSecret {
 			t.Uncounted++

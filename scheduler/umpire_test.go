@@ -256,7 +256,6 @@ func (u *umpire) event(f replay.Fact, m *match) error {
 		if t := &m.tasks[i]; t.wait != nil && t.wait.Kind == replay.WaitSecret {
 			switch f.Event.(type) {
 			case *replay.SecretOffered, *replay.TaskSkipped, *replay.TaskCancelled:
-			case *replay.QuestionAnswered, *replay.QuestionWithdrawn: // of the attempt before
 			default:
 				return fmt.Errorf("task %d waits for a secret: %s", i, f.Event.Type())
 			}
