@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
@@ -369,7 +370,18 @@ func (s *Scheduler) Unpause(ctx context.Context, c Unpause) error {
 // Query runs f inside the loop, where it sees only what is durable. f must be
 // quick and must not keep or change what it sees.
 func (s *Scheduler) Query(ctx context.Context, f func(*replay.State)) error {
-	err := s.ask(ctx, request{query: f})
+	var mu sync.Mutex
+	left := false // the caller has gone, and f may touch what is its own no more
+	err := s.ask(ctx, request{query: func(state *replay.State) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !left {
+			f(state)
+		}
+	}})
+	mu.Lock()
+	defer mu.Unlock()
+	left = true
 	return err
 }
 
