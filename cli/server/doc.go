@@ -4,10 +4,12 @@
 //	a client of this process ── pipe ───┐
 //	a client of another one ── socket ──┤ the same JSON-RPC
 //	whoever started us ── stdin/stdout ─┤
-//	anybody ── HTTP, WebSocket, events ─┤ guard.go, token.go: who may come in
+//	anybody ── HTTP, WebSocket, events, │
+//	           Socket.IO ───────────────┤ guard.go, token.go: who may come in
 //	                                    ▼
 //	   stream.go, websocket.go  frames: whole messages, with a limit
 //	   caller.go, http.go       one connection: what it asks and watches
+//	   socketio.go              the same of a client of Socket.IO (package socketio)
 //	   wire.go, dispatch.go     messages ⇄ calls, as JSON-RPC 2.0 has it
 //	   methods.go               the table: name, role, parameters, handler
 //	                 │                    │

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"net"
 
 	"gleitzeit/protocols"
@@ -35,6 +37,16 @@ func (s *Server) TeachForTest() {
 			return sum, nil
 		}})
 	}
+	type files struct {
+		Files map[string][]byte `json:"files"`
+	}
+	teach(method("digest", Read, "", func(_ *Server, _ context.Context, _ *Call, p files) (map[string]string, error) {
+		sums := map[string]string{}
+		for name, content := range p.Files {
+			sums[name] = fmt.Sprintf("%x", sha256.Sum256(content))
+		}
+		return sums, nil
+	}))
 	teach(method("get_data", Read, "", func(*Server, context.Context, *Call, empty) ([]any, error) {
 		return []any{"hello", 5}, nil
 	}))

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gleitzeit/cli/server/metrics"
+	"gleitzeit/cli/server/socketio"
 	"gleitzeit/protocols"
 )
 
@@ -53,6 +54,7 @@ var ErrNoToken = errors.New("an address that others can reach needs a token: mak
 //
 //	POST /rpc              JSON-RPC, batches included
 //	GET  /rpc              the same over a WebSocket
+//	/socket.io/            Socket.IO v4
 //	GET  /log/follow       events as they happen (server-sent events)
 //	POST /workflow/submit  a workflow file
 //	GET  /healthz, /readyz whether the process lives, and takes work
@@ -65,8 +67,10 @@ type httpDoor struct {
 	streams *streams
 	room    *room
 	keeper  *metrics.Keeper
-	address string
-	http    *http.Server
+	// socketIO has the clients that speak Socket.IO.
+	socketIO *socketio.Engine
+	address  string
+	http     *http.Server
 }
 
 // ListenHTTP lets programs in over HTTP, until Close, and returns the address.
@@ -127,7 +131,9 @@ func newHTTPDoor(s *Server, o HTTPOptions, loopback bool) *httpDoor {
 		streams: &streams{most: o.MaxStreams, count: map[string]int{}}, room: newRoom(o.MaxConns),
 		keeper: metrics.NewKeeper(s.log, s.o.Logger)}
 	h.guard = &guard{tokens: o.Tokens, free: loopback && !o.TokenRequired, hosts: o.Hosts, origins: o.Origins}
+	h.socketIO = h.newSocketIO()
 	mux := http.NewServeMux()
+	mux.HandleFunc("/socket.io/{$}", h.serveSocketIO)
 	mux.HandleFunc("GET /healthz", h.healthz)
 	mux.HandleFunc("GET /readyz", h.readyz)
 	mux.HandleFunc("GET /metrics", h.known(h.metrics))
@@ -259,7 +265,11 @@ func inTime(next http.Handler) http.Handler {
 
 // body reads what was sent, if it isn't too large and doesn't take for ever.
 func (h *httpDoor) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	limited := http.MaxBytesReader(unwrapped(w), r.Body, h.o.MaxBody)
+	return h.bodyUpTo(w, r, h.o.MaxBody)
+}
+
+func (h *httpDoor) bodyUpTo(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
+	limited := http.MaxBytesReader(unwrapped(w), r.Body, most)
 	body, err := io.ReadAll(&steady{limited, http.NewResponseController(w), time.Now(), 0})
 	var large *http.MaxBytesError
 	if errors.As(err, &large) {
