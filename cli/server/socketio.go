@@ -269,7 +269,7 @@ func acknowledgement(result any, failure error) json.RawMessage {
 	if failure != nil {
 		member = map[string]any{"error": asError(failure)}
 	}
-	raw, err := marshal([]any{member})
+	raw, err := marshal(member)
 	if err != nil {
 		return acknowledgement(nil, protocols.Errorf(protocols.InternalError, "write the answer: %v", err))
 	}

@@ -14,6 +14,24 @@ type placeholder struct {
 	Num         *int  `json:"num"`
 }
 
+// Binary is an argument that the client gets as binary.
+type Binary []byte
+
+// pack makes the data of a packet, and its attachments, which are the arguments
+// that are Binary.
+func pack(args []any) (data json.RawMessage, attachments [][]byte, err error) {
+	parts := make([]any, len(args))
+	for i, arg := range args {
+		if b, is := arg.(Binary); is {
+			yes, num := true, len(attachments)
+			arg, attachments = placeholder{&yes, &num}, append(attachments, b)
+		}
+		parts[i] = arg
+	}
+	data, err = json.Marshal(parts)
+	return data, attachments, err
+}
+
 // maxPlaceholder is the length of the longest that clients write, with room for
 // spaces.
 const maxPlaceholder = 64

@@ -27,6 +27,7 @@ type host struct {
 	url     string
 	quit    chan struct{}
 	working sync.WaitGroup
+	join    func(*Socket, json.RawMessage) (Listener, error) // instead of echo's
 	sockets chan *Socket
 	gone    chan struct{} // holds one for each session that has ended
 }
@@ -45,14 +46,7 @@ func newHost(t *testing.T, change func(*Options)) *host {
 		change(&o)
 	}
 	h.engine = New(o)
-	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h.engine.Serve(w, r, func() (Guest, error) {
-			if r.URL.Query().Get("stranger") != "" {
-				return nil, errors.New("nobody knows you")
-			}
-			return h, nil
-		})
-	}))
+	web := httptest.NewServer(h)
 	h.url = web.URL + "/socket.io/?EIO=4"
 	t.Cleanup(func() {
 		close(h.quit)
@@ -63,8 +57,20 @@ func newHost(t *testing.T, change func(*Options)) *host {
 	return h
 }
 
+func (h *host) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h.engine.Serve(w, r, func() (Guest, error) {
+		if r.URL.Query().Get("stranger") != "" {
+			return nil, errors.New("nobody knows you")
+		}
+		return h, nil
+	})
+}
+
 // Join lets everybody in everywhere but into /closed.
-func (h *host) Join(s *Socket, _ json.RawMessage) (Listener, error) {
+func (h *host) Join(s *Socket, auth json.RawMessage) (Listener, error) {
+	if h.join != nil {
+		return h.join(s, auth)
+	}
 	if s.Namespace == "/closed" {
 		return nil, errors.New("closed")
 	}
@@ -83,8 +89,11 @@ func (e *echo) Connected() { e.host.sockets <- e.socket }
 func (e *echo) Left()      {}
 func (e *echo) Event(v Event) {
 	if v.Acknowledge != nil {
-		raw, _ := json.Marshal(v.Args)
-		v.Acknowledge(raw)
+		args := make([]any, len(v.Args))
+		for i, arg := range v.Args {
+			args[i] = arg
+		}
+		v.Acknowledge(args...)
 	}
 }
 
@@ -263,10 +272,11 @@ func TestEcho(t *testing.T) {
 	if got := w.hear(); got != `434["AAEC/w=="]` {
 		t.Error(got)
 	}
-	for _, query := range []string{"&transport=polling&sid=" + sid, "&transport=websocket&sid=" + sid} {
-		if status, _ := h.get(query); status != 400 {
-			t.Errorf("%s after an upgrade: %d", query, status)
-		}
+	if status, _ := h.get("&transport=polling&sid=" + sid); status != 400 {
+		t.Errorf("polling after an upgrade: %d", status)
+	}
+	if got := h.dial("&sid=" + sid).hear(); got != "closed" {
+		t.Errorf("a second upgrade: %s", got)
 	}
 	if status, _ := h.post(sid, "3"); status != 400 {
 		t.Errorf("POST after an upgrade: %d", status)
@@ -530,5 +540,65 @@ func TestQuit(t *testing.T) {
 		if heard != 50 {
 			t.Errorf("%d of 50", heard)
 		}
+	}
+}
+
+// What the server asks is answered, also with binary, by whom it asked, and by
+// nobody else.
+func TestCall(t *testing.T) {
+	h := newHost(t, nil)
+	w := h.dial("")
+	w.hear()
+	w.say("40")
+	w.hear()
+	socket := <-h.sockets
+	type answer struct {
+		data json.RawMessage
+		err  error
+	}
+	call := func(ctx context.Context, args ...any) chan answer {
+		got := make(chan answer, 1)
+		h.working.Go(func() {
+			data, err := socket.Call(ctx, "do", args...)
+			got <- answer{data, err}
+		})
+		return got
+	}
+	first := call(t.Context(), 1, Binary{0, 1, 2, 255}, Binary(nil))
+	for _, want := range []string{`452-1["do",1,{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]`, "\x00\x01\x02\xff", ""} {
+		if got := w.hear(); got != want {
+			t.Errorf("%q instead of %q", got, want)
+		}
+	}
+	w.say("4399[1]") // of nothing that was asked
+	w.say(`461-1["x",{"_placeholder":true,"num":0}]`)
+	w.conn.Write(soon(t), websocket.MessageBinary, []byte{0, 1, 2, 255})
+	if got := <-first; got.err != nil || string(got.data) != `["x","AAEC/w=="]` {
+		t.Errorf("%s %v", got.data, got.err)
+	}
+	w.say("431[2]") // a second time
+	ctx, giveUp := context.WithCancelCause(t.Context())
+	second := call(ctx)
+	if got := w.hear(); got != `422["do"]` {
+		t.Error(got)
+	}
+	giveUp(errors.New("enough"))
+	if got := <-second; got.err == nil || got.err.Error() != "enough" {
+		t.Error(got.err)
+	}
+	third := call(t.Context())
+	w.hear()
+	w.say("41")
+	if got := <-third; !errors.Is(got.err, ErrClosed) {
+		t.Error(got.err)
+	}
+	if len(socket.asks) != 0 {
+		t.Errorf("%d calls are still awaited", len(socket.asks))
+	}
+	if _, err := socket.Call(t.Context(), "do"); !errors.Is(err, ErrClosed) {
+		t.Errorf("to one that has left: %v", err)
+	}
+	if err := socket.Emit("x", make(chan int)); err == nil {
+		t.Error("what isn't JSON was sent")
 	}
 }

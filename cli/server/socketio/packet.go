@@ -33,6 +33,11 @@ const (
 
 func (k kind) binary() bool { return k == kindBinaryEvent || k == kindBinaryAck }
 
+// withBinary is the kind that has attachments.
+func (k kind) withBinary() kind {
+	return map[kind]kind{kindEvent: kindBinaryEvent, kindAck: kindBinaryAck}[k]
+}
+
 // maxAttachments is how many binary parts one packet may have.
 const maxAttachments = 1000
 

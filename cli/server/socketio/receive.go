@@ -21,7 +21,7 @@ func (s *session) receive(f frame) error {
 
 func (s *session) handle(f frame) error {
 	if f.binary {
-		return s.attachment(f.data)
+		return s.engine.message(s, f)
 	}
 	if err := f.check(); err != nil {
 		return err
@@ -35,7 +35,8 @@ func (s *session) handle(f frame) error {
 		default:
 		}
 	case engineMessage:
-		return s.message(f.data[1:])
+		f.data = f.data[1:]
+		return s.engine.message(s, f)
 	default:
 		return errMalformed
 	}
@@ -43,11 +44,14 @@ func (s *session) handle(f frame) error {
 }
 
 // message handles a packet of Socket.IO, once its attachments are there.
-func (s *session) message(text []byte) error {
+func (s *session) message(f frame) error {
+	if f.binary {
+		return s.attachment(f.data)
+	}
 	if s.pending != nil {
 		return errMalformed
 	}
-	p, err := parsePacket(text)
+	p, err := parsePacket(f.data)
 	if err != nil {
 		return err
 	}
@@ -89,12 +93,15 @@ func (s *session) deliver(p packet, attachments [][]byte) error {
 		return errMalformed
 	case p.kind == kindDisconnect:
 		s.mu.Lock()
+		_, in := s.sockets[p.namespace] // unless end took all
 		delete(s.sockets, p.namespace)
 		s.mu.Unlock()
-		socket.leave()
+		if in {
+			socket.leave()
+		}
 		return nil
-	case p.kind == kindAck, p.kind == kindBinaryAck: // of nothing that we asked
-		return nil
+	case p.kind == kindAck, p.kind == kindBinaryAck:
+		return socket.acknowledged(p, attachments)
 	}
 	return socket.event(p, attachments)
 }

@@ -34,12 +34,15 @@ type Options struct {
 // Engine has the sessions of all clients.
 type Engine struct {
 	o        Options
+	message  func(*session, frame) error // handles Engine.IO's messages, as Socket.IO
 	mu       sync.Mutex
 	sessions map[string]*session
 }
 
 // New makes an engine.
-func New(o Options) *Engine { return &Engine{o: o, sessions: map[string]*session{}} }
+func New(o Options) *Engine {
+	return &Engine{o: o, message: (*session).message, sessions: map[string]*session{}}
+}
 
 // problem is what a request gets that fits no session, as Engine.IO's own server
 // numbers them.

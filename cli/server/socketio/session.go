@@ -39,9 +39,9 @@ type Listener interface {
 type Event struct {
 	Name string
 	Args []json.RawMessage // with binary as strings in base64
-	// Acknowledge sends what the client gets as an acknowledgement, an array. It
-	// is nil if the client wants none.
-	Acknowledge func(args json.RawMessage) error
+	// Acknowledge sends what the client gets as an acknowledgement, as Emit does.
+	// It is nil if the client wants none.
+	Acknowledge func(args ...any) error
 }
 
 // session is one client, whatever carries its packets.

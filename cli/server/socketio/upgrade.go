@@ -34,12 +34,14 @@ func (s *session) upgrade(w http.ResponseWriter, r *http.Request) {
 	late := s.over || s.upgrading || s.conn != nil
 	s.upgrading = s.upgrading || !late
 	s.mu.Unlock()
-	if late {
-		errRequest.answer(w)
-		return
-	}
 	conn, err := open(w, r)
-	if err != nil {
+	switch {
+	case late && err == nil: // clients expect that, not an answer of 400
+		conn.CloseNow()
+		return
+	case late:
+		return
+	case err != nil:
 		s.settle(nil)
 		return
 	}
