@@ -46,7 +46,7 @@ func (e *exportCmd) Run(s *session) error {
 	}
 	return s.look(func(ctx context.Context, store *client.Client) error {
 		var r server.ExportResult
-		p := server.ExportParams{IDs: e.IDs, Path: s.env.expand(to, s.env.cwd)}
+		p := server.ExportParams{IDs: e.IDs, Path: s.env.expand(to, s.env.cwd), By: s.env.user()}
 		if err := store.Call(ctx, server.SystemExport, p, &r); err != nil {
 			return err
 		}
@@ -77,7 +77,7 @@ Examples:
 func (i *importCmd) Run(s *session) error {
 	return s.look(func(ctx context.Context, store *client.Client) error {
 		var r server.ImportResult
-		if err := store.Call(ctx, server.SystemImport, server.FileParams{Path: s.env.expand(i.File, s.env.cwd)}, &r); err != nil {
+		if err := store.Call(ctx, server.SystemImport, server.FileParams{Path: s.env.expand(i.File, s.env.cwd), By: s.env.user()}, &r); err != nil {
 			return err
 		}
 		return s.print.show(r, func(w io.Writer) {
@@ -108,7 +108,7 @@ Examples:
 func (b *systemBackupCmd) Run(s *session) error {
 	return s.look(func(ctx context.Context, store *client.Client) error {
 		var info eventlog.ArchiveInfo
-		if err := store.Call(ctx, server.SystemBackup, server.FileParams{Path: s.env.expand(b.File, s.env.cwd)}, &info); err != nil {
+		if err := store.Call(ctx, server.SystemBackup, server.FileParams{Path: s.env.expand(b.File, s.env.cwd), By: s.env.user()}, &info); err != nil {
 			return err
 		}
 		return s.showArchive(info, b.File)

@@ -99,7 +99,7 @@ func (s *session) resumeOne(ctx context.Context, c *config, store *client.Client
 	if err != nil {
 		return errand{}, err
 	}
-	p := server.ResumeParams{ID: v.ID, Explicit: true, Answers: answers, Secrets: secrets}
+	p := server.ResumeParams{ID: v.ID, Explicit: true, Answers: answers, Secrets: secrets, By: s.env.user()}
 	return e, store.Call(ctx, server.WorkflowResume, p, nil)
 }
 
@@ -132,7 +132,7 @@ func (s *session) resumeAll(ctx context.Context, c *config, store *client.Client
 		return errand{}, err
 	}
 	var all server.RunsResult
-	if err := store.Call(ctx, server.WorkflowResumeAll, server.ResumeAllParams{Secrets: secrets}, &all); err != nil {
+	if err := store.Call(ctx, server.WorkflowResumeAll, server.ResumeAllParams{Secrets: secrets, By: s.env.user()}, &all); err != nil {
 		return errand{}, err
 	}
 	parked, err := listRuns(ctx, store, server.ListParams{Status: []replay.Status{replay.Parked}}, 0)

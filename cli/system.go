@@ -20,6 +20,7 @@ type systemCmd struct {
 	Restore systemRestoreCmd `cmd:"" help:"Make a store of a backup."`
 	GC      systemGCCmd      `cmd:"" name:"gc" help:"Remove runs that have ended."`
 	Compact systemCompactCmd `cmd:"" help:"Give back the room of what was removed."`
+	Audit   systemAuditCmd   `cmd:"" help:"Show who did what to the store, beside its runs."`
 }
 
 // systemStatusCmd shows the store.

@@ -66,6 +66,7 @@ func (c *tokenCreateCmd) Run(s *session) error {
 	if err != nil {
 		return usage(err)
 	}
+	s.audited("token/create", fmt.Sprintf("%s with the role %s", k.Name, k.Role))
 	return s.print.show(createdToken{k, secret}, func(w io.Writer) { fmt.Fprintln(w, secret) })
 }
 
@@ -153,6 +154,9 @@ func (c *tokenRevokeCmd) Run(s *session) error {
 		err := tokens.Revoke(name)
 		if errors.Is(err, server.ErrUnknownToken) {
 			err = &exit{exitNotFound, fmt.Errorf("there is no token %q (see: gleitzeit token list)", name)}
+		}
+		if err == nil {
+			s.audited("token/revoke", name)
 		}
 		failed = append(failed, err)
 	}

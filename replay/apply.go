@@ -25,6 +25,8 @@ func (s *State) Apply(f Fact) {
 			s.orphan(r)
 		}
 		return
+	case *Acted:
+		return // it is for people alone
 	case *CacheStored, *KeyTaken:
 		return // they are of no run, and looked up in the log
 	case *TextStreamed:

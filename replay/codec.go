@@ -30,6 +30,7 @@ var table = map[string]func() Event{
 	"task.answered":             func() Event { return new(TaskAnswered) },
 	"cache.stored":              func() Event { return new(CacheStored) },
 	"key.taken":                 func() Event { return new(KeyTaken) },
+	"system.acted":              func() Event { return new(Acted) },
 	"breaker.closed":            func() Event { return new(BreakerChanged) },
 	"breaker.opened":            func() Event { return new(BreakerChanged) },
 	"breaker.half_opened":       func() Event { return new(BreakerChanged) },
@@ -191,7 +192,7 @@ func NewCodec(values func(eventlog.Hash) ([]byte, error)) *Codec {
 // than this program.
 func (c *Codec) Decode(r eventlog.Record) (f Fact, found bool, err error) {
 	f = Fact{Seq: r.Seq, At: r.Time}
-	if _, ofSchedule := scheduleOf(r.Stream); r.Stream != SystemStream && r.Stream != aliveStream && !ofSchedule && !isProvider(r.Stream) {
+	if _, ofSchedule := scheduleOf(r.Stream); r.Stream != SystemStream && r.Stream != aliveStream && r.Stream != auditStream && !ofSchedule && !isProvider(r.Stream) {
 		if f.Run, found = RunOf(r.Stream); !found {
 			if f.Run, found = textOf(r.Stream); !found {
 				return f, false, nil

@@ -198,6 +198,7 @@ type TaskInDoubt struct {
 type TaskAnswered struct {
 	Task   int               `json:"task"`
 	Action protocols.OnCrash `json:"action"` // retry; a failure or a skip is an event of its own
+	By     string            `json:"by,omitempty"`
 }
 
 // TaskWaiting: an attempt has given its slot back and waits for something that
@@ -459,6 +460,7 @@ func (*TaskInDoubt) Type() string         { return "task.in_doubt" }
 func (*TaskAnswered) Type() string        { return "task.answered" }
 func (*CacheStored) Type() string         { return "cache.stored" }
 func (*KeyTaken) Type() string            { return "key.taken" }
+func (*Acted) Type() string               { return "system.acted" }
 func (*TaskWaiting) Type() string         { return "task.waiting" }
 func (*SecretOffered) Type() string       { return "secret.offered" }
 func (*SignalReceived) Type() string      { return "signal.received" }

@@ -101,6 +101,8 @@ func stream(e Event) string {
 		return keyStream(e.Key)
 	case *SystemAlive:
 		return aliveStream
+	case *Acted:
+		return auditStream
 	}
 	return SystemStream
 }

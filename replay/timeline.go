@@ -188,7 +188,7 @@ func (n *Narrator) Describe(f Fact) Entry {
 		e.Text = "unpaused" + by(v.By) + v.Granted.describe()
 	case *TaskAnswered:
 		of(v.Task, 0)
-		e.Text = "a person decided: " + string(v.Action)
+		e.Text = cmp.Or(v.By, "a person") + " decided: " + string(v.Action)
 	case *EvaluationRequested:
 		e.Task, e.Text = names(v.Tasks), v.What.describe()
 	case *ConditionMet:
@@ -215,7 +215,7 @@ func (n *Narrator) Describe(f Fact) Entry {
 		}
 		e.Text += by(v.By)
 	case *WorkflowInterrupted:
-		e.Text = "interrupted: nothing new starts until it is resumed"
+		e.Text = "interrupted" + by(v.By) + ": nothing new starts until it is resumed"
 	case *WorkflowResumed:
 		e.Text = "resumed"
 		if v.Unparked {

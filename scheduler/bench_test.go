@@ -341,7 +341,7 @@ func BenchmarkStart(b *testing.B) {
 				began := time.Now()
 				log, s := newBench(b, dir, Options{})
 				from := log.Last() + 1
-				go s.ResumeAll(context.Background(), true)
+				go s.ResumeAll(context.Background(), true, "")
 				for rec, err := range log.Follow(b.Context(), from) {
 					if err != nil {
 						b.Fatal(err)

@@ -74,7 +74,7 @@ func (m *waitingFigures) measure(b *testing.B, dir, kind string, n int) {
 	log, s := newBench(b, dir, Options{CheckpointEvery: 1 << 30})
 	defer log.Close()
 	m.load += time.Since(began)
-	if _, err := s.ResumeAll(b.Context(), true); err != nil {
+	if _, err := s.ResumeAll(b.Context(), true, ""); err != nil {
 		b.Fatal(err)
 	}
 	m.resume += time.Since(began)

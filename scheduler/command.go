@@ -141,6 +141,16 @@ type Unpause struct {
 // Serve begins to carry out what Policy allows, with no wish about any run.
 type Serve struct{}
 
+// Note writes down what somebody did beside the runs.
+type Note struct {
+	Method string // that did it
+	By     string
+	Text   string // what it was, for people
+}
+
+// maxNote is how many bytes of a note are kept.
+const maxNote = 1 << 10
+
 // AddSchedule asks for runs that begin by themselves.
 type AddSchedule struct {
 	Name     string
@@ -207,6 +217,7 @@ func (Pause) command()     {}
 func (Unpause) command()   {}
 
 func (Serve) command()           {}
+func (Note) command()            {}
 func (AddSchedule) command()     {}
 func (PauseSchedule) command()   {}
 func (UnpauseSchedule) command() {}

@@ -431,7 +431,7 @@ func (cc crashCase) finish(t testing.TB, log *eventlog.Log, sub Submission, c *c
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.ResumeAll(ctx, true); err != nil {
+	if _, err := s.ResumeAll(ctx, true, ""); err != nil {
 		t.Fatal(err)
 	}
 	var attending sync.WaitGroup

@@ -81,6 +81,8 @@ func Decide(s *replay.State, p Policy, now time.Time, c Command) ([]replay.Fact,
 		return decideCancel(s, now, c)
 	case Serve:
 		return nil, nil
+	case Note:
+		return []replay.Fact{{At: now, Event: &replay.Acted{Method: c.Method, By: shorten(c.By, maxBy), Text: shorten(c.Text, maxNote)}}}, nil
 	case AddSchedule:
 		return decideAddSchedule(s, now, c)
 	case PauseSchedule:
@@ -381,18 +383,18 @@ func decideResume(s *replay.State, p Policy, now time.Time, c Resume) ([]replay.
 	}
 	events := []replay.Event{}
 	if !r.Held {
-		events = append(events, &replay.WorkflowResumed{Deadline: extended(s, r, now), Unparked: r.Parked != nil, By: c.By})
+		events = append(events, &replay.WorkflowResumed{Deadline: extended(s, r, now), Unparked: r.Parked != nil, By: shorten(c.By, maxBy)})
 	}
 	if r.Cancel != "" && r.Stopping() {
 		events = append(events, cancelLost(r, goesOn)...)
 	}
-	events = append(events, recoverAttempts(r, p, c.Answers)...)
+	events = append(events, recoverAttempts(r, p, c.Answers, shorten(c.By, maxBy))...)
 	if !r.Held {
 		events = append(events, askAgain(r)...)
 	}
 	out := facts(c.Run, now, events...)
 	for _, child := range r.Children() {
-		more, err := decideResume(s, p, now, Resume{Run: child, Explicit: c.Explicit})
+		more, err := decideResume(s, p, now, Resume{Run: child, Explicit: c.Explicit, By: c.By})
 		if err == nil {
 			out = append(out, more...)
 		}
@@ -436,14 +438,14 @@ func checkAnswers(r *replay.Run, answers map[int]protocols.OnCrash) error {
 
 // recoverAttempts makes something of each attempt in doubt. When one task has
 // lost too many, the run is parked.
-func recoverAttempts(r *replay.Run, p Policy, answers map[int]protocols.OnCrash) (events []replay.Event) {
+func recoverAttempts(r *replay.Run, p Policy, answers map[int]protocols.OnCrash, by string) (events []replay.Event) {
 	var parked replay.Event
 	for i := range r.Tasks {
 		t := &r.Tasks[i]
 		answer, answered := answers[i]
 		switch {
 		case t.Status == replay.TaskDoubtful && answered:
-			events = append(events, resolve(r, i, answer, &replay.TaskAnswered{Task: i, Action: answer})...)
+			events = append(events, resolve(r, i, answer, &replay.TaskAnswered{Task: i, Action: answer, By: by})...)
 		case r.Doubt && t.Status == replay.TaskRunning && goesOn(r, i):
 			action := cmp.Or(answer, r.Task(i).OnCrash, protocols.CrashRetry)
 			events = append(events, resolve(r, i, action, &replay.TaskInDoubt{Task: i, Attempt: t.Attempts, Action: action})...)

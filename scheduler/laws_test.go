@@ -100,7 +100,7 @@ func (l *referee) judge(f replay.Fact) error {
 	case *replay.SystemStarted:
 		l.orphan()
 		return nil
-	case *replay.KeyTaken, *replay.SystemAlive:
+	case *replay.KeyTaken, *replay.SystemAlive, *replay.Acted:
 		return nil
 	case *replay.WorkflowSubmitted:
 		return l.submitted(f.Run, e)

@@ -254,7 +254,7 @@ func (w *world) call(s *Scheduler) {
 	case 6:
 		err = s.Resume(ctx, Resume{Run: run, Explicit: w.roll(2) == 0})
 	case 7:
-		_, err = s.ResumeAll(ctx, w.roll(2) == 0)
+		_, err = s.ResumeAll(ctx, w.roll(2) == 0, "")
 		if errors.As(err, new(*protocols.Error)) && !errors.Is(err, ErrClosed) {
 			w.t.Errorf("seed %d: resume all: %v", w.seed, err)
 		}
@@ -338,7 +338,7 @@ func (w *world) finish(s *Scheduler) {
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Second+10_000*w.tick)
 	defer cancel()
 	for {
-		runs, err := s.ResumeAll(ctx, true)
+		runs, err := s.ResumeAll(ctx, true, "")
 		if err != nil {
 			w.t.Fatalf("seed %d: %v", w.seed, err)
 		}

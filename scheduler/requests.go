@@ -230,8 +230,8 @@ func (s *Scheduler) Resume(ctx context.Context, r Resume) error {
 }
 
 // ResumeAll takes on every live run that nobody holds, and of those that are
-// parked none unless explicit. It returns their numbers, oldest first.
-func (s *Scheduler) ResumeAll(ctx context.Context, explicit bool) ([]uint64, error) {
+// parked none unless explicit. It returns their numbers, oldest first. By is who asked, "" if nobody did.
+func (s *Scheduler) ResumeAll(ctx context.Context, explicit bool, by string) ([]uint64, error) {
 	var runs []uint64
 	err := s.Query(ctx, func(state *replay.State) {
 		state.Each(func(r *replay.Run) {
@@ -245,7 +245,7 @@ func (s *Scheduler) ResumeAll(ctx context.Context, explicit bool) ([]uint64, err
 	}
 	slices.Sort(runs)
 	for i, run := range runs {
-		r := request{command: Resume{Run: run, Explicit: explicit}}
+		r := request{command: Resume{Run: run, Explicit: explicit, By: by}}
 		if i < len(runs)-1 {
 			err = s.send(ctx, r)
 		} else {
@@ -365,6 +365,11 @@ func (s *Scheduler) Pause(ctx context.Context, run uint64, by string) error {
 // Unpause lets a paused run go on.
 func (s *Scheduler) Unpause(ctx context.Context, c Unpause) error {
 	return s.ask(ctx, request{command: c})
+}
+
+// Note writes down what somebody did beside the runs, for the audit.
+func (s *Scheduler) Note(ctx context.Context, n Note) error {
+	return s.ask(ctx, request{command: n})
 }
 
 // Query runs f inside the loop, where it sees only what is durable. f must be

@@ -251,14 +251,14 @@ func TestSecretKilled(t *testing.T) {
 					t.Fatal(err)
 				}
 			case 1:
-				if _, err := s.ResumeAll(t.Context(), false); err != nil {
+				if _, err := s.ResumeAll(t.Context(), false, ""); err != nil {
 					t.Fatal(err)
 				}
 			default:
 				if err := s.OfferAll(t.Context(), map[string]string{"env:S": "at last"}); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := s.ResumeAll(t.Context(), false); err != nil {
+				if _, err := s.ResumeAll(t.Context(), false, ""); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -54,6 +54,8 @@ const (
 	SystemImport      = "system/import"
 	SystemGC          = "system/gc"
 	SystemCompact     = "system/compact"
+	SystemAudit       = "system/audit"
+	SystemNote        = "system/note"
 	Discover          = "rpc.discover"
 )
 
@@ -241,6 +243,7 @@ type ResumeAllParams struct {
 	// Secrets are those that the runs need, as in SubmitParams. A run uses only
 	// what it names itself.
 	Secrets map[string]string `json:"secrets,omitempty"`
+	By      string            `json:"by,omitempty"`
 }
 
 // ReferencesParams ask which secrets a run needs, or, without ID, all live ones
@@ -531,12 +534,14 @@ type VerifyResult struct {
 // FileParams name a file on the server's machine.
 type FileParams struct {
 	Path string `json:"path"` // absolute
+	By   string `json:"by,omitempty"`
 }
 
 // ExportParams say which runs go into which file.
 type ExportParams struct {
 	IDs  []string `json:"ids,omitempty"` // none: all runs
 	Path string   `json:"path"`          // absolute
+	By   string   `json:"by,omitempty"`
 }
 
 // ExportResult is what went into the file.
@@ -557,6 +562,7 @@ type GCParams struct {
 	Keep      int                `json:"keep,omitempty"`       // so many stay
 	Bytes     int64              `json:"bytes,omitempty"`      // so much may the store take
 	Dry       bool               `json:"dry,omitempty"`        // only count
+	By        string             `json:"by,omitempty"`
 }
 
 // GCResult is what went, and what the store takes on disk.
@@ -564,6 +570,29 @@ type GCResult struct {
 	Runs   int   `json:"runs"`
 	Before int64 `json:"before"` // bytes
 	After  int64 `json:"after"`
+}
+
+// ActorParams say who wishes something.
+type ActorParams struct {
+	By string `json:"by,omitempty"`
+}
+
+// AuditParams bound what is looked at.
+type AuditParams struct {
+	Limit int `json:"limit,omitempty"` // the last so many: 0 is 100, at most 10,000
+}
+
+// AuditResult is what was done to the store beside its runs, oldest first. What
+// was done to a run is in its own history, and to a schedule in that one's.
+type AuditResult struct {
+	Entries []replay.Entry `json:"entries"`
+}
+
+// NoteParams say what somebody did.
+type NoteParams struct {
+	Method string `json:"method"` // as token/create
+	Text   string `json:"text"`   // for people
+	By     string `json:"by,omitempty"`
 }
 
 // CompactResult is what the store takes on disk.

@@ -11,6 +11,7 @@ import (
 	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
 	"gleitzeit/replay"
+	"gleitzeit/scheduler"
 )
 
 // This file takes the store, or runs, out into files and brings runs in. The
@@ -33,7 +34,7 @@ func (s *Server) backup(ctx context.Context, c *Call, p FileParams) (r eventlog.
 		r, err = s.log.Backup(ctx, w)
 		return err
 	})
-	return r, err
+	return r, s.noted(ctx, err, SystemBackup, p.By, "into %s", p.Path)
 }
 
 func (s *Server) export(ctx context.Context, c *Call, p ExportParams) (r ExportResult, err error) {
@@ -53,7 +54,7 @@ func (s *Server) export(ctx context.Context, c *Call, p ExportParams) (r ExportR
 		r.ArchiveInfo, err = s.log.Export(ctx, w, streams)
 		return err
 	})
-	return r, err
+	return r, s.noted(ctx, err, SystemExport, p.By, "runs into %s: %d", p.Path, r.Runs)
 }
 
 // toExport finds the runs that are meant.
@@ -140,12 +141,12 @@ func (s *Server) importRuns(_ context.Context, c *Call, p FileParams) (r ImportR
 	}); err != nil {
 		return r, fmt.Errorf("import %s: %w", p.Path, err)
 	}
-	return r, nil
+	return r, s.write(scheduler.Note{Method: SystemImport, By: p.By, Text: fmt.Sprintf("runs of %s: %d", p.Path, len(r.Runs))})
 }
 
-func (s *Server) compact(ctx context.Context, _ *Call, _ empty) (r CompactResult, err error) {
+func (s *Server) compact(ctx context.Context, _ *Call, p ActorParams) (r CompactResult, err error) {
 	r.Before = s.log.Stats().DiskBytes
 	err = s.log.Compact(ctx)
 	r.After = s.log.Stats().DiskBytes
-	return r, err
+	return r, s.noted(ctx, err, SystemCompact, p.By, "%d bytes became %d", r.Before, r.After)
 }

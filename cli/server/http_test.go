@@ -396,9 +396,9 @@ func TestRoles(t *testing.T) {
 			"provider/list provider/state log/follow log/unfollow system/status",
 		server.Submit: "workflow/submit workflow/run signal/send",
 		server.Operate: "workflow/resume workflow/resume_all workflow/interrupt workflow/cancel workflow/pause workflow/unpause workflow/retry " +
-			"secret/references approval/decide schedule/add schedule/pause schedule/unpause schedule/remove provider/check system/config system/verify system/compact",
+			"secret/references approval/decide schedule/add schedule/pause schedule/unpause schedule/remove provider/check system/config system/verify system/compact system/audit",
 		server.Admin: "system/gc",
-		server.Owner: "system/backup system/export system/import",
+		server.Owner: "system/backup system/export system/import system/note",
 	}
 	needs := map[string]server.Role{}
 	for role, methods := range may {

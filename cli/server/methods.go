@@ -79,6 +79,8 @@ func Methods() []Method {
 		method(SystemImport, Owner, "Brings the runs of a file in, under new numbers. Nothing may be running.", (*Server).importRuns),
 		method(SystemGC, Admin, "Removes runs that have ended, the oldest end first. A run stays while one that started it goes on.", (*Server).gc),
 		method(SystemCompact, Operate, "Gives back the room of what was removed.", (*Server).compact),
+		method(SystemAudit, Operate, "Returns who did what to the store, beside its runs and schedules, whose histories say it themselves.", (*Server).audit),
+		method(SystemNote, Owner, "Writes down what the server's own user did to the store from outside, for the audit.", (*Server).noteDown),
 		method(Discover, "", "Returns this description of all methods, as an OpenRPC document.", (*Server).discover),
 	}
 }

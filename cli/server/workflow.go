@@ -132,7 +132,7 @@ func (s *Server) resumeAll(ctx context.Context, c *Call, p ResumeAllParams) (r R
 			return r, err
 		}
 	}
-	numbers, err := running.ResumeAll(ctx, false)
+	numbers, err := running.ResumeAll(ctx, false, p.By)
 	if err != nil {
 		return r, err
 	}
