@@ -111,14 +111,22 @@ func newLog(s store, id string, d *doom) (*Log, error) {
 	return l, nil
 }
 
-// Trouble returns why appends wait just now, for a Redis that can't be
+// Trouble returns why appends and reads wait just now, for a Redis that can't be
 // reached; nil if they don't.
 func (l *Log) Trouble() error {
-	if s, ok := l.store.(interface{ trouble() error }); ok {
+	if s, ok := l.store.(troubled); ok {
 		return s.trouble()
 	}
 	return nil
 }
+
+// MayWait tells whether there can be Trouble: what keeps the log is elsewhere.
+func (l *Log) MayWait() bool {
+	_, ok := l.store.(troubled)
+	return ok
+}
+
+type troubled interface{ trouble() error }
 
 // ID returns the random name that the store got when it was made.
 func (l *Log) ID() string { return l.id }

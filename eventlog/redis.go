@@ -39,6 +39,7 @@ type redisStore struct {
 	redisReader
 	owner    string // our epoch and token
 	patience time.Duration
+	steady   *steadfast // the client's
 	release  func() error
 
 	views sync.RWMutex // held for reading by commits, for writing by a view
@@ -113,7 +114,6 @@ func (s *redisStore) commit(c *change, _ bool) error {
 // the last record tells, for nobody else can have written.
 func (s *redisStore) insist(args []any, before, after string) error {
 	defer s.ill.Store(nil)
-	asked := false
 	for began, pause := time.Now(), 20*time.Millisecond; ; pause = min(2*pause, time.Second) {
 		said, err := commitScript.Run(context.Background(), s.client, []string{s.key("owner"), s.key("totals")}, args...).StringSlice()
 		switch {
@@ -121,14 +121,13 @@ func (s *redisStore) insist(args []any, before, after string) error {
 			return nil
 		case err == nil && said[0] == "fenced":
 			return fmt.Errorf("another process has taken the store over (its owner is %q now)", said[1])
-		case err == nil && asked && said[1] == after:
+		case err == nil && said[1] == after:
 			return nil
 		case err == nil:
 			return fmt.Errorf("the Redis has lost what it had acknowledged: its last record is %s, it was %s", said[1], before)
 		case !comesBack(err) || time.Since(began) > s.patience:
 			return err
 		}
-		asked = true
 		err = fmt.Errorf("the Redis can't be written just now: %w", err)
 		s.ill.Store(&err)
 		time.Sleep(pause)
@@ -149,10 +148,12 @@ func comesBack(err error) bool {
 	return false
 }
 
-// trouble returns why commits wait, nil if they don't.
+// trouble returns why commits or reads wait, nil if they don't.
 func (s *redisStore) trouble() error {
-	if why := s.ill.Load(); why != nil {
-		return *why
+	for _, why := range []*error{s.ill.Load(), s.steady.away.Load()} {
+		if why != nil {
+			return *why
+		}
 	}
 	return nil
 }

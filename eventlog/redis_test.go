@@ -137,6 +137,59 @@ func TestRedisKilledUnderLoad(t *testing.T) {
 	sound(t, l)
 }
 
+// TestRedisReadsWait: whoever reads while Redis is away, be it to write, gets
+// what it wants when Redis is back.
+func TestRedisReadsWait(t *testing.T) {
+	server := startRedis(t)
+	l := openRedisIn(t, t.TempDir(), server.url("x"))
+	var b Batch
+	r := rec("a", "1")
+	h := b.Put([]byte("one"))
+	r.Refs = []Hash{h}
+	b.Add(r)
+	addBatch(t, l, &b)
+	server.stop()
+	var wg sync.WaitGroup
+	wait := func(what string, do func() error) {
+		wg.Go(func() {
+			if err := do(); err != nil {
+				t.Errorf("%s: %v", what, err)
+			}
+		})
+	}
+	wait("an append to a stream that nobody has looked at", func() error {
+		var b Batch
+		b.Add(rec("fresh", "1"))
+		_, err := l.Append(&b)
+		return err
+	})
+	wait("a value", func() error { _, err := l.Value(h); return err })
+	wait("the list of streams", func() error {
+		for _, err := range l.Streams("", false, "") {
+			return err
+		}
+		return errors.New("it is empty")
+	})
+	wait("a follower", func() error {
+		for _, err := range l.FollowStream(t.Context(), "fresh", 1) {
+			return err
+		}
+		return nil
+	})
+	for ctx := soon(t); l.Trouble() == nil && ctx.Err() == nil; {
+		time.Sleep(time.Millisecond)
+	}
+	if l.Trouble() == nil {
+		t.Error("nobody notices")
+	}
+	server.start(t)
+	wg.Wait()
+	if why := l.Trouble(); why != nil {
+		t.Errorf("trouble after the end: %v", why)
+	}
+	sound(t, l)
+}
+
 // lostAnswers lets each script be carried out and then loses the answer of
 // every second one.
 type lostAnswers struct{ calls atomic.Int64 }

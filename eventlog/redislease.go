@@ -159,6 +159,8 @@ func openRedis(f *folder, d *doom, m marker, found bool, o Options) (*Log, error
 	if o.RedisPatience > 0 {
 		s.patience = o.RedisPatience
 	}
+	s.steady = &steadfast{patience: s.patience}
+	client.AddHook(s.steady)
 	if m, err = s.settle(f, m, found, name, o); err != nil {
 		return nil, errors.Join(err, client.Close())
 	}

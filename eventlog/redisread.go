@@ -1,7 +1,6 @@
 package eventlog
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -18,8 +17,6 @@ type redisReader struct {
 
 func (r redisReader) key(name string) string  { return r.prefix + name }
 func (r redisReader) of(stream string) string { return r.prefix + "of:" + stream }
-
-var always = context.Background()
 
 // absent tells whether there was no answer because there is nothing.
 func absent(err error) bool { return errors.Is(err, redis.Nil) }

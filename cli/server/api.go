@@ -184,7 +184,7 @@ type ProtocolsResult struct {
 
 // HealthResult says whether the server does its work.
 type HealthResult struct {
-	Status  string    `json:"status"` // ok, or leaving
+	Status  string    `json:"status"` // ok, leaving, or waiting for a store that can't be reached
 	Ready   bool      `json:"ready"`  // it takes submissions
 	Since   time.Time `json:"since"`
 	Version string    `json:"version,omitempty"`

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"runtime/debug"
 	"time"
 
 	"gleitzeit/protocols"
@@ -77,8 +76,7 @@ func (s *Server) handle(ctx context.Context, r request, c *Call) (result any, er
 	return result, err
 }
 
-// carryOut looks the method up and runs it, if the peer may. A handler that
-// panics harms its own call alone.
+// carryOut looks the method up and runs it, if the peer may.
 func (s *Server) carryOut(ctx context.Context, r request, c *Call) (result any, err error) {
 	if r.err != nil {
 		return nil, r.err
@@ -93,13 +91,7 @@ func (s *Server) carryOut(ctx context.Context, r request, c *Call) (result any, 
 	if err := c.Peer.meter.take(c.Peer.name, time.Now()); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			s.o.Logger.Error("a method panicked", "method", r.method, "panic", p, "stack", string(debug.Stack()))
-			err = protocols.Errorf(protocols.InternalError, "%s panicked: %v", r.method, p)
-		}
-	}()
-	return m.Handler(ctx, s, c)
+	return s.run(ctx, m, c)
 }
 
 func (s *Server) noMethod(name string) error {

@@ -42,7 +42,7 @@ func statusOf(c protocols.Code) int {
 		return http.StatusNotFound
 	case protocols.RateLimitExceeded, protocols.ResourceExhausted:
 		return http.StatusTooManyRequests
-	case protocols.SystemShutdown, protocols.QueueFull:
+	case protocols.SystemShutdown, protocols.QueueFull, protocols.PersistenceConnectionFailed:
 		return http.StatusServiceUnavailable
 	case protocols.WorkflowInvalidState:
 		return http.StatusConflict

@@ -110,8 +110,11 @@ func (s *Server) health(context.Context, *Call, empty) (HealthResult, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := HealthResult{Status: "ok", Ready: !s.leaving && !s.o.Passive, Since: s.since, Version: s.o.Scheduler.Version}
-	if s.leaving {
+	switch {
+	case s.leaving:
 		r.Status = "leaving"
+	case s.log.Trouble() != nil:
+		r.Status, r.Ready = "waiting", false
 	}
 	return r, nil
 }

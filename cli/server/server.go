@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"sync"
@@ -200,10 +199,6 @@ func (s *Server) allowed(p *Peer) (*scheduler.Scheduler, error) {
 	case s.o.Passive:
 		s.wantOnce.Do(func() { close(s.wanted) })
 		return nil, errLeaving
-	}
-	if err := s.log.Trouble(); err != nil {
-		return nil, &protocols.Error{Code: protocols.PersistenceConnectionFailed, Data: []byte(`{"retry_after":5}`),
-			Message: fmt.Sprintf("nothing can be written down just now, so nothing can be accepted; try again in a few seconds: %v", err)}
 	}
 	return s.scheduler, nil
 }
