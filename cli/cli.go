@@ -64,6 +64,7 @@ type grammar struct {
 	Server     serverCmd     `cmd:"" group:"program" help:"The process that stays: it carries runs out and lets schedules fire."`
 	Token      tokenCmd      `cmd:"" group:"program" help:"Who may come in at a server over the network."`
 	System     systemCmd     `cmd:"" group:"program" help:"The store and whoever holds it."`
+	Doctor     doctorCmd     `cmd:"" group:"program" help:"Measure and ask how this setup is: store, disk, clock, limits, providers."`
 	Provider   providerCmd   `cmd:"" group:"program" help:"What carries tasks out."`
 	Settings   configCmd     `cmd:"" name:"config" group:"program" help:"The configuration."`
 	Completion completionCmd `cmd:"" group:"program" help:"Print the completion script of a shell."`

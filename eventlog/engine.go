@@ -18,9 +18,6 @@ const (
 // Memory is the engine of a log in memory, of which nothing is left.
 const Memory Engine = "memory"
 
-// onDisk is the promise of an engine that syncs each commit.
-const onDisk = "what was acknowledged is on disk and outlives a power cut"
-
 // engines are all there are. Only the first lies in stores of format 1.
 var engines = []Engine{Pebble, SQLite, Redis}
 

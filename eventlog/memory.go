@@ -267,8 +267,8 @@ func (m *memoryStore) checkpoints(prefix, after string, limit int) (out []Checkp
 	return out, nil
 }
 
-func (m *memoryStore) about() (Engine, int, string) {
-	return Memory, Format, "nothing outlives the process"
+func (m *memoryStore) about() (Engine, int, Promise) {
+	return Memory, Format, Promise{DurableNever, "nothing outlives the process"}
 }
 
 func (m *memoryStore) size() int64 {

@@ -292,7 +292,7 @@ func parseCheckpoint(stream string, val []byte) (Checkpoint, error) {
 // beyond returns the first key after key. It overwrites nothing of key's.
 func beyond(key []byte) []byte { return append(key[:len(key):len(key)], 0) }
 
-func (s *pebbleStore) about() (Engine, int, string) { return Pebble, 1, onDisk }
+func (s *pebbleStore) about() (Engine, int, Promise) { return Pebble, 1, onDisk }
 
 func (s *pebbleStore) size() int64 { return int64(s.db.Metrics().DiskSpaceUsage()) }
 

@@ -217,33 +217,10 @@ func entry(q Seq) string { return strconv.FormatUint(uint64(q), 10) + "-0" }
 func (u use) redis() string { return string(u.hash[:]) + u.stream }
 
 // about asks Redis how durable it is; it may refuse to say.
-func (s *redisStore) about() (Engine, int, string) {
+func (s *redisStore) about() (Engine, int, Promise) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	set := map[string]string{}
-	for _, name := range []string{"appendonly", "appendfsync", "save"} {
-		said, err := s.client.ConfigGet(ctx, name).Result()
-		if err != nil {
-			return Redis, Format, fmt.Sprintf("Redis doesn't say how durable it is (%v)", err)
-		}
-		set[name] = said[name]
-	}
-	return Redis, Format, redisPromise(set["appendonly"], set["appendfsync"], set["save"])
-}
-
-// redisPromise puts a policy in plain words.
-func redisPromise(appendonly, appendfsync, save string) string {
-	switch {
-	case appendonly == "yes" && appendfsync == "always":
-		return "what was acknowledged is on Redis's disk (AOF, fsync always)"
-	case appendonly == "yes" && appendfsync == "everysec":
-		return "if Redis's machine dies, the last second may be lost (AOF, fsync everysec)"
-	case appendonly == "yes":
-		return "if Redis's machine dies, what its system had not yet written is lost (AOF, fsync no)"
-	case save != "":
-		return "if Redis dies, all since its last snapshot is lost (no AOF, save " + save + ")"
-	}
-	return "if Redis dies, everything is lost (neither AOF nor snapshots)"
+	return Redis, Format, policyOf(ctx, s.client)
 }
 
 // size asks for the big keys only.

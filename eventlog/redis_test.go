@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -468,7 +469,7 @@ func TestRedisURL(t *testing.T) {
 func TestRedisPromise(t *testing.T) {
 	l := openRedisIn(t, t.TempDir(), redisURL(t))
 	add(t, l, rec("a", "1"))
-	if s := l.Stats(); s.Engine != Redis || s.Promise != "what was acknowledged is on Redis's disk (AOF, fsync always)" || s.DiskBytes == 0 {
+	if s := l.Stats(); s.Engine != Redis || s.Promise != (Promise{DurableAlways, "what was acknowledged is on Redis's disk (AOF, fsync always)"}) || s.DiskBytes == 0 {
 		t.Errorf("%+v", s)
 	}
 	for _, c := range [][4]string{
@@ -477,8 +478,39 @@ func TestRedisPromise(t *testing.T) {
 		{"no", "always", "3600 1", "since its last snapshot is lost"},
 		{"no", "always", "", "everything is lost"},
 	} {
-		if got := redisPromise(c[0], c[1], c[2]); !strings.Contains(got, c[3]) {
+		if got := redisPromise(c[0], c[1], c[2]); !strings.Contains(got.Text, c[3]) {
 			t.Errorf("%v: %s", c, got)
+		}
+	}
+}
+
+// TestInspectRedis: a Redis is asked what it promises, and nothing is changed
+// in it.
+func TestInspectRedis(t *testing.T) {
+	dir, url := t.TempDir(), redisURL(t)
+	in, err := Inspect(t.Context(), dir, Options{Engine: Redis, RedisURL: url})
+	if err != nil || in.Found || in.Held || in.Redis == nil || in.Promise.Class != DurableAlways {
+		t.Fatalf("%+v, %v", in, err)
+	}
+	if some, _ := os.ReadDir(dir); len(some) > 0 {
+		t.Errorf("it left %v", some)
+	}
+	l := openRedisIn(t, dir, url)
+	add(t, l, rec("a", "1"))
+	before := everything(t, l)
+	in, err = Inspect(t.Context(), dir, Options{RedisURL: url})
+	if err != nil || !in.Found || !in.Held || in.ID != l.ID() || in.PID != os.Getpid() {
+		t.Errorf("%+v, %v", in, err)
+	}
+	if r := in.Redis; r.Version == "" || r.Eviction != "noeviction" || r.Role != "master" || r.RoundTrip <= 0 || r.Trouble != "" {
+		t.Errorf("%+v", r)
+	}
+	if after := everything(t, l); after != before {
+		t.Error("it changed the store")
+	}
+	for bad, want := range map[string]string{"": "say which", "redis://127.0.0.1:9": "can't be reached"} {
+		if _, err := Inspect(t.Context(), dir, Options{RedisURL: bad}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", bad, err)
 		}
 	}
 }

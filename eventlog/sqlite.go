@@ -205,7 +205,7 @@ func explainSQLite(err error) error {
 	return err
 }
 
-func (s *sqliteStore) about() (Engine, int, string) { return SQLite, Format, onDisk }
+func (s *sqliteStore) about() (Engine, int, Promise) { return SQLite, Format, onDisk }
 
 // size counts the file and its write-ahead log.
 func (s *sqliteStore) size() (n int64) {

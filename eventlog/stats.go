@@ -8,11 +8,11 @@ import (
 
 // Stats is what can be said about a log without reading it.
 type Stats struct {
-	// Engine is what keeps the log, in the layout of Format. Promise says in
-	// plain words what an acknowledged append lives through.
+	// Engine is what keeps the log, in the layout of Format. Promise says
+	// what an acknowledged append lives through.
 	Engine  Engine
 	Format  int
-	Promise string
+	Promise Promise
 	// Last is the Seq of the last durable record.
 	Last Seq
 	// Records and Values exist now; ValueBytes are in the values.

@@ -59,9 +59,9 @@ type store interface {
 	// lies beyond after, in order.
 	checkpoints(prefix, after string, limit int) ([]Checkpoint, error)
 
-	// about says what keeps the bytes, in which format, and in plain words what
-	// a commit that was acknowledged lives through.
-	about() (e Engine, format int, promise string)
+	// about says what keeps the bytes, in which format, and what a commit that
+	// was acknowledged lives through.
+	about() (e Engine, format int, p Promise)
 	// size returns the bytes that the store takes on disk, about.
 	size() int64
 	// compact gives back the room of what was deleted, as far as it can.

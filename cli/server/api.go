@@ -491,16 +491,19 @@ const APIVersion = 1
 
 // StatusResult is how the store and whoever holds it are.
 type StatusResult struct {
-	Store      string       `json:"store"` // its folder, "" in memory
-	ID         string       `json:"id"`
-	Format     int          `json:"format"`
-	Engine     string       `json:"engine"`  // what keeps it
-	Promise    string       `json:"promise"` // what an acknowledged event lives through, in plain words
-	Last       eventlog.Seq `json:"last"`
-	Records    uint64       `json:"records"`
-	Values     uint64       `json:"values"`
-	ValueBytes uint64       `json:"value_bytes"`
-	DiskBytes  int64        `json:"disk_bytes"`
+	Store   string `json:"store"` // its folder, "" in memory
+	ID      string `json:"id"`
+	Format  int    `json:"format"`
+	Engine  string `json:"engine"`  // what keeps it
+	Promise string `json:"promise"` // what an acknowledged event lives through, in plain words
+	// Durability says the same in a word: always, everysec, no, snapshots, none
+	// or unknown.
+	Durability eventlog.Durability `json:"durability"`
+	Last       eventlog.Seq        `json:"last"`
+	Records    uint64              `json:"records"`
+	Values     uint64              `json:"values"`
+	ValueBytes uint64              `json:"value_bytes"`
+	DiskBytes  int64               `json:"disk_bytes"`
 
 	PID     int       `json:"pid"` // of the process that holds the store
 	Since   time.Time `json:"since"`

@@ -16,7 +16,7 @@ func (s *Server) hello(context.Context, *Call, HelloParams) (HelloResult, error)
 func (s *Server) status(ctx context.Context, _ *Call, _ empty) (StatusResult, error) {
 	st := s.log.Stats()
 	r := StatusResult{
-		Store: s.o.Dir, ID: s.log.ID(), Format: st.Format, Engine: string(st.Engine), Promise: st.Promise, Last: st.Last, Records: st.Records,
+		Store: s.o.Dir, ID: s.log.ID(), Format: st.Format, Engine: string(st.Engine), Promise: st.Promise.Text, Durability: st.Promise.Class, Last: st.Last, Records: st.Records,
 		Values: st.Values, ValueBytes: st.ValueBytes, DiskBytes: st.DiskBytes,
 		PID: os.Getpid(), Since: s.since, Version: s.o.Scheduler.Version,
 		Server: s.o.Scheduler.Policy.Schedules, Slots: s.o.Scheduler.Policy.Slots, Runs: map[replay.Status]int{},
