@@ -73,19 +73,19 @@ type SubmitParams struct {
 	Workflow string `json:"workflow,omitempty"`
 	// Document is a compiled workflow instead, with its setup. Only commands of
 	// the server's user on the same machine can send one.
-	Document json.RawMessage            `json:"document,omitempty"`
-	Setup    replay.Setup               `json:"setup,omitzero"`
+	Document json.RawMessage            `json:"document,omitempty" from:"here"`
+	Setup    replay.Setup               `json:"setup,omitzero" from:"here"`
 	Inputs   map[string]json.RawMessage `json:"inputs,omitempty"`
 	// Texts are inputs as a person writes them, to be read by their types.
 	Texts    map[string]string      `json:"-"`
-	Env      map[string]string      `json:"env,omitempty"`   // the variables that the document names
-	Files    map[string][]byte      `json:"files,omitempty"` // the files that it names, base64 on the wire
-	Dir      string                 `json:"dir,omitempty"`   // of a document, like all up to names: the folder of its file
-	Cwd      string                 `json:"cwd,omitempty"`
-	Roots    []string               `json:"roots,omitempty"`
-	Children map[string]ChildParams `json:"children,omitempty"` // workflows that tasks run, by where they were found
-	Names    map[string]string      `json:"names,omitempty"`    // which of them the document means by its names
-	Source   string                 `json:"source,omitempty"`   // the workflow's file, for people
+	Env      map[string]string      `json:"env,omitempty"`             // the variables that the document names
+	Files    map[string][]byte      `json:"files,omitempty"`           // the files that it names, base64 on the wire
+	Dir      string                 `json:"dir,omitempty" from:"here"` // of a document, like all up to names: the folder of its file
+	Cwd      string                 `json:"cwd,omitempty" from:"here"`
+	Roots    []string               `json:"roots,omitempty" from:"here"`
+	Children map[string]ChildParams `json:"children,omitempty" from:"here"` // workflows that tasks run, by where they were found
+	Names    map[string]string      `json:"names,omitempty" from:"here"`    // which of them the document means by its names
+	Source   string                 `json:"source,omitempty"`               // the workflow's file, for people
 	Priority protocols.Priority     `json:"priority,omitempty"`
 	Queue    string                 `json:"queue,omitempty"` // one that the store's holder is configured with; "" is the default one
 	// ID is the run's id, "" for one of the store's.

@@ -17,18 +17,29 @@ type Call struct {
 	after  []func() // what begins once the answer is out
 }
 
+// maxAnswers is how many bytes the answers to one batch may have before the rest
+// of its calls is not carried out.
+const maxAnswers = 32 << 20
+
+var errTooMuch = protocols.Errorf(protocols.ResourceExhausted, "the answers to this batch have more than %d MiB already: this call was not carried out", maxAnswers>>20)
+
 // respond carries out all that a message asks, one after the other, and
 // returns the answer, nil if nobody wants one. after begins what follows once
 // the answer is out.
 func (s *Server) respond(ctx context.Context, p *Peer, m message) (answer []byte, after func()) {
 	var answers [][]byte
 	var calls []*Call
+	size := 0
 	for _, r := range m.calls {
+		if size > maxAnswers {
+			r.err = errTooMuch
+		}
 		c := &Call{Params: r.params, Peer: p}
 		calls = append(calls, c)
 		result, err := s.handle(ctx, r, c)
 		if r.id != nil {
-			answers = append(answers, writeAnswer(r.id, result, err))
+			answer := writeAnswer(r.id, result, err)
+			answers, size = append(answers, answer), size+len(answer)
 		}
 	}
 	return joinAnswers(answers, m.batch), func() {

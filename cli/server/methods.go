@@ -96,7 +96,7 @@ func method[P, R any](name string, role Role, doc string, f func(s *Server, ctx 
 		Handler: func(ctx context.Context, s *Server, c *Call) (any, error) {
 			p, read := c.given.(P)
 			if !read {
-				if err := readParams(c.Params, &p); err != nil {
+				if err := readParams(c.Params, !c.Peer.trusted, &p); err != nil {
 					return nil, protocols.Errorf(protocols.InvalidParams, "%s: params: %s", name, strings.TrimPrefix(err.Error(), "json: "))
 				}
 			}

@@ -14,7 +14,7 @@ import (
 // This file holds the methods about schedules.
 
 func (s *Server) addSchedule(ctx context.Context, c *Call, p ScheduleAddParams) (v ScheduleView, err error) {
-	sub, err := s.submitted(c.Peer, &p.Run)
+	sub, err := s.submitted(&p.Run)
 	if err != nil {
 		return v, err
 	}

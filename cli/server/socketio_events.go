@@ -42,7 +42,7 @@ func (l *ioSocket) call(name string, c *Call, given any) (any, error) {
 
 // readOld reads what an older event brings.
 func readOld(c *Call, to any) error {
-	if err := readParams(c.Params, to); err != nil {
+	if err := readParams(c.Params, !c.Peer.trusted, to); err != nil {
 		return protocols.Errorf(protocols.InvalidParams, "%s", strings.TrimPrefix(err.Error(), "json: "))
 	}
 	return nil

@@ -43,23 +43,51 @@ func parseMessage(data []byte) message {
 	if data[0] != '[' {
 		return message{calls: parseCalls([]json.RawMessage{data})}
 	}
+	if n := items(data); n > maxBatch { // before any of them is made
+		return message{calls: []request{{id: nullID, err: protocols.Errorf(protocols.InvalidRequest,
+			"a batch of %d calls: it may have %d", n, maxBatch)}}}
+	}
 	var parts []json.RawMessage
 	if err := json.Unmarshal(data, &parts); err != nil || len(parts) == 0 {
 		return message{calls: []request{{id: nullID, err: errInvalidRequest}}}
 	}
-	if len(parts) > maxBatch {
-		return message{calls: []request{{id: nullID, err: protocols.Errorf(protocols.InvalidRequest,
-			"a batch of %d calls: it may have %d", len(parts), maxBatch)}}}
-	}
 	return message{calls: parseCalls(parts), batch: true}
 }
+
+// items counts the items of an array, or the members of an object, of valid
+// JSON; of an empty one it says 1.
+func items(data []byte) int {
+	n, depth := 1, 0
+	for i := 0; i < len(data); i++ {
+		switch data[i] {
+		case '"':
+			for i++; data[i] != '"'; i++ {
+				if data[i] == '\\' {
+					i++
+				}
+			}
+		case '[', '{':
+			depth++
+		case ']', '}':
+			depth--
+		case ',':
+			if depth == 1 {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// maxMembers is how many members a call may have: four mean something.
+const maxMembers = 64
 
 // parseCalls reads the parts of a message. Answers among them are to nothing
 // that we asked, and get none.
 func parseCalls(parts []json.RawMessage) (calls []request) {
 	for _, part := range parts {
 		var members map[string]json.RawMessage
-		if json.Unmarshal(part, &members) != nil {
+		if items(part) > maxMembers || json.Unmarshal(part, &members) != nil {
 			members = nil
 		}
 		if !isAnswer(members) {

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"maps"
-	"reflect"
 	"slices"
 
 	"gleitzeit/protocols"
@@ -14,7 +13,7 @@ import (
 // This file holds the wishes: what makes something happen.
 
 func (s *Server) submit(ctx context.Context, c *Call, p SubmitParams) (r SubmitResult, err error) {
-	sub, err := s.submitted(c.Peer, &p)
+	sub, err := s.submitted(&p)
 	if err != nil {
 		return r, err
 	}
@@ -26,14 +25,9 @@ func (s *Server) submit(ctx context.Context, c *Call, p SubmitParams) (r SubmitR
 	return SubmitResult(accepted), err
 }
 
-// submitted reads what a peer submits. Only one that is trusted may say more
-// than what a workflow and its inputs are: a setup names programs to start, and
-// a folder is one of this machine.
-func (s *Server) submitted(p *Peer, sub *SubmitParams) (scheduler.Submission, error) {
+// submitted reads what a peer submits.
+func (s *Server) submitted(sub *SubmitParams) (scheduler.Submission, error) {
 	switch {
-	case !p.trusted && sub.isLocal():
-		return scheduler.Submission{}, protocols.Errorf(protocols.InvalidParams,
-			"document, setup, dir, cwd, roots, children and names are for commands on the server's own machine: send the text as workflow")
 	case sub.Workflow != "" && sub.Document != nil:
 		return scheduler.Submission{}, protocols.Errorf(protocols.InvalidParams, "either workflow or document")
 	case sub.Workflow != "" && s.o.Local.Compile == nil:
@@ -44,12 +38,6 @@ func (s *Server) submitted(p *Peer, sub *SubmitParams) (scheduler.Submission, er
 		}
 	}
 	return sub.submission()
-}
-
-// isLocal tells whether the submission says what is so on one machine alone.
-func (p *SubmitParams) isLocal() bool {
-	return p.Document != nil || p.Children != nil || p.Dir != "" || p.Cwd != "" || p.Roots != nil || p.Names != nil ||
-		!reflect.ValueOf(p.Setup).IsZero()
 }
 
 // submission reads the documents.
