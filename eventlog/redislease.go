@@ -126,7 +126,7 @@ func singleClient(o *redis.Options) redis.UniversalClient {
 	redis.SetLogger(silent{})
 	o.DialerRetries = 1
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = or(o.DialTimeout, redisDial), or(o.ReadTimeout, redisRead), or(o.WriteTimeout, redisRead)
-	o.DisableIdentity = true
+	o.DisableIdentity, o.ContextTimeoutEnabled = true, true
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return redis.NewClient(o)
 }
@@ -135,7 +135,7 @@ func clusterClient(o *redis.ClusterOptions) redis.UniversalClient {
 	redis.SetLogger(silent{})
 	o.DialerRetries = 1
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout = or(o.DialTimeout, redisDial), or(o.ReadTimeout, redisRead), or(o.WriteTimeout, redisRead)
-	o.DisableIdentity = true
+	o.DisableIdentity, o.ContextTimeoutEnabled = true, true
 	o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	return redis.NewClusterClient(o)
 }

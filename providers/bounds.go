@@ -21,7 +21,15 @@ type Bounds struct {
 	TokenRate  *protocols.Rate `json:"token_rate,omitempty"`  // tokens that may be used; nil: no bound
 	Breaker    *Breaker        `json:"breaker,omitempty"`     // nil: none
 	Pool       *Pool           `json:"pool,omitempty"`        // nil: always as many as Slots
+	// Cluster tells that the bounds are those of all partitions together.
+	Cluster bool `json:"cluster,omitempty"`
 }
+
+// The scopes of a provider's bounds.
+const (
+	ScopeCluster   = "cluster"   // all partitions of the store share them
+	ScopePartition = "partition" // each has them for itself
+)
 
 // Pool says how many calls at once a provider may have, and when that changes.
 type Pool struct {
@@ -61,7 +69,7 @@ type BreakerConfig struct {
 }
 
 // boundKeys are the keys that every kind understands, beside kind.
-var boundKeys = []string{"slots", "rate", "burst", "breaker", "pool"}
+var boundKeys = []string{"slots", "rate", "burst", "breaker", "pool", "scope"}
 
 // bounds reads the bounds of a provider; server tells that it has a breaker
 // unless told otherwise. The problems name their keys.
@@ -91,7 +99,14 @@ func (p ProviderConfig) bounds(server bool) (b Bounds, problems []string) {
 	b.Breaker, more = p.breaker(server)
 	problems = append(problems, more...)
 	b.Pool, more = p.pool()
-	return b, append(problems, more...)
+	problems = append(problems, more...)
+	switch b.Cluster = p.Scope == ScopeCluster; {
+	case b.Cluster && p.Pool != nil:
+		report("scope: cluster doesn't go with a pool: give slots")
+	case !b.Cluster && p.Scope != "" && p.Scope != ScopePartition:
+		report("scope: %q: must be cluster or partition", p.Scope)
+	}
+	return b, problems
 }
 
 // pool reads the pool of a provider.

@@ -166,7 +166,8 @@ type ProviderConfig struct {
 	TokenRate  string         `json:"token_rate,omitempty" yaml:"token_rate"`   // ollama, openai: tokens in a time
 	ModelSlots map[string]int `json:"model_slots,omitempty" yaml:"model_slots"` // ollama, openai: calls at once of a model
 	Breaker    *BreakerConfig `json:"breaker,omitempty" yaml:"breaker"`
-	Pool       *PoolConfig    `json:"pool,omitempty" yaml:"pool"` // instead of slots
+	Pool       *PoolConfig    `json:"pool,omitempty" yaml:"pool"`   // instead of slots
+	Scope      string         `json:"scope,omitempty" yaml:"scope"` // of these bounds: cluster or partition; "": partition
 
 	// For kind http.
 

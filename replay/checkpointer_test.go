@@ -93,7 +93,7 @@ func TestRunEndsDuringSave(t *testing.T) {
 	if n := s.Runs(); n != 0 {
 		t.Errorf("%d runs live", n)
 	}
-	if _, _, found := s.NextStart(time.Now(), func(string) bool { return true }); found {
+	if _, _, found := s.NextStart(time.Now(), func(string) bool { return true }, nil); found {
 		t.Error("a task of a run that has ended queues")
 	}
 }

@@ -177,12 +177,14 @@ type TaskCancelled struct {
 	Usage    Usage              `json:"usage,omitzero"`
 }
 
-// TaskInterrupted: we stopped an attempt because we had to leave; the task
-// will be tried again when the run is resumed, with the same key.
+// TaskInterrupted: we stopped an attempt because we had to leave, or because of
+// what Why says; the task will be tried again when the run is resumed, or goes on,
+// with the same key.
 type TaskInterrupted struct {
 	Task     int                `json:"task"`
 	Attempt  int                `json:"attempt"`
 	Duration protocols.Duration `json:"duration,omitempty"`
+	Why      string             `json:"why,omitempty"`
 }
 
 // TaskInDoubt: the process died while an attempt ran; nobody knows how far it

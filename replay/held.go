@@ -78,7 +78,7 @@ func (s *State) Blocked(r *Run, task int, now time.Time) (kind, reason string) {
 		return "", ""
 	}
 	q := s.route(r, task)
-	if g, _ := s.choose(q, r, task, now); g != nil {
+	if g, _ := s.choose(q, r, task, now, nil); g != nil {
 		if most := r.Plan.Workflow.MaxParallel; most > 0 && r.Running >= most {
 			return "slot", fmt.Sprintf("the run's own tasks: max_parallel is %d", most)
 		}

@@ -44,6 +44,7 @@ type ProviderSlots struct {
 	TokenRate  *Rate          `json:"token_rate,omitempty"` // of tokens used
 	Breaker    *Breaker       `json:"breaker,omitempty"`    // nil: none
 	Pool       *Pool          `json:"pool,omitempty"`       // how its slots change; nil: there are always Slots
+	Cluster    bool           `json:"cluster,omitempty"`    // all partitions of the store share the bounds, if it has any
 	Secrets    []string       `json:"secrets,omitempty"`    // that its configuration names, see Setup.Secrets
 	Mock       string         `json:"mock,omitempty"`       // what makes its answers up; "": they are real
 }
@@ -84,6 +85,12 @@ func (r *Rate) span(n int64) time.Duration {
 // moment at which it will be full again.
 func (r *Rate) ready(full time.Time) time.Time {
 	return full.Add(-r.span(max(r.Burst, 1) - 1))
+}
+
+// Pace says the rate as the time that each takes, and how far ahead of its time
+// one may begin.
+func (r *Rate) Pace() (each, ahead time.Duration) {
+	return r.interval(), r.span(max(r.Burst, 1) - 1)
 }
 
 // take returns the bucket after n have been taken, or given back.

@@ -99,15 +99,15 @@ type Start struct {
 }
 
 // NextStart returns the task that should start next, of the queues that have
-// room. If there is none, wake is the moment at which there may be one though
-// nothing happens until then; zero: none.
-func (s *State) NextStart(now time.Time, room func(queue string) bool) (next Start, wake time.Time, found bool) {
+// room, with the permits that are at hand. If there is none, wake is the moment
+// at which there may be one though nothing happens until then; zero: none.
+func (s *State) NextStart(now time.Time, room func(queue string) bool, at Permits) (next Start, wake time.Time, found bool) {
 	for _, q := range s.routes {
 		if q.ready.Len() == 0 || !room(q.key.queue) {
 			continue
 		}
-		if g, at := s.choose(q, nil, 0, now); g == nil {
-			wake = earlier(wake, at)
+		if g, soon := s.choose(q, nil, 0, now, at); g == nil {
+			wake = earlier(wake, soon)
 			continue
 		}
 		q.ready.Ascend(func(item Ready) bool {
@@ -119,12 +119,12 @@ func (s *State) NextStart(now time.Time, room func(queue string) bool) (next Sta
 				next, found = Start{item, nil, true}, true
 				return false
 			}
-			g, at := s.choose(q, r, item.Task, now)
+			g, soon := s.choose(q, r, item.Task, now, at)
 			if g != nil {
 				next, found = Start{item, g, false}, true
 				return false
 			}
-			wake = earlier(wake, at)
+			wake = earlier(wake, soon)
 			return true // a bound of its run holds it back; at most one of each lane is here
 		})
 	}
@@ -142,7 +142,7 @@ func earlier(a, b time.Time) time.Time {
 // choose picks the provider for a task of the route: of the first tier with one
 // that is fit, the one with room and the fewest calls. Without a run it looks
 // at the providers alone.
-func (s *State) choose(q *Route, r *Run, task int, now time.Time) (best *Group, wake time.Time) {
+func (s *State) choose(q *Route, r *Run, task int, now time.Time, permits Permits) (best *Group, wake time.Time) {
 	for _, tier := range q.tiers {
 		fit := false
 		for _, g := range tier {
@@ -159,6 +159,8 @@ func (s *State) choose(q *Route, r *Run, task int, now time.Time) (best *Group, 
 			}
 			if !ok {
 				wake = earlier(wake, at)
+			} else if permits.lack(g, q.model) {
+				continue // getting one is an event
 			} else if best == nil || g.Running < best.Running {
 				best = g
 			}

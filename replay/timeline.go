@@ -144,6 +144,9 @@ func (n *Narrator) Describe(f Fact) Entry {
 	case *TaskInterrupted:
 		of(v.Task, v.Attempt)
 		e.Text = "stopped, to be tried again when the run is resumed"
+		if v.Why != "" {
+			e.Text = "stopped, and tried again: " + v.Why
+		}
 	case *TaskInDoubt:
 		of(v.Task, v.Attempt)
 		e.Text = fmt.Sprintf("in doubt: the process died while attempt %d ran; on_crash: %s", v.Attempt, v.Action)

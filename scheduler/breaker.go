@@ -28,9 +28,9 @@ func elsewhere(c protocols.Class) bool {
 
 // judged says what an outcome means for the provider: for its breaker, and for
 // the tokens that were reserved.
-func judged(s *replay.State, r *replay.Run, now time.Time, c Finish) (out []replay.Fact) {
+func judged(s *replay.State, p Policy, r *replay.Run, now time.Time, c Finish) (out []replay.Fact) {
 	g := s.OnProvider(r, c.Task)
-	if e := breaker(g, r, now, c); e != nil {
+	if e := breaker(g, r, now, c); e != nil && !p.sharesPermits(g) {
 		out = append(out, replay.Fact{At: now, Event: e})
 	}
 	if e := g.Take(now, 0, c.Usage.Tokens-r.Reserve(c.Task)); e != nil {
@@ -75,6 +75,22 @@ func breaker(g *replay.Group, r *replay.Run, now time.Time, c Finish) *replay.Br
 		}
 	}
 	return e
+}
+
+// decideHear notes how a breaker stands that all partitions share, if that is
+// news. Two clocks have said until when it is open.
+func decideHear(s *replay.State, now time.Time, c Hear) []replay.Fact {
+	e, h := c.Breaker, s.HealthOf(c.Breaker.Provider)
+	if e.State == h.Breaker && (e.State != replay.BreakerOpen || e.Until.Sub(h.Until).Abs() < time.Second) {
+		return nil
+	}
+	if e.State == replay.BreakerClosed {
+		e.Until = now
+	}
+	if e.State == replay.BreakerHalfOpen && h.Breaker == replay.BreakerOpen {
+		e.Since, e.Until, e.Error = h.Since, h.Until, h.Error
+	}
+	return []replay.Fact{{At: now, Event: &e}}
 }
 
 // opens leaves the provider alone from now on.

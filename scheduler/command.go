@@ -70,7 +70,8 @@ type Finish struct {
 	Attempt     int
 	Result      replay.Value
 	Error       *protocols.Error
-	Interrupted bool          // we stopped it because we had to leave
+	Interrupted bool          // we stopped it because we had to leave, or because of
+	Why         string        // this
 	Called      bool          // the provider was asked
 	Usage       replay.Usage  // what that has cost
 	Cached      bool          // the result is an earlier one
@@ -169,6 +170,10 @@ type UnpauseSchedule struct{ Name, By string }
 // RemoveSchedule ends a schedule. Its runs go on.
 type RemoveSchedule struct{ Name, By string }
 
+// Hear is what the partitions together have found out about a provider: how the
+// breaker that they share stands.
+type Hear struct{ Breaker replay.BreakerChanged }
+
 // Retry lets a run go on that has ended. Tasks are tried again though others
 // that failed are not, From with all that comes after them; both are places in
 // the document.
@@ -215,6 +220,7 @@ func (Signal) command()    {}
 func (Approve) command()   {}
 func (Pause) command()     {}
 func (Unpause) command()   {}
+func (Hear) command()      {}
 
 func (Serve) command()           {}
 func (Note) command()            {}

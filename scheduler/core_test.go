@@ -3,6 +3,7 @@ package scheduler
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -115,6 +116,12 @@ func (c *core) run(t *testing.T, d *datadriven.TestData) string {
 		return c.unpause(t, d)
 	case "provider":
 		return c.provide(t, d)
+	case "permits":
+		return c.permits(t, d)
+	case "wanted":
+		return c.wanted()
+	case "hear":
+		return c.hear(t, d)
 	case "queue":
 		return c.queue(t, d)
 	case "stand":
@@ -170,6 +177,9 @@ func (c *core) step(cmds ...Command) (fresh []replay.Fact, refused error) {
 			f.Seq = c.state.Seq + 1
 			c.state.Apply(f)
 			fresh = append(fresh, f)
+			if key, _, took := took(c.state, f); took && c.policy.Permits != nil {
+				c.policy.Permits[key]--
+			}
 		}
 	}
 	for _, cmd := range cmds {
@@ -291,6 +301,50 @@ func (c *core) provide(t *testing.T, d *datadriven.TestData) string {
 	}
 	c.setup.Providers = append(c.setup.Providers, p)
 	return ""
+}
+
+// permits brings permits for a provider, by its key: permits far-1 1 model=m.
+func (c *core) permits(t *testing.T, d *datadriven.TestData) string {
+	key := replay.PermitKey{Provider: d.CmdArgs[0].Key}
+	d.MaybeScanArgs(t, "model", &key.Model)
+	n, err := strconv.Atoi(d.CmdArgs[1].Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.policy.Permits == nil {
+		c.policy.Permits = replay.Permits{}
+	}
+	c.policy.Permits[key] = n
+	return c.do()
+}
+
+// wanted lists the permits with which something could start.
+func (c *core) wanted() string {
+	var lines []string
+	for key := range c.state.Wanted(c.now, c.policy.room(c.state)) {
+		lines = append(lines, strings.TrimSpace(key.Provider+" "+key.Model)+"\n")
+	}
+	slices.Sort(lines)
+	if len(lines) == 0 {
+		return "nothing\n"
+	}
+	return strings.Join(lines, "")
+}
+
+// hear tells of a shared breaker: hear far-1 far open 10s.
+func (c *core) hear(t *testing.T, d *datadriven.TestData) string {
+	b := replay.BreakerChanged{Provider: d.CmdArgs[0].Key, Name: d.CmdArgs[1].Key}
+	if state := d.CmdArgs[2].Key; state != "closed" {
+		b.State, b.Since = replay.BreakerState(state), c.now
+	}
+	if b.State == replay.BreakerOpen {
+		open, err := time.ParseDuration(d.CmdArgs[3].Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Until, b.Error = c.now.Add(open), protocols.Errorf(protocols.ProviderNotAvailable, "it is down")
+	}
+	return c.do(Hear{Breaker: b})
 }
 
 // queue gives the policy a named queue.

@@ -31,6 +31,9 @@ type Policy struct {
 	QueueSize int
 	// Closed lets nothing start: the process is about to leave.
 	Closed bool
+	// Permits are those at hand for providers whose bounds are shared; nil: those
+	// are bounds like all others.
+	Permits replay.Permits
 	// Schedules lets schedules fire: this process stays. One that holds the
 	// store for a moment leaves their times to a server.
 	Schedules bool
@@ -48,7 +51,9 @@ func Decide(s *replay.State, p Policy, now time.Time, c Command) ([]replay.Fact,
 	case Submit:
 		return decideSubmit(s, p, now, c)
 	case Finish:
-		return decideFinish(s, now, c), nil
+		return decideFinish(s, p, now, c), nil
+	case Hear:
+		return decideHear(s, now, c), nil
 	case Await:
 		return decideAwait(s, now, c), nil
 	case Offer:
@@ -201,7 +206,7 @@ func slug(name string) string {
 
 // decideFinish says what an outcome leads to. One that comes late, of an
 // attempt that is no longer the current one, changes nothing.
-func decideFinish(s *replay.State, now time.Time, c Finish) []replay.Fact {
+func decideFinish(s *replay.State, p Policy, now time.Time, c Finish) []replay.Fact {
 	r := s.Run(c.Run)
 	if !current(r, c.Task, c.Attempt) {
 		return nil
@@ -210,7 +215,7 @@ func decideFinish(s *replay.State, now time.Time, c Finish) []replay.Fact {
 	if c.Text != nil {
 		out = facts(c.Run, now, c.Text)
 	}
-	out = append(append(out, facts(c.Run, now, outcome(r, &r.Tasks[c.Task], now, c)...)...), judged(s, r, now, c)...)
+	out = append(append(out, facts(c.Run, now, outcome(r, &r.Tasks[c.Task], now, c)...)...), judged(s, p, r, now, c)...)
 	if def := r.Task(c.Task); def.Cache != nil && !c.Call.IsZero() && c.Error == nil && !c.Interrupted {
 		out = append(out, replay.Fact{At: now, Event: &replay.CacheStored{Call: c.Call, Result: c.Result,
 			Until: now.Add(time.Duration(def.Cache.TTL)), Run: r.ID()}})
@@ -242,7 +247,7 @@ func ends(r *replay.Run, t *replay.Task, now time.Time, c Finish) replay.Event {
 	case r.Cancel != "" && r.Stopping():
 		return &replay.TaskCancelled{Task: c.Task, Attempt: c.Attempt, Error: c.Error, Duration: c.Duration, Usage: c.Usage}
 	case c.Interrupted:
-		return &replay.TaskInterrupted{Task: c.Task, Attempt: c.Attempt, Duration: c.Duration}
+		return &replay.TaskInterrupted{Task: c.Task, Attempt: c.Attempt, Duration: c.Duration, Why: c.Why}
 	}
 	delay, again := retry(r, t, c)
 	at := now.Add(delay)

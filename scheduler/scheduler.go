@@ -32,6 +32,8 @@ type Options struct {
 	// schedules start: no client offers them any. nil finds none. It is called
 	// from many goroutines.
 	Secrets func(references []string) map[string]string
+	// Permits gives out what partitions share; nil: the log does, if it has any.
+	Permits Permits
 	// Grace is how long a provider may take to stop once its call was
 	// cancelled; then the attempt is given up. 0 means 10 s.
 	Grace time.Duration
@@ -77,6 +79,7 @@ type Scheduler struct {
 	policy  Policy
 	started bool // SystemStarted is in the log
 	workers map[attempt]*worker
+	permits *permits // nil: none are needed
 	// evaluations find things out: conditions, items, outputs.
 	evaluations pool
 	idlers      []chan struct{} // each closed when no attempt runs
@@ -99,6 +102,7 @@ type Scheduler struct {
 // request is a command, or a function to run inside the loop.
 type request struct {
 	command Command
+	before  func() // runs first of all, before anything is decided
 	query   func(*replay.State)
 	end     eventlog.Seq      // of a Retry: the run's end as its sender knows it
 	act     func()            // runs after the append; for what only the loop may do
@@ -154,6 +158,7 @@ func New(log *eventlog.Log, o Options) (*Scheduler, error) {
 	s.evaluations = pool{most: maxEvaluations, start: s.working.Go}
 	s.sets.open = o.Open
 	s.ctx, s.stop = context.WithCancelCause(context.Background())
+	s.sharePermits(log)
 	go s.loop()
 	return s, nil
 }
@@ -222,6 +227,9 @@ func (s *Scheduler) turn(requests []request) {
 	var fresh []replay.Fact
 	replies := make([]reply, len(requests))
 	for i, r := range requests {
+		if r.before != nil {
+			r.before()
+		}
 		if r.command == nil {
 			continue
 		}
@@ -248,6 +256,7 @@ func (s *Scheduler) turn(requests []request) {
 		s.effect(f)
 	}
 	s.rest()
+	s.seekPermits(now)
 	s.checkpoint()
 }
 
@@ -322,6 +331,7 @@ func (s *Scheduler) accept(fresh, decided []replay.Fact) []replay.Fact {
 	for _, f := range decided {
 		f.Seq = s.state.Seq + 1
 		s.state.Apply(f)
+		s.takePermit(f)
 		fresh = append(fresh, f)
 	}
 	return fresh

@@ -31,7 +31,7 @@ func Tick(s *replay.State, p Policy, now time.Time) []replay.Fact {
 	if p.Closed || s.Running >= p.Slots {
 		return nil
 	}
-	next, _, found := s.NextStart(now, p.room(s))
+	next, _, found := s.NextStart(now, p.room(s), p.Permits)
 	switch {
 	case !found:
 		return scale(s, now)
@@ -55,7 +55,7 @@ func Wake(s *replay.State, p Policy, now time.Time) (at time.Time, any bool) {
 	sooner(a.At, ok)
 	sooner(nextSign(s))
 	if !p.Closed && s.Running < p.Slots {
-		_, chance, found := s.NextStart(now, p.room(s))
+		_, chance, found := s.NextStart(now, p.room(s), p.Permits)
 		if found { // what wasn't yet a moment ago, when Tick was asked
 			chance = now
 		}

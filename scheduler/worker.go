@@ -58,6 +58,7 @@ type job struct {
 	round    int                 // of an instance: which of its foreach's lists of items it is of
 	item     *itemPlace          // of an instance of a foreach
 	needs    map[int]replay.Task // the tasks that parameters refer to
+	permit   *permit             // nil: the provider needs none
 	family   []uint64            // whose secrets it may use: the run's, and of those that started it
 
 	scheduled bool // a schedule started the run, or the first of those
@@ -69,7 +70,9 @@ func (s *Scheduler) startWorker(run uint64, e *replay.TaskStarted) {
 	j := newJob(r, e.Task, r.Plan.Task(r.Def(e.Task)).References)
 	j.attempt, j.provider, j.group = e.Attempt, e.Provider, r.Tasks[e.Task].Group()
 	j.family, j.scheduled = s.family(r)
+	j.permit = s.permitOf(attempt{run, e.Task})
 	ctx, stop := context.WithCancelCause(s.ctx)
+	j.permit.stops(func() { stop(errPermitLost) })
 	s.workers[attempt{run, e.Task}] = &worker{stop: stop}
 	s.working.Add(1) // until it has reported
 	go func() {
@@ -174,6 +177,7 @@ func (s *Scheduler) work(ctx context.Context, j job) {
 	came, err := cameTo{}, errVanished
 	defer func() {
 		watched()
+		j.permit.end(ctx, came, err)
 		report(came, err)
 	}()
 	came, err = s.call(ctx, j, said)
@@ -254,6 +258,9 @@ func (s *Scheduler) call(ctx context.Context, j job, said *said) (came cameTo, e
 		return came, err
 	}
 	defer s.sets.put(set)
+	if !j.permit.covers() {
+		return came, errPermitLost
+	}
 	came.called = true
 	name := j.plan.NameFor(j.form, j.provider) // an alias means something to the provider
 	call := s.providerCall(j, c, filled)
@@ -392,6 +399,8 @@ func (s *Scheduler) report(ctx context.Context, j job, took time.Duration, came 
 		}
 	case errors.Is(context.Cause(ctx), errInterrupted):
 		f.Interrupted = true
+	case errors.Is(context.Cause(ctx), errPermitLost), errors.Is(err, errPermitLost):
+		f.Interrupted, f.Why = true, errPermitLost.Error()
 	default:
 		failure := failed(ctx, err)
 		if f.Error = clip(scrubber.error(failure)); came.called && j.plan.Metered(j.form) {
