@@ -42,8 +42,9 @@ const PermitTime = 10 * time.Second
 // again.
 const permitPatience = 3 * time.Second
 
-// ErrFenced is what a writer gets that another one has followed.
-var ErrFenced = errors.New("another process has taken over")
+// ErrPermitGone says that a permit has run out, or that there is none for a
+// writer that another one has followed.
+var ErrPermitGone = errors.New("the permit is gone")
 
 // Permits gives out permits.
 type Permits struct {
@@ -296,7 +297,7 @@ func (p *Permits) Take(ctx context.Context, w PermitWish) (PermitAnswer, error) 
 	case err != nil:
 		return PermitAnswer{}, err
 	case said[0] == "fenced":
-		return PermitAnswer{}, ErrFenced
+		return PermitAnswer{}, ErrPermitGone
 	}
 	a, err := permitAnswer(said)
 	if err == nil && said[0] == "given" {
@@ -329,7 +330,7 @@ func permitAnswer(said []string) (a PermitAnswer, err error) {
 	return a, nil
 }
 
-// Keep lets a permit last longer, until the returned moment; ErrFenced if it has
+// Keep lets a permit last longer, until the returned moment; ErrPermitGone if it has
 // run out.
 func (p *Permits) Keep(ctx context.Context, one *Permit) (until time.Time, err error) {
 	began := time.Now()
@@ -338,7 +339,7 @@ func (p *Permits) Keep(ctx context.Context, one *Permit) (until time.Time, err e
 	case err != nil:
 		return time.Time{}, err
 	case ours == 0:
-		return time.Time{}, ErrFenced
+		return time.Time{}, ErrPermitGone
 	}
 	return began.Add(p.lasts), nil
 }

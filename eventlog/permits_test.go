@@ -125,7 +125,7 @@ func TestPermitsRunOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := granted(t, all[1], w)
-	if _, err := all[0].Keep(soon(t), one); !errors.Is(err, ErrFenced) {
+	if _, err := all[0].Keep(soon(t), one); !errors.Is(err, ErrPermitGone) {
 		t.Fatalf("a permit that has run out: %v", err)
 	}
 	give(t, all[0], one, PermitOutcome{Called: true, Error: []byte("{}")})
@@ -143,7 +143,7 @@ func TestPermitsAreFenced(t *testing.T) {
 	next := *p
 	next.epoch++
 	granted(t, &next, w)
-	if _, err := p.Take(soon(t), w); !errors.Is(err, ErrFenced) {
+	if _, err := p.Take(soon(t), w); !errors.Is(err, ErrPermitGone) {
 		t.Fatalf("the one before: %v", err)
 	}
 }

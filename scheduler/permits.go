@@ -332,7 +332,7 @@ func (p *permit) keep() {
 		until, err := p.s.permits.from.Keep(ctx, p.Permit)
 		cancel()
 		switch {
-		case errors.Is(err, eventlog.ErrFenced):
+		case errors.Is(err, eventlog.ErrPermitGone):
 			p.lose()
 		case err == nil && deadline.Stop(): // else it is lost, whatever the engine says
 			p.mu.Lock()

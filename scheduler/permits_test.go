@@ -73,7 +73,7 @@ func (c *counter) Keep(ctx context.Context, p *eventlog.Permit) (time.Time, erro
 		return time.Time{}, errAway
 	}
 	if _, held := c.held[p]; !held {
-		return time.Time{}, eventlog.ErrFenced
+		return time.Time{}, eventlog.ErrPermitGone
 	}
 	c.held[p] = time.Now().Add(eventlog.PermitTime)
 	return c.held[p], nil
