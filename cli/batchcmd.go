@@ -115,7 +115,7 @@ func (r *batchReport) fill(v *replay.RunView) {
 		result := batchResult{Status: string(t.Status)}
 		switch {
 		case t.Status == replay.TaskIsCompleted:
-			result.Status, result.Content = "success", textOf(essence(t.Result))
+			result.Status, result.Content = "success", replay.Text(replay.Essence(t.Result))
 			r.Summary.Successful++
 		case t.Error != nil:
 			result.Status, result.Error = "failed", t.Error.Message

@@ -11,6 +11,7 @@ import (
 
 	"gleitzeit/cli/server"
 	"gleitzeit/providers"
+	"gleitzeit/replay"
 )
 
 // configCmd is about the configuration.
@@ -65,8 +66,8 @@ func textOfAny(v any) string {
 	if err != nil {
 		return fmt.Sprint(v)
 	}
-	if isText(raw) {
-		return textOf(raw)
+	if replay.IsText(raw) {
+		return replay.Text(raw)
 	}
 	return string(raw)
 }

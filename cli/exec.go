@@ -101,8 +101,8 @@ func (s *session) showExec(v *replay.RunView) error {
 		return s.result(v)
 	}
 	return s.print.show(nil, func(w io.Writer) {
-		for _, part := range members(v.Outputs) {
-			if text := textOf(part.raw); part.name == "output" && text != "" || part.name == "result" && string(part.raw) != "null" {
+		for _, part := range replay.Members(v.Outputs) {
+			if text := replay.Text(part.Value); part.Name == "output" && text != "" || part.Name == "result" && string(part.Value) != "null" {
 				fmt.Fprintln(w, strings.TrimSuffix(text, "\n"))
 			}
 		}

@@ -193,7 +193,7 @@ func (f *following) resolve(t *track) error {
 	if err != nil {
 		return err
 	}
-	needs, err := needsPerson(v, t.interrupted, load)
+	needs, err := v.NeedsPerson(t.interrupted, load)
 	switch {
 	case err != nil:
 		return err

@@ -2,46 +2,13 @@ package cli
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
 	"gleitzeit/replay"
 )
 
-// This file finds out whether anything of a run happens by itself, and says in
-// words what it needs if not.
-
-// ownWaits are the kinds of waiting that only a person or another program ends.
-var ownWaits = []string{"signal", "approval", "answer", "secret"}
-
-// needsPerson tells whether nothing of a run goes on until a person does
-// something. interrupted tells that we know the run to rest; without that, a
-// run without a process is one that changes hands. children loads child runs.
-func needsPerson(v *replay.RunView, interrupted bool, children func(id string) (*replay.RunView, error)) (bool, error) {
-	rests := v.Status == replay.Paused || v.Status == replay.Parked || v.WaitsFor == "process" && interrupted
-	if !rests && (v.Status != replay.Waiting || v.WaitsFor == "process") {
-		return false, nil
-	}
-	for _, t := range v.Tasks {
-		switch {
-		case t.Status == replay.TaskRunning || t.Status == replay.TaskEvaluates:
-			return false, nil
-		case rests || t.WaitsFor == "" || slices.Contains(ownWaits, t.WaitsFor):
-		case t.WaitsFor == "run" && t.ChildRun != "":
-			child, err := children(t.ChildRun)
-			if err != nil {
-				return false, err
-			}
-			if needs, err := needsPerson(child, false, children); err != nil || !needs {
-				return false, err
-			}
-		default: // time ends it
-			return false, nil
-		}
-	}
-	return true, nil
-}
+// This file says in words what a run needs of which nothing happens by itself.
 
 // mostNeeds is how many things that a run needs are told one by one.
 const mostNeeds = 10
@@ -98,32 +65,4 @@ func shortReason(reason string) string {
 		reason, _, _ = strings.Cut(reason, end)
 	}
 	return reason
-}
-
-// childReason says what a run that waits for child runs waits for in truth, ""
-// if none of them waits.
-func childReason(v *replay.RunView, children func(id string) (*replay.RunView, error)) (string, error) {
-	for _, t := range v.Tasks {
-		if t.WaitsFor != "run" || t.ChildRun == "" {
-			continue
-		}
-		child, err := children(t.ChildRun)
-		if err != nil {
-			return "", err
-		}
-		reason := child.Reason
-		if child.WaitsFor == "run" {
-			if reason, err = childReason(child, children); err != nil {
-				return "", err
-			}
-		}
-		switch {
-		case reason == "":
-		case child.Status == replay.Paused || child.Status == replay.Parked: // a sentence
-			return fmt.Sprintf("the run %s, which is %s: %s", child.ID, child.Status, reason), nil
-		default:
-			return fmt.Sprintf("the run %s, which waits for %s", child.ID, reason), nil
-		}
-	}
-	return "", nil
 }

@@ -1,11 +1,9 @@
 package cli
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -30,25 +28,16 @@ func (s *session) result(v *replay.RunView) error {
 	return nil
 }
 
-// value is one named part of a result.
-type value struct {
-	name string
-	raw  json.RawMessage
-}
-
 // writeResult writes the outputs of a run, or without any the results of the
 // tasks that no other waits for. A single one stands alone.
 func writeResult(w io.Writer, v *replay.RunView) {
-	values := members(v.Outputs)
-	if v.Outputs == nil {
-		values = leaves(v)
-	}
-	if len(values) == 1 {
-		fmt.Fprintln(w, strings.TrimSuffix(textOf(values[0].raw), "\n"))
+	parts := v.Results()
+	if len(parts) == 1 {
+		fmt.Fprintln(w, strings.TrimSuffix(replay.Text(parts[0].Value), "\n"))
 		return
 	}
-	for _, one := range values {
-		writeNamed(w, one.name, textOf(one.raw))
+	for _, one := range parts {
+		writeNamed(w, one.Name, replay.Text(one.Value))
 	}
 }
 
@@ -59,76 +48,6 @@ func writeNamed(w io.Writer, name, text string) {
 		return
 	}
 	fmt.Fprintf(w, "%s: %s\n", name, strings.TrimRight(text, "\n"))
-}
-
-// members returns the members of a JSON object in their order, none of
-// anything else.
-func members(object json.RawMessage) (values []value) {
-	d := json.NewDecoder(bytes.NewReader(object))
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return nil
-	}
-	for d.More() {
-		key, err := d.Token()
-		var raw json.RawMessage
-		if err != nil || d.Decode(&raw) != nil {
-			return values
-		}
-		values = append(values, value{key.(string), raw})
-	}
-	return values
-}
-
-// leaves returns the results of the completed tasks that no other waits for.
-// Hooks come after the result.
-func leaves(v *replay.RunView) (values []value) {
-	needed := map[string]bool{}
-	for _, t := range v.Tasks {
-		for _, d := range t.Dependencies {
-			needed[d] = needed[d] || t.Hook == ""
-		}
-	}
-	for _, t := range v.Tasks {
-		if !needed[t.ID] && t.Of == "" && t.Hook == "" && t.Status == replay.TaskIsCompleted {
-			values = append(values, value{t.ID, essence(t.Result)})
-		}
-	}
-	return values
-}
-
-// essence is what a bare reference to a task gives: its payload's result,
-// else its text, else the whole payload.
-func essence(payload json.RawMessage) json.RawMessage {
-	all := members(payload)
-	for _, name := range []string{"result", "response", "content", "text"} {
-		i := slices.IndexFunc(all, func(v value) bool { return v.name == name })
-		if i >= 0 && (name == "result" || isText(all[i].raw)) {
-			return all[i].raw
-		}
-	}
-	return payload
-}
-
-func isText(raw json.RawMessage) bool { return len(raw) > 0 && raw[0] == '"' }
-
-// oneLine is how long JSON may be to be written on one line.
-const oneLine = 72
-
-// textOf writes text as it is, anything else as JSON.
-func textOf(raw json.RawMessage) string {
-	var text string
-	if isText(raw) && json.Unmarshal(raw, &text) == nil {
-		return text
-	}
-	var b bytes.Buffer
-	if json.Compact(&b, raw) != nil {
-		return string(raw)
-	}
-	if b.Len() > oneLine {
-		b.Reset()
-		_ = json.Indent(&b, raw, "", "  ") // it is JSON
-	}
-	return b.String()
 }
 
 // indent begins every line of text with the prefix.

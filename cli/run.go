@@ -183,7 +183,7 @@ func explainChildren(store *client.Client, v *replay.RunView) error {
 	if v.WaitsFor != "run" {
 		return nil
 	}
-	reason, err := childReason(v, loader(store))
+	reason, err := v.ChildReason(loader(store))
 	if reason != "" {
 		v.Reason = reason
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 
 	"gleitzeit/protocols"
+	"gleitzeit/replay"
 )
 
 // schemaCmd prints the JSON Schema of the language.
@@ -23,5 +24,5 @@ Then, at the top of a workflow file:
 // Run does it.
 func (schemaCmd) Run(s *session) error {
 	schema := json.RawMessage(protocols.Schema())
-	return s.print.show(schema, lines(textOf(schema)))
+	return s.print.show(schema, lines(replay.Text(schema)))
 }

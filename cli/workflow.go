@@ -254,7 +254,7 @@ func (s *session) showTask(v *replay.RunView, name string) error {
 	for _, t := range v.Tasks {
 		if t.ID == name || t.Name == name {
 			result := resultOf(v, t)
-			return s.print.show(result, func(w io.Writer) { fmt.Fprintln(w, textOf(essence(result))) })
+			return s.print.show(result, func(w io.Writer) { fmt.Fprintln(w, replay.Text(replay.Essence(result))) })
 		}
 		ids = append(ids, t.ID)
 	}
@@ -278,13 +278,13 @@ func (s *session) writeRun(w io.Writer, v *replay.RunView, items bool) {
 	s.writeStatus(w, v, items)
 	if v.Outputs != nil {
 		fmt.Fprintf(w, "\n%s\n", i.bold("outputs"))
-		for _, one := range members(v.Outputs) {
-			writeNamed(w, one.name, textOf(one.raw))
+		for _, one := range replay.Members(v.Outputs) {
+			writeNamed(w, one.Name, replay.Text(one.Value))
 		}
 	}
 	for _, t := range inOrder(foldUnless(v, items).Tasks) {
 		if t.Result != nil {
-			fmt.Fprintf(w, "\n%s\n%s\n", i.bold(t.ID), indent(textOf(t.Result), "  "))
+			fmt.Fprintf(w, "\n%s\n%s\n", i.bold(t.ID), indent(replay.Text(t.Result), "  "))
 		}
 		if p := t.Partial; p != nil {
 			more := ""
