@@ -29,7 +29,8 @@ var (
 		"cli/server/socketio":   {},
 		"cli/server/servertest": {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/server"},
 		"cli/client":            {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/server"},
-		"cli":                   {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/server", "cli/client"},
+		"cli/mcp":               {"protocols", "replay", "cli/server"},
+		"cli":                   {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/mcp", "cli/server", "cli/client"},
 	}
 	owners = map[string][]string{
 		"github.com/cockroachdb/pebble":           {"eventlog"},
@@ -46,7 +47,7 @@ var (
 		"charm.land":                              {"cli"},
 		"github.com/sourcegraph/jsonrpc2":         {"providers", "cli/server", "cli/client"},
 		"github.com/coder/websocket":              {"cli/server", "cli/server/socketio"},
-		"github.com/modelcontextprotocol/go-sdk/": {"providers", "cli/server"},
+		"github.com/modelcontextprotocol/go-sdk/": {"providers", "cli/mcp"},
 		"golang.org/x/oauth2":                     {"providers"},
 		"github.com/prometheus/":                  {}, // tests read what we write with its parser
 	}

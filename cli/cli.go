@@ -62,6 +62,7 @@ type grammar struct {
 
 	Dev        devCmd        `cmd:"" group:"program" help:"A server for whoever writes workflows: it shows what happens."`
 	Server     serverCmd     `cmd:"" group:"program" help:"The process that stays: it carries runs out and lets schedules fire."`
+	MCP        mcpCmd        `cmd:"" name:"mcp" group:"program" help:"Workflows as tools of language models (Model Context Protocol)."`
 	Token      tokenCmd      `cmd:"" group:"program" help:"Who may come in at a server over the network."`
 	System     systemCmd     `cmd:"" group:"program" help:"The store and whoever holds it."`
 	Doctor     doctorCmd     `cmd:"" group:"program" help:"Measure and ask how this setup is: store, disk, clock, limits, providers."`

@@ -52,6 +52,7 @@ type settings struct {
 	TokenRequired  bool                                `yaml:"token_required"`
 	TLSCert        string                              `yaml:"tls_cert"`
 	TLSKey         string                              `yaml:"tls_key"`
+	MCPFolder      string                              `yaml:"mcp_folder"`
 	LogLevel       string                              `yaml:"log_level"`
 	LogFormat      string                              `yaml:"log_format"`
 	Slots          int                                 `yaml:"slots"`

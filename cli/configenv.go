@@ -27,6 +27,7 @@ func variables() []variable {
 	mock := func(c *config, env *environment, v string) error { c.Mock = env.expand(v, env.cwd); return nil }
 	host := func(c *config, _ *environment, v string) error { c.Host = v; return nil }
 	port := func(c *config, _ *environment, v string) error { return whole(&c.Port, v) }
+	folder := func(c *config, env *environment, v string) error { c.MCPFolder = env.expand(v, env.cwd); return nil }
 	format := func(c *config, _ *environment, v string) error { c.LogFormat = v; return nil }
 	slots := func(c *config, _ *environment, v string) error { return whole(&c.Slots, v) }
 	timeout := func(c *config, _ *environment, v string) error { return c.DefaultTimeout.UnmarshalText([]byte(v)) }
@@ -37,6 +38,7 @@ func variables() []variable {
 		{"GLEITZEIT_REDIS_URL", "redis_url", "", redis},
 		{"GLEITZEIT_HOST", "host", "", host},
 		{"GLEITZEIT_PORT", "port", "", port},
+		{"GLEITZEIT_MCP_FOLDER", "mcp_folder", "", folder},
 		{"GLEITZEIT_LOG_LEVEL", "log_level", "", setLogLevel},
 		{"GLEITZEIT_LOG_FORMAT", "log_format", "", format},
 		{"GLEITZEIT_MAX_CONCURRENT_TASKS", "slots", "", slots},

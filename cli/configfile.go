@@ -149,6 +149,8 @@ func (c *config) anchor(env *environment, dir string, root *yaml.Node) {
 			c.SQLitePath = env.expand(c.SQLitePath, dir)
 		case "mock":
 			c.Mock = env.expand(c.Mock, dir)
+		case "mcp_folder":
+			c.MCPFolder = env.expand(c.MCPFolder, dir)
 		case "tls_cert":
 			c.TLSCert = env.expand(c.TLSCert, dir)
 		case "tls_key":

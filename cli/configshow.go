@@ -90,6 +90,7 @@ func (c *config) shown() []server.Setting {
 	add("token_required", c.TokenRequired)
 	add("tls_cert", c.TLSCert)
 	add("tls_key", c.TLSKey)
+	add("mcp_folder", c.MCPFolder)
 	add("log_level", c.LogLevel)
 	add("log_format", c.LogFormat)
 	add("slots", c.Slots)

@@ -53,7 +53,7 @@ Examples:
 
 // Run does it.
 func (a *scheduleAddCmd) Run(s *session) error {
-	run, c, err := s.submission(a.File, wishes{a.Input, a.InputsJSON, a.Priority})
+	run, c, err := s.submission(a.File, wishes{inputs: a.Input, inputsJSON: a.InputsJSON, priority: a.Priority})
 	if err != nil {
 		return err
 	}

@@ -232,6 +232,7 @@ func (r ready) text() string {
 func (s *session) listen(c *config, l life, store *client.Client) (url string, err error) {
 	o := server.HTTPOptions{Host: firstOf(string(l.Host), c.Host), Port: c.Port, Tokens: c.tokens(), TokenRequired: c.TokenRequired,
 		TLSCert: c.TLSCert, TLSKey: c.TLSKey, Hosts: c.Hosts, Origins: c.Origins}
+	o.MCP = s.desk(c, c.MCPFolder, 0, "")
 	if l.Port != nil {
 		o.Port = *l.Port
 	}

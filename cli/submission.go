@@ -20,8 +20,9 @@ import (
 
 // wishes are what the command line adds to the file.
 type wishes struct {
-	inputs     []string // "name=value"
-	inputsJSON string   // a file with a JSON object, "-" for standard input
+	inputs     []string                   // "name=value"
+	inputsJSON string                     // a file with a JSON object, "-" for standard input
+	values     map[string]json.RawMessage // of the inputs, as they are
 	priority   string
 }
 
@@ -200,6 +201,7 @@ func needsProvider(t *protocols.Task) bool {
 // beat those of the file.
 func (s *session) inputs(workflow *protocols.Workflow, w wishes) (map[string]json.RawMessage, error) {
 	given := map[string]json.RawMessage{}
+	maps.Copy(given, w.values)
 	if w.inputsJSON != "" {
 		if err := s.readInputs(w.inputsJSON, &given); err != nil {
 			return nil, err

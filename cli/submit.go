@@ -29,7 +29,7 @@ type submitting struct {
 
 // submission makes what is submitted.
 func (r *submitting) submission(s *session) (*server.SubmitParams, *config, error) {
-	p, c, err := s.submission(r.File, wishes{r.Input, r.InputsJSON, r.Priority})
+	p, c, err := s.submission(r.File, wishes{inputs: r.Input, inputsJSON: r.InputsJSON, priority: r.Priority})
 	if err != nil {
 		return nil, nil, err
 	}

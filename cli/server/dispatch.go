@@ -14,6 +14,7 @@ type Call struct {
 	Params json.RawMessage // an object, an array in the order of the fields, or nothing
 	Peer   *Peer
 	given  any      // the params, read already; else nil
+	own    bool     // they were made by this program, which may say what is so on its machine
 	after  []func() // what begins once the answer is out
 }
 

@@ -82,12 +82,13 @@ func (g *guard) ownPage(r *http.Request, origin string) bool {
 // true for a question that is answered with that.
 func (g *guard) allow(w http.ResponseWriter, r *http.Request, origin string) bool {
 	w.Header().Set("Access-Control-Allow-Origin", origin)
+	w.Header().Set("Access-Control-Expose-Headers", "Mcp-Session-Id")
 	w.Header().Add("Vary", "Origin")
 	if r.Method != http.MethodOptions {
 		return false
 	}
-	w.Header().Set("Access-Control-Allow-Methods", "GET, POST")
-	w.Header().Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Last-Event-ID")
+	w.Header().Set("Access-Control-Allow-Methods", "GET, POST, DELETE")
+	w.Header().Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Last-Event-ID, Mcp-Session-Id, Mcp-Protocol-Version, Mcp-Method, Mcp-Name")
 	w.Header().Set("Access-Control-Max-Age", "600")
 	w.WriteHeader(http.StatusNoContent)
 	return true

@@ -37,6 +37,8 @@ type HTTPOptions struct {
 	MaxConns   int
 	MaxStreams int
 	MaxRate    float64
+	// MCP serves the Model Context Protocol at /mcp; nil doesn't.
+	MCP MCP
 }
 
 // The defaults of HTTPOptions.
@@ -57,6 +59,7 @@ var ErrNoToken = errors.New("an address that others can reach needs a token: mak
 //	/socket.io/            Socket.IO v4
 //	GET  /log/follow       events as they happen (server-sent events)
 //	POST /workflow/submit  a workflow file
+//	/mcp                   the Model Context Protocol
 //	GET  /healthz, /readyz whether the process lives, and takes work
 //	GET  /metrics          figures, for Prometheus
 type httpDoor struct {
@@ -141,6 +144,7 @@ func newHTTPDoor(s *Server, o HTTPOptions, loopback bool) *httpDoor {
 	mux.HandleFunc("GET /rpc", h.known(h.webSocket))
 	mux.HandleFunc("GET /log/follow", h.known(h.followStream))
 	mux.HandleFunc("POST /workflow/submit", h.known(h.submitFile))
+	mux.HandleFunc("/mcp", h.known(h.serveMCP))
 	h.http = &http.Server{
 		Handler: h.counted(inTime(h.guard.wrap(mux))), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(s.o.Logger.Handler(), slog.LevelDebug), ConnState: h.room.changed,
@@ -163,6 +167,9 @@ func (h *httpDoor) open(l net.Listener) (address string, err error) {
 		return "", errLeaving
 	}
 	h.server.welcome(func() { h.keeper.Keep(h.server.quit) })
+	if h.o.MCP != nil {
+		h.server.welcome(func() { h.o.MCP.Watch(h.server.quit) })
+	}
 	return scheme + "://" + l.Addr().String(), nil
 }
 

@@ -100,7 +100,7 @@ func method[P, R any](name string, role Role, doc string, f func(s *Server, ctx 
 					return nil, protocols.Errorf(protocols.InvalidParams, "%s: params: %s", name, strings.TrimPrefix(err.Error(), "json: "))
 				}
 			}
-			if err := c.Peer.vouch(&p); err != nil {
+			if err := c.Peer.vouch(&p, c.own); err != nil {
 				return nil, err
 			}
 			return f(s, ctx, c, p)
