@@ -18,6 +18,7 @@ type systemCmd struct {
 	Verify  systemVerifyCmd  `cmd:"" help:"Read the whole store and check that nothing in it is missing or was changed."`
 	Backup  systemBackupCmd  `cmd:"" help:"Write the whole store into a file, while runs go on."`
 	Restore systemRestoreCmd `cmd:"" help:"Make a store of a backup."`
+	Repair  systemRepairCmd  `cmd:"" help:"Cut the damaged end off a store, and say what is lost."`
 	GC      systemGCCmd      `cmd:"" name:"gc" help:"Remove runs that have ended."`
 	Compact systemCompactCmd `cmd:"" help:"Give back the room of what was removed."`
 	Audit   systemAuditCmd   `cmd:"" help:"Show who did what to the store, beside its runs."`

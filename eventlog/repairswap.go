@@ -1,0 +1,76 @@
+package eventlog
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// This file has what Repair does to files and folders.
+
+// copyPebble makes a copy of a store of Pebble's. Tables are never written
+// again, so a second name will do for them.
+func copyPebble(from, to string) error {
+	if err := os.MkdirAll(to, 0o700); err != nil {
+		return err
+	}
+	return eachFile(from, func(name string) error {
+		if !isPebbles(name) && name != markerFile {
+			return nil
+		}
+		old, now := filepath.Join(from, name), filepath.Join(to, name)
+		if ext := filepath.Ext(name); (ext == ".sst" || ext == ".blob") && os.Link(old, now) == nil {
+			return nil
+		}
+		return copyFile(old, now)
+	})
+}
+
+// carryOver copies the files of a folder that are no engine's, such as the
+// tokens of a server.
+func carryOver(from, to string) error {
+	return eachFile(from, func(name string) error {
+		if isPebbles(name) || name == markerFile || name == "LOCK" || name == "PID" {
+			return nil
+		}
+		return copyFile(filepath.Join(from, name), filepath.Join(to, name))
+	})
+}
+
+func eachFile(dir string, do func(name string) error) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if e.Type().IsRegular() {
+			err = errors.Join(err, do(e.Name()))
+		}
+	}
+	return err
+}
+
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, info.Mode().Perm())
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Sync(), out.Close())
+}
+
+// renameBoth does it in two steps; whoever is stopped between them finds the
+// old store where aside says.
+func renameBoth(made, old, aside string) error {
+	if err := os.Rename(old, aside); err != nil {
+		return err
+	}
+	return os.Rename(made, old)
+}
