@@ -24,11 +24,12 @@ func (l *Log) Append(b *Batch) (Seq, error) {
 	return l.submit(&request{batch: b})
 }
 
-// request is one call that waits to become part of a commit: a batch to append
-// or a stream to delete. Whoever leads fills in first and err.
+// request is one call that waits to become part of a commit: a batch to append,
+// a stream to delete or marks to fold. Whoever leads fills in first and err.
 type request struct {
 	batch  *Batch
 	delete string
+	fold   []Mark
 	first  Seq
 	err    error
 	lead   chan bool // true: lead now; false: your request is answered
@@ -110,9 +111,12 @@ func (l *Log) lead() {
 	w := &l.writer
 	w.begin()
 	for _, r := range group {
-		if r.batch != nil {
+		switch {
+		case r.batch != nil:
 			r.first, r.err = w.append(r.batch)
-		} else {
+		case r.fold != nil:
+			r.err = w.fold(r.fold)
+		default:
 			r.err = w.delete(r.delete)
 		}
 	}

@@ -97,6 +97,9 @@ func (r *Record) check() error {
 	if err := checkStream(r.Stream); err != nil {
 		return err
 	}
+	if r.Stream == Folded {
+		return fmt.Errorf("stream %q is the log's own", r.Stream)
+	}
 	if r.Type == "" || len(r.Type) > MaxName {
 		return fmt.Errorf("stream %q: type %.40q must have 1 to %d bytes", r.Stream, r.Type, MaxName)
 	}

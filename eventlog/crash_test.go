@@ -37,13 +37,21 @@ func life() (steps []func(*Log) error) {
 	deleting := func(stream string) func(*Log) error {
 		return func(l *Log) error { return l.Delete(stream) }
 	}
+	folding := func(l *Log) error {
+		marks, err := l.Marks(context.Background(), l.Last())
+		if err != nil {
+			return err
+		}
+		return l.Fold(marks)
+	}
 	saving := func(l *Log) error {
 		return l.SaveCheckpoints([]Checkpoint{{"common", l.Last(), []byte("so far")}}, nil)
 	}
 	return []func(*Log) error{
 		appending(1, "a", 0), appending(3, "b", 2000), saving, appending(2, "c", 150_000),
 		appending(5, "d", 0), deleting("b"), appending(1, "a", 300_000), saving, deleting("c"),
-		appending(2, "b", 0), deleting("a"), appending(1, "e", 10),
+		appending(2, "b", 0), deleting("a"), folding, appending(1, "e", 10),
+		deleting("d"), deleting("b"), folding,
 	}
 }
 

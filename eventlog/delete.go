@@ -71,8 +71,7 @@ type deletion struct {
 	refs    map[Hash]struct{}
 	claims  []string
 
-	values     []Hash // that go
-	valueBytes uint64 // in them
+	released
 }
 
 // collect reads the whole stream.
@@ -126,28 +125,53 @@ func (d *deletion) record(r Record, claimed []bool) error {
 // findValues finds the values that nobody else uses.
 func (d *deletion) findValues() error {
 	for h := range d.refs {
-		users, err := d.writer.store.users(h, 2)
-		if err != nil {
+		if err := d.writer.release(use{h, d.stream}, &d.released); err != nil {
 			return err
 		}
-		if len(users) != 1 || users[0] != d.stream {
-			continue
-		}
-		v, err := d.writer.store.value(h)
-		if err != nil {
-			return fmt.Errorf("value %s: %w", h, err)
-		}
-		d.values = append(d.values, h)
-		d.valueBytes += uint64(len(v))
 	}
 	return nil
 }
 
-// write puts all of it into the change, and the mark. It changes nothing
-// unless it succeeds.
+// released are values that go, and the bytes in them.
+type released struct {
+	values []Hash
+	bytes  uint64
+}
+
+// release adds a value that only this stream uses.
+func (w *writer) release(u use, to *released) error {
+	users, err := w.store.users(u.hash, 2)
+	if err != nil || len(users) != 1 || users[0] != u.stream {
+		return err
+	}
+	v, err := w.store.value(u.hash)
+	if err != nil {
+		return fmt.Errorf("value %s: %w", u.hash, err)
+	}
+	to.values = append(to.values, u.hash)
+	to.bytes += uint64(len(v))
+	return nil
+}
+
+// write puts all of it into the change, and the mark.
 func (d *deletion) write(h *head) error {
-	w := d.writer
-	mark, covers, err := d.mark(h)
+	gone := drops{
+		streams:     []string{d.stream},
+		records:     d.seqs,
+		claims:      d.claims,
+		checkpoints: []string{d.stream},
+	}
+	for ref := range d.refs {
+		gone.uses = append(gone.uses, use{ref, d.stream})
+	}
+	return d.writer.replace(h, d.covered, gone, d.released)
+}
+
+// replace makes the change, which is empty before: what is gone goes, and at the
+// end of the stream h comes the mark that covers it. It changes nothing unless
+// it succeeds.
+func (w *writer) replace(h *head, covered spans, gone drops, values released) error {
+	mark, covers, err := h.mark(covered)
 	if err != nil {
 		return err
 	}
@@ -156,22 +180,14 @@ func (d *deletion) write(h *head) error {
 			return err
 		}
 	}
-	w.change.drop = drops{
-		stream:      d.stream,
-		records:     d.seqs,
-		values:      d.values,
-		claims:      d.claims,
-		checkpoints: []string{d.stream},
-	}
-	for ref := range d.refs {
-		w.change.drop.uses = append(w.change.drop.uses, use{ref, d.stream})
-	}
-	for _, v := range d.values {
+	gone.values = values.values
+	w.change.drop, w.change.marked = gone, h.stream
+	for _, v := range gone.values {
 		w.known.delete(v)
 	}
-	w.sums.records -= uint64(len(d.seqs))
-	w.sums.values -= uint64(len(d.values))
-	w.sums.valueBytes -= d.valueBytes
+	w.sums.records -= uint64(len(gone.records))
+	w.sums.values -= uint64(len(gone.values))
+	w.sums.valueBytes -= values.bytes
 	for _, ref := range mark.Refs {
 		w.addValue(ref, covers)
 	}
@@ -180,10 +196,10 @@ func (d *deletion) write(h *head) error {
 }
 
 // mark makes the record that stands for what goes.
-func (d *deletion) mark(h *head) (r Record, covers []byte, err error) {
-	covers = appendSpans(nil, d.covered)
-	data := Deletion{Last: h.seq, Sum: h.sum, Records: d.covered.count()}
-	r = Record{Time: time.Now(), Stream: d.stream, Type: StreamDeleted}
+func (h *head) mark(covered spans) (r Record, covers []byte, err error) {
+	covers = appendSpans(nil, covered)
+	data := Deletion{Last: h.seq, Sum: h.sum, Records: covered.count()}
+	r = Record{Time: time.Now(), Stream: h.stream, Type: StreamDeleted}
 	if len(covers) <= inlineCovers {
 		data.Covers = covers
 	} else {

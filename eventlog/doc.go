@@ -35,7 +35,9 @@
 // its stream (zeros for the first) and of its own bytes. So Verify sees it when
 // a record is changed, lost, moved or slipped in. When a stream is deleted, its
 // records make place for one, of type StreamDeleted, that tells their numbers
-// and the last sum, from which the chain goes on.
+// and the last sum, from which the chain goes on. Such marks can be folded
+// (fold.go): many make place for one, of the stream "folded", that covers what
+// they covered, and them.
 //
 // # Layout
 //

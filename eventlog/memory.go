@@ -83,8 +83,8 @@ func (m *memoryStore) drop(d *drops) {
 		m.bytesInside -= int64(len(m.bodies[q-1]))
 		m.bodies[q-1] = nil
 	}
-	if d.stream != "" {
-		m.byStream.delete(d.stream)
+	for _, s := range d.streams {
+		m.byStream.delete(s)
 	}
 	for _, h := range d.values {
 		m.bytesInside -= int64(len(m.byHash.rows[h]))

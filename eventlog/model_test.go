@@ -21,6 +21,7 @@ func TestAgainstModel(t *testing.T) {
 				rt.Repeat(map[string]func(*rapid.T){
 					"append": m.append,
 					"delete": m.delete,
+					"fold":   m.fold,
 					"reopen": m.openAgain,
 					"save":   m.save,
 					"":       m.check,
@@ -100,6 +101,34 @@ func (m *model) delete(t *rapid.T) {
 		}
 	}
 	delete(m.points, stream)
+}
+
+// fold folds some of the marks.
+func (m *model) fold(t *rapid.T) {
+	marks, err := m.l.Marks(t.Context(), Seq(rapid.Uint64Range(0, uint64(m.last)).Draw(t, "to")))
+	if err != nil {
+		t.Fatalf("marks: %v", err)
+	}
+	some := marks[:rapid.IntRange(0, len(marks)).Draw(t, "marks")]
+	going := func(r Record) bool { return slices.ContainsFunc(some, func(k Mark) bool { return k.seq == r.Seq }) }
+	for _, k := range some {
+		alone := func(r Record) bool { return r.Stream == k.Stream && (r.Seq != k.seq || r.Type != StreamDeleted) }
+		if !slices.ContainsFunc(m.records, going) || slices.ContainsFunc(m.records, alone) {
+			t.Fatalf("stream %q is no mark alone", k.Stream)
+		}
+		delete(m.points, k.Stream)
+	}
+	for range 2 { // the second time there is nothing to do
+		if err := m.l.Fold(some); err != nil {
+			t.Fatalf("fold: %v", err)
+		}
+	}
+	if len(some) == 0 {
+		return
+	}
+	m.records = slices.DeleteFunc(m.records, func(r Record) bool { return going(r) || r.Stream == Folded })
+	m.last++
+	m.records = append(m.records, Record{Seq: m.last, Stream: Folded, Type: StreamDeleted})
 }
 
 func (m *model) save(t *rapid.T) {

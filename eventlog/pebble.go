@@ -98,8 +98,10 @@ func (w *batchWriter) drop(d *drops) {
 		w.key = appendRecordKey(w.key[:0], q)
 		w.delete(w.key)
 	}
-	if d.stream != "" && w.err == nil {
-		w.err = w.b.DeleteRange(beforeStream(d.stream), beyondStream(d.stream), nil)
+	for _, s := range d.streams {
+		if w.err == nil {
+			w.err = w.b.DeleteRange(beforeStream(s), beyondStream(s), nil)
+		}
 	}
 	for _, h := range d.values {
 		w.delete(valueKey(h))

@@ -159,12 +159,12 @@ func (s *redisStore) trouble() error {
 }
 
 func (c *commands) drop(d *drops) {
-	if d.stream != "" {
-		each(c, "XDEL", c.key("log"), d.records, func(q Seq) []any { return []any{entry(q)} })
-		c.add("DEL", c.of(d.stream))
-		c.add("ZREM", c.key("live"), d.stream)
-		c.add("ZREM", c.key("streams"), d.stream)
+	each(c, "XDEL", c.key("log"), d.records, func(q Seq) []any { return []any{entry(q)} })
+	for _, s := range d.streams {
+		c.add("DEL", c.of(s))
 	}
+	each(c, "ZREM", c.key("live"), d.streams, func(s string) []any { return []any{s} })
+	each(c, "ZREM", c.key("streams"), d.streams, func(s string) []any { return []any{s} })
 	each(c, "HDEL", c.key("values"), d.values, func(h Hash) []any { return []any{h[:]} })
 	each(c, "ZREM", c.key("hashes"), d.values, func(h Hash) []any { return []any{h[:]} })
 	each(c, "ZREM", c.key("uses"), d.uses, func(u use) []any { return []any{u.redis()} })

@@ -1,9 +1,11 @@
 package eventlog
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"iter"
+	"slices"
 )
 
 // This file keeps ascending sets of sequence numbers small: as spans without a
@@ -26,6 +28,19 @@ func (s spans) add(seq Seq) spans {
 		return s
 	}
 	return append(s, span{seq, seq})
+}
+
+// merged returns the numbers of all spans, which may be in any order.
+func (s spans) merged() (out spans) {
+	slices.SortFunc(s, func(a, b span) int { return cmp.Compare(a.first, b.first) })
+	for _, sp := range s {
+		if n := len(out); n > 0 && sp.first <= out[n-1].last+1 {
+			out[n-1].last = max(out[n-1].last, sp.last)
+			continue
+		}
+		out = append(out, sp)
+	}
+	return out
 }
 
 // all gives the numbers in order.

@@ -149,8 +149,8 @@ func (s *sqliteStore) commit(c *change, sync bool) error {
 }
 
 func (w *sqliteWriter) drop(d *drops) {
-	if d.stream != "" {
-		w.exec("DELETE FROM records WHERE stream = ?", d.stream)
+	for _, s := range d.streams {
+		w.exec("DELETE FROM records WHERE stream = ?", s)
 	}
 	for _, h := range d.values {
 		w.exec("DELETE FROM content WHERE hash = ?", h.String())

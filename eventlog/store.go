@@ -101,6 +101,7 @@ type change struct {
 	before      Seq // the last record before the change, if it has totals
 	drop        drops
 	records     []row   // in order of seq
+	marked      string  // the stream whose one record is the mark of a deletion; else ""
 	touched     []touch // the same records by stream, each stream once
 	values      []value // not in the store yet
 	uses        []use   // may be in the store already
@@ -111,8 +112,8 @@ type change struct {
 
 // drops is what a change takes away; all of it is in the store.
 type drops struct {
-	stream      string // whose records go; "" for none
-	records     []Seq  // all that it has
+	streams     []string // whose records go
+	records     []Seq    // all that they have
 	values      []Hash
 	uses        []use
 	claims      []string

@@ -562,6 +562,78 @@ func TestDelete(t *testing.T) {
 	})
 }
 
+// TestFold: many marks become one, in several steps, over which the store may be
+// opened again; what got company since stays.
+func TestFold(t *testing.T) {
+	onEach(t, func(t *testing.T, l *Log, reopen func() *Log) {
+		const streams = 600 // more than two pages
+		var b Batch
+		for i := range streams {
+			b.Add(rec(fmt.Sprintf("s%03d", i), "x"))
+			b.Add(rec(fmt.Sprintf("s%03d", i), "x"))
+			if i%100 == 0 {
+				b.Add(rec("stays", "x"))
+			}
+		}
+		addBatch(t, l, &b)
+		marksTo := func(to Seq, want int) []Mark {
+			t.Helper()
+			marks, err := l.Marks(t.Context(), to)
+			if err != nil || len(marks) != want {
+				t.Fatalf("%d marks, %v, want %d", len(marks), err, want)
+			}
+			return marks
+		}
+		marksTo(l.Last(), 0)
+		before := l.Last()
+		for i := range streams {
+			if err := l.Delete(fmt.Sprintf("s%03d", i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		marksTo(before, 0)
+		marksTo(before+10, 10)
+		marks := marksTo(l.Last(), streams)
+		add(t, l, rec("s007", "again"))
+		for i := 0; i < streams; i += 200 {
+			if err := l.Fold(marks[i : i+200]); err != nil {
+				t.Fatal(err)
+			}
+			sound(t, l)
+		}
+		last := l.Last()
+		if err := l.Fold(marks); err != nil || l.Last() != last {
+			t.Errorf("folding the same again: %v, %d records after %d", err, l.Last(), last)
+		}
+		if reopen != nil {
+			l = reopen()
+		}
+		marksTo(l.Last(), 0)
+		r := sound(t, l)
+		if r.Records != 6+2+1 || r.Streams != 3 || r.Deleted != 2*streams+streams-1+2 || r.Values != 0 {
+			t.Errorf("report: %+v", r)
+		}
+		if got := brief(all(t, l.ReadStream("s007", 0))); got != fmt.Sprintf("%d:s007 deleted %d:s007=again", marks[7].seq, marks[len(marks)-1].seq+1) {
+			t.Errorf("what got company: %s", got)
+		}
+		if _, found, err := l.Head("s008"); found || err != nil {
+			t.Errorf("a folded stream: %v, %v", found, err)
+		}
+		for _, err := range []error{l.Delete("s008"), l.Delete(Folded)} {
+			if err != nil || l.Last() != last {
+				t.Errorf("deleting what is folded: %v, %d", err, l.Last())
+			}
+		}
+		b.Reset()
+		b.Add(rec(Folded, "x"))
+		if _, err := l.Append(&b); err == nil {
+			t.Error("anybody may write to the folded marks")
+		}
+		add(t, l, rec("s008", "new")) // nobody should, but it is no harm
+		sound(t, l)
+	})
+}
+
 // To open a store to which nothing was written since it was last opened, Pebble
 // flushes nothing, and reports that as if it were an error.
 func TestReopenUnused(t *testing.T) {

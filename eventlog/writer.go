@@ -72,7 +72,7 @@ func (w *writer) begin() {
 // finish returns the change, complete.
 func (w *writer) finish() *change {
 	for _, h := range w.touched {
-		w.change.touched = append(w.change.touched, touch{h.stream, h.fresh, h.stream == w.change.drop.stream})
+		w.change.touched = append(w.change.touched, touch{h.stream, h.fresh, h.stream == w.change.marked})
 	}
 	w.change.totals = &w.sums
 	return &w.change

@@ -12,12 +12,11 @@ import (
 // and submissions go on with, in a new process too.
 func TestRemoveAfterRestart(t *testing.T) {
 	log, s := open(t, Options{}, answer)
-	never := func(*replay.State) bool { return false }
 	remove := func(s *Scheduler) {
 		t.Helper()
 		id := submit(t, s, Submission{Workflow: compile(t, oneTask)})
 		number := waitEnd(t, soon(t), log, id)
-		if err := s.Remove(soon(t), never, replay.Stream(number)); err != nil {
+		if err := s.Tidy(soon(t), func(*replay.State) error { return log.Delete(replay.Stream(number)) }); err != nil {
 			t.Fatal(err)
 		}
 		if last, _, err := log.Head(replay.Stream(number)); err != nil || last.Type != eventlog.StreamDeleted {
@@ -47,7 +46,7 @@ func TestRemoveForeign(t *testing.T) {
 	if _, err := log.Append(&b); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Remove(soon(t), func(*replay.State) bool { return false }, replay.Stream(number)); !errors.Is(err, errForeign) {
+	if err := s.Tidy(soon(t), func(*replay.State) error { return log.Delete(replay.Stream(number)) }); !errors.Is(err, errForeign) {
 		t.Error(err)
 	}
 	if last, found, _ := log.Head(replay.Stream(number)); !found || last.Type == eventlog.StreamDeleted {

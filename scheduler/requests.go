@@ -393,25 +393,17 @@ func (s *Scheduler) Query(ctx context.Context, f func(*replay.State)) error {
 // errForeign says that somebody else writes to the log: nobody may.
 var errForeign = errors.New("somebody else wrote to the log")
 
-// Remove deletes streams of the log, unless the state says that they are
-// needed. A deletion leaves a record, and so only the loop may make one: what
-// anybody else writes ends the process.
-func (s *Scheduler) Remove(ctx context.Context, needed func(*replay.State) bool, streams ...string) error {
+// Tidy lets something be removed from the log, in the loop: that leaves a
+// record, and what anybody else writes than the loop ends the process.
+func (s *Scheduler) Tidy(ctx context.Context, remove func(*replay.State) error) error {
 	var failed error
 	err := s.Query(ctx, func(state *replay.State) {
 		if s.log.Last() != state.Seq {
 			failed = errForeign
 			return
 		}
-		if needed(state) {
-			return
-		}
-		for _, name := range streams {
-			if failed = s.log.Delete(name); failed != nil {
-				return
-			}
-			state.Passed(s.log.Last())
-		}
+		failed = remove(state)
+		state.Passed(s.log.Last())
 	})
 	return cmp.Or(err, failed)
 }

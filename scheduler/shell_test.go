@@ -49,8 +49,12 @@ func TestDeletedMeanwhile(t *testing.T) {
 	for range 3 {
 		id := submit(t, s, Submission{Workflow: compile(t, "name: one\ntasks: [{id: a, method: echo/echo}]\n")})
 		number := waitEnd(t, soon(t), log, id)
-		lives := func(state *replay.State) bool { return state.Run(number) != nil }
-		if err := s.Remove(soon(t), lives, replay.Stream(number)); err != nil {
+		if err := s.Tidy(soon(t), func(state *replay.State) error {
+			if state.Run(number) != nil {
+				return errors.New("it lives")
+			}
+			return log.Delete(replay.Stream(number))
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}

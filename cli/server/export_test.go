@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net"
+	"testing"
 
 	"gleitzeit/protocols"
 )
@@ -57,4 +58,11 @@ func (s *Server) OpenHTTPForTest(l net.Listener, o HTTPOptions) error {
 	o.setDefaults()
 	_, err := newHTTPDoor(s, o, true).open(l)
 	return err
+}
+
+// FoldForTest has so many marks folded at once.
+func FoldForTest(t *testing.T, some int) {
+	usual := foldSome
+	foldSome = some
+	t.Cleanup(func() { foldSome = usual })
 }

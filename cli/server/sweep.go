@@ -59,6 +59,9 @@ func (s *Server) sweep(ctx context.Context, keep Retention, dry bool) (r GCResul
 	if err == nil && !dry {
 		err = s.removeExpired(ctx)
 	}
+	if err == nil && !dry {
+		err = s.fold(ctx)
+	}
 	r.After = s.log.Stats().DiskBytes
 	return r, err
 }
@@ -127,24 +130,65 @@ func (s *Server) removeRuns(ctx context.Context, runs []endedRun, live map[uint6
 // removeRun removes one run unless it has come back to life. Whoever carries
 // runs out can't retry it meanwhile: that happens in the same loop.
 func (s *Server) removeRun(ctx context.Context, number uint64) error {
-	lives := func(state *replay.State) bool { return state.Run(number) != nil }
-	return s.remove(ctx, lives, replay.TextStream(number), replay.Stream(number)) // a run whose words are gone may stay, not words of none
+	return s.tidy(ctx, func(state *replay.State) error {
+		if state != nil && state.Run(number) != nil {
+			return nil
+		}
+		return s.delete(replay.TextStream(number), replay.Stream(number)) // a run whose words are gone may stay, not words of none
+	})
 }
 
-// remove deletes streams unless they are needed, in the loop of whoever carries
-// runs out.
-func (s *Server) remove(ctx context.Context, needed func(*replay.State) bool, streams ...string) error {
-	s.making.Lock() // no scheduler comes meanwhile
-	running := s.current()
-	if running != nil {
-		s.making.Unlock()
-		return running.Remove(ctx, needed, streams...)
-	}
-	defer s.making.Unlock()
+func (s *Server) delete(streams ...string) error {
 	for _, name := range streams {
 		if err := s.log.Delete(name); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// tidy removes something from the log, in the loop of whoever carries runs out;
+// if nobody does, there is no state.
+func (s *Server) tidy(ctx context.Context, remove func(*replay.State) error) error {
+	s.making.Lock() // no scheduler comes meanwhile
+	running := s.current()
+	if running != nil {
+		s.making.Unlock()
+		return running.Tidy(ctx, remove)
+	}
+	defer s.making.Unlock()
+	return remove(nil)
+}
+
+// foldSome is how many marks of deletions are folded at once; a test has fewer.
+var foldSome = 1000
+
+// fold has the marks folded that deletions left. Those stay that a start may
+// still read, and of the runs' the one with the highest number, so that no
+// number is ever given again.
+func (s *Server) fold(ctx context.Context) error {
+	done, found, err := s.log.Checkpoint(replay.SystemStream)
+	if err != nil || !found {
+		return err
+	}
+	marks, err := s.log.Marks(ctx, done.At)
+	if err != nil {
+		return err
+	}
+	highest, at := uint64(0), -1
+	for i, m := range marks {
+		if n, ok := replay.RunOf(m.Stream); ok && n >= highest {
+			highest, at = n, i
+		}
+	}
+	if at >= 0 {
+		marks = slices.Delete(marks, at, at+1)
+	}
+	for len(marks) >= foldSome {
+		if err := s.tidy(ctx, func(*replay.State) error { return s.log.Fold(marks[:foldSome]) }); err != nil {
+			return err
+		}
+		marks = marks[foldSome:]
 	}
 	return nil
 }
@@ -185,7 +229,7 @@ func (s *Server) removeExpired(ctx context.Context) error {
 			return err
 		}
 		if found && replay.CacheExpired(head, time.Now()) {
-			if err := s.remove(ctx, func(*replay.State) bool { return false }, name); err != nil {
+			if err := s.tidy(ctx, func(*replay.State) error { return s.delete(name) }); err != nil {
 				return err
 			}
 		}
