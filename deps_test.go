@@ -101,7 +101,7 @@ func list(t *testing.T) (all []listed) {
 
 // pure are the files that may know no clock, no chance, no environment and no
 // goroutine.
-var pure = []string{"replay/*.go", "scheduler/command.go", "scheduler/decide.go", "scheduler/tick.go", "scheduler/schedule.go", "scheduler/cron.go"}
+var pure = []string{"replay/*.go", "scheduler/command.go", "scheduler/decide.go", "scheduler/tick.go", "scheduler/schedule.go", "scheduler/cron.go", "scheduler/workers.go"}
 
 // TestPure looks for what the pure files may not say.
 func TestPure(t *testing.T) {

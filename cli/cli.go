@@ -18,6 +18,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"gleitzeit/providers"
 )
 
 // globals are the flags that every command has.
@@ -80,6 +82,8 @@ type session struct {
 	env   *environment
 	print *printer
 	model *kong.Application
+
+	workers *providers.Workers // that connect to this process
 }
 
 // Main carries a command line out and returns the exit code.
@@ -96,7 +100,7 @@ func Main(args []string) int {
 		return misunderstood(p, err)
 	}
 	p = newPrinter(env, &g.globals)
-	s := &session{&g.globals, env, p, parser.Model}
+	s := &session{globals: &g.globals, env: env, print: p, model: parser.Model, workers: providers.NewWorkers()}
 	if err := s.checkFormat(command.Command()); err != nil {
 		p.fail(err)
 		return exitCode(err)

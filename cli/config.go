@@ -347,6 +347,9 @@ func slots(info providers.Info, all providers.Config) replay.ProviderSlots {
 	p := replay.ProviderSlots{Name: info.Name, Protocol: info.Protocol, Slots: info.Slots, ID: all.Identity(info.Name),
 		ByName: info.ByName, Spare: info.Spare, Model: info.Model, Models: info.Models, ModelSlots: info.ModelSlots, Mock: info.Mock,
 		Cluster: info.Cluster}
+	if info.Kind == "remote" { // it has workers for each of its protocols
+		p.Remote, p.ID = true, p.ID+" "+info.Protocol
+	}
 	if r := info.Rate; r != nil {
 		p.Rate = &replay.Rate{N: int64(r.Calls), Per: r.Per, Burst: int64(max(info.Burst, 1))}
 	}

@@ -45,7 +45,7 @@ func (s *session) compile(file string) (*protocols.Workflow, error) {
 	if err != nil {
 		return nil, err
 	}
-	registry := protocols.NewRegistry()
+	registry := s.registry(f.dir)
 	document, _ := protocols.Parse(f.name, f.data)
 	workflow, problems := registry.Compile(document)
 	if err := s.tell(problems); err != nil {

@@ -52,9 +52,17 @@ func (providerListCmd) Run(s *session) error {
 	for _, info := range infos {
 		v := stateOf(states, infos, info.Name, info.Protocol)
 		listed, views = append(listed, listedProvider{info, v}), append(views, v)
-		rows = append(rows, []string{info.Name, info.Protocol, info.Kind, fmt.Sprint(info.Slots)})
+		rows = append(rows, []string{info.Name, info.Protocol, info.Kind, slotsOf(info, v)})
 	}
 	return s.print.show(listed, func(w io.Writer) { table(w, s.print.outInk.stateColumns(rows, views)) })
+}
+
+// slotsOf is how many calls at once a provider may have now.
+func slotsOf(info providers.Info, v *replay.ProviderView) string {
+	if info.Kind == "remote" && v != nil {
+		return fmt.Sprint(v.Slots)
+	}
+	return fmt.Sprint(info.Slots)
 }
 
 // listedProvider is a provider, and how it is; no State: there is no store.

@@ -60,6 +60,7 @@ func (i ink) stateColumns(rows [][]string, states []*replay.ProviderView) [][]st
 		name string
 		text func(v *replay.ProviderView) string
 	}{
+		{"WORKERS", func(v *replay.ProviderView) string { return unlessZero(v.Workers) }},
 		{"IN USE", func(v *replay.ProviderView) string { return unlessZero(v.InUse) }},
 		{"WAITING", func(v *replay.ProviderView) string { return unlessZero(v.Waiting) }},
 		{"BREAKER", func(v *replay.ProviderView) string { return i.breaker(v, now) }},

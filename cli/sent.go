@@ -60,7 +60,11 @@ func (s sentFiles) below(dir string) fs.FS {
 
 // compiler compiles what was sent, for a server with the configuration c.
 func (s *session) compiler(c *config) func(*server.SubmitParams) error {
-	known := sync.OnceValue(protocols.NewRegistry)
+	known := sync.OnceValue(func() *protocols.Registry {
+		r := protocols.NewRegistry()
+		c.admit(r)
+		return r
+	})
 	return func(p *server.SubmitParams) error {
 		sent := sentFiles{}
 		for name, data := range p.Files {

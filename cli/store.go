@@ -65,7 +65,7 @@ func (c *config) logger(w io.Writer) *slog.Logger {
 func (s *session) options(c *config, looks bool) client.Options {
 	logger := c.logger(s.env.stderr)
 	o := client.Options{
-		Local: s.local(c),
+		Local: s.local(c), Workers: s.workers,
 		Store: c.Store, Memory: c.Backend == "memory", Log: c.log(), Retention: c.Retention.keep(), Logger: logger, Fatal: s.fatal("resume"), Passive: looks, Secrets: s.offers(c),
 		Scheduler: scheduler.Options{
 			Policy:  c.policy(),
@@ -116,7 +116,7 @@ func (s *session) openProviders(setup []byte) (scheduler.Providers, error) {
 
 // forProviders is what providers take from this process.
 func (s *session) forProviders() providers.Options {
-	o := providers.Options{Env: s.env.get}
+	o := providers.Options{Env: s.env.get, Workers: s.workers}
 	if program, err := os.Executable(); err == nil {
 		o.Self = []string{program, "__filters"}
 	}

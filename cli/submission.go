@@ -42,7 +42,7 @@ func (s *session) submissionOf(f *workflowFile, source string, w wishes) (*serve
 	if s.remote() != "" {
 		f.sends, f.rel = sentFiles{}, "."
 	}
-	registry := protocols.NewRegistry()
+	registry := s.registry(f.dir)
 	document, _ := protocols.Parse(f.name, f.data)
 	workflow, problems := registry.Compile(document)
 	if err := s.tell(problems); err != nil {

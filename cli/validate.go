@@ -48,7 +48,7 @@ func (c *validateCmd) Run(s *session) error {
 			return err
 		}
 		if registries[f.dir] == nil {
-			registries[f.dir] = protocols.NewRegistry()
+			registries[f.dir] = s.registry(f.dir)
 			if err := c.ask(s, f.dir, registries[f.dir]); err != nil {
 				return err
 			}

@@ -43,6 +43,9 @@ func (c *compiler) method(d *draft) *Method {
 	default:
 		d.Protocol = "python/v1"
 	}
+	if c.registry.strangers {
+		c.registry.Admit(d.Protocol)
+	}
 	if _, known := c.registry.Get(d.Protocol); !known {
 		c.unknownProtocol(d)
 		return nil

@@ -64,6 +64,12 @@ var codeNames = map[Code]string{
 	AuthorizationFailed:  "AUTHORIZATION_FAILED",
 }
 
+// Known tells whether the code is one of the table.
+func (c Code) Known() bool {
+	_, known := codeNames[c]
+	return known
+}
+
 // String returns the code's name, TASK_TIMEOUT; of an unknown code its number.
 func (c Code) String() string {
 	if name, ok := codeNames[c]; ok {

@@ -20,9 +20,11 @@ var specFiles embed.FS
 type Registry struct {
 	mu      sync.RWMutex
 	specs   map[string]*Spec
-	methods map[string]*Method            // by name and alias
-	open    []*Method                     // those that end in "*"
-	tools   map[string]map[string]*schema // of MCP servers that have been asked, by server and name
+	methods map[string]*Method // by name and alias
+	open    []*Method          // those that end in "*"
+	// strangers tells that Compile admits protocols that nobody has described.
+	strangers bool
+	tools     map[string]map[string]*schema // of MCP servers that have been asked, by server and name
 }
 
 // NewRegistry returns a registry of the protocols that are built in: those of
@@ -49,7 +51,26 @@ func NewRegistry() *Registry {
 	return r
 }
 
+// Admit adds a protocol that nobody has described: it has whatever method is
+// asked for, with any parameters. One that is there stays as it is, and so does
+// everything if the id is malformed.
+func (r *Registry) Admit(protocol string) {
+	if _, known := r.Get(protocol); known {
+		return
+	}
+	name, _, _ := strings.Cut(protocol, "/")
+	// Register fails for a malformed id, and for one that came just now.
+	_ = r.Register(&Spec{Protocol: protocol, Methods: []*Method{{Name: name + "/*"}}})
+}
+
 var protocolID = regexp.MustCompile(`^([a-z][a-z0-9_-]*)/v[0-9]+(\.[0-9]+)*$`)
+
+// AdmitAll lets documents speak protocols that the registry doesn't know: others
+// judge them. Call it before anything is compiled.
+func (r *Registry) AdmitAll() { r.strangers = true }
+
+// IsProtocol tells whether a text has the form of a protocol's id.
+func IsProtocol(id string) bool { return protocolID.MatchString(id) }
 
 // Register adds a protocol. It is an error if the id is malformed or taken, a
 // method doesn't begin with the protocol's name or is taken, or a schema is

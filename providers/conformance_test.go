@@ -42,7 +42,7 @@ func conform(t *testing.T, c conformer) {
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
 	before, routines := leftovers(t), goleak.IgnoreCurrent()
-	s, err := Open(c.config, Options{Env: conformEnvironment, Self: filterRole()})
+	s, err := Open(c.config, Options{Env: conformEnvironment, Self: filterRole(), Workers: c.workers})
 	if err != nil {
 		t.Fatal(err)
 	}

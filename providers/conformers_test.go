@@ -3,6 +3,7 @@
 package providers
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"gleitzeit/protocols"
@@ -26,6 +28,7 @@ import (
 // conformer is one kind under test. Where a call is nil, why says why.
 type conformer struct {
 	config  Config
+	workers *Workers // that are connected
 	name    string   // of the provider in it
 	works   Call     // ends well
 	slow    Call     // would take a minute
@@ -89,6 +92,7 @@ func conformers(t testing.TB) map[string]conformer {
 			huge:    &wrong{Call{Method: "data/jq", Parameters: json.RawMessage(`{"filter":".[536870910] = 1"}`)}, anyCode},
 			why:     nobody("nonsense", "quotes", "keyed", "down"),
 		},
+		"remote":      conformRemote(t),
 		"http":        other.http(t),
 		"ollama":      keyless(other.llm(t, "ollama")),
 		"openai":      other.llm(t, "openai"),
@@ -347,3 +351,75 @@ func silentServer(t *testing.T) string {
 	t.Cleanup(server.Close)
 	return server.URL
 }
+
+// conformRemote has a worker in this process, which echoes.
+func conformRemote(t testing.TB) conformer {
+	w := NewWorkers()
+	l := &echoing{set: openSet(t, Config{}), stops: map[string]context.CancelFunc{}}
+	seat, err := w.Join(l, Registration{Worker: "echoing", Instance: "1", Slots: 8, Offers: []WorkerOffer{{Protocol: "echo/v1"}}},
+		func(string, string) error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.seat = seat
+	t.Cleanup(w.Close)
+	return conformer{
+		config:   Config{Providers: map[string]ProviderConfig{"far": {Kind: "remote", Protocols: []string{"echo/v1"}}}},
+		workers:  w,
+		name:     "far",
+		works:    Call{Method: "echo/echo", Parameters: json.RawMessage(`{"a":1}`)},
+		slow:     Call{Method: "echo/delay", Parameters: json.RawMessage(`{"seconds":60}`)},
+		fails:    Call{Method: "echo/fail", Parameters: json.RawMessage(`{}`)},
+		methods:  []string{"echo/echo", "echo/ping", "echo/delay", "echo/timestamp", "echo/fail"},
+		nonsense: &wrong{Call{Method: "echo/echo", Parameters: json.RawMessage(`{"nonsense":true}`)}, noJSON},
+		quotes:   &Call{Method: "echo/fail", Parameters: json.RawMessage(`{"class":"auth"}`), Env: map[string]string{"SECRET": conformSecret}},
+		keyed: func(t *testing.T, s *Set) bool {
+			call := Call{Method: "echo/echo", Parameters: json.RawMessage(`{}`), Key: conformKey}
+			if _, err := s.Call(patience(t, tooLong), "far", call, nil); err != nil {
+				t.Error(err)
+			}
+			return l.keyed.Load()
+		},
+		why: map[string]string{
+			"huge": "how much a worker may say is the connection's: TestHTTPHostile",
+			"down": "without a worker a call waits: TestWorkersShare",
+		},
+	}
+}
+
+// echoing is a worker in this process.
+type echoing struct {
+	set   *Set
+	seat  *Seat
+	mu    sync.Mutex
+	stops map[string]context.CancelFunc
+	keyed atomic.Bool
+}
+
+func (l *echoing) Call(c WorkerCall) error {
+	ctx, stop := context.WithCancel(context.Background())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stops[c.ID] = stop
+	if c.Key == conformKey {
+		l.keyed.Store(true)
+	}
+	go func() {
+		result, err := l.set.Call(ctx, "echo", Call{Method: c.Method, Parameters: c.Parameters, Attempt: c.Attempt}, nil)
+		if strings.Contains(string(c.Parameters), "nonsense") {
+			result = json.RawMessage("}{")
+		}
+		l.seat.Finish(c.ID, result, err)
+		stop()
+	}()
+	return nil
+}
+
+func (l *echoing) Cancel(c WorkerCancel) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stops[c.ID]()
+	return nil
+}
+
+func (l *echoing) Close() {}

@@ -20,6 +20,7 @@
 //	http       http/v1     requests to any server                   http.go, http_request.go, http_address.go, http_answer.go
 //	data       data/v1     reshapes values, with jq                 data.go, data_worker.go
 //	mock       any         makes answers up                         mock.go, mock_script.go
+//	remote     any         what workers elsewhere do                remote.go, workers.go
 //
 // What the kinds of llm/v1 share is in llm_provider.go.
 //

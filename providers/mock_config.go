@@ -29,6 +29,8 @@ func (p ProviderConfig) speaks(k kind) []string {
 		return []string{k.protocol}
 	case len(p.Protocols) > 0:
 		return p.Protocols
+	case p.Kind == "remote":
+		return nil
 	}
 	return mockProtocols
 }

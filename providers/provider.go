@@ -55,9 +55,12 @@ type Call struct {
 	// no bound. Set.Call takes each Progress for one; a model's provider
 	// whatever its server sends.
 	IdleTimeout time.Duration
-	Run         string // the run's id, for messages and traces
-	Task        string // the task's id
-	Attempt     int    // from 1
+	// Rejoin tells that an earlier process gave the call to a worker: it is not
+	// begun again, and has no parameters.
+	Rejoin  bool
+	Run     string // the run's id, for messages and traces
+	Task    string // the task's id
+	Attempt int    // from 1
 }
 
 // Host is what a provider may ask of its caller while a call lasts.
@@ -157,7 +160,8 @@ type ProviderConfig struct {
 	Requirements []string      `json:"requirements,omitempty" yaml:"requirements"`
 	Sandbox      SandboxConfig `json:"sandbox,omitzero" yaml:"sandbox"` // python
 
-	Protocols []string `json:"protocols,omitempty" yaml:"protocols"` // mock: that it speaks
+	Protocols []string `json:"protocols,omitempty" yaml:"protocols"` // mock, remote: that it speaks
+	Grace     string   `json:"grace,omitempty" yaml:"grace"`         // remote: how long a worker may be away
 	Script    string   `json:"script,omitempty" yaml:"script"`       // mock: the file of its answers
 	Mocks     *Mocks   `json:"mocks,omitempty" yaml:"-"`             // mock: what stands in that file
 

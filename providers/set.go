@@ -25,6 +25,8 @@ type Options struct {
 	// Login is a person who logs in where a server wants it; nil: nobody is
 	// there, and such a call fails with AUTHENTICATION_FAILED.
 	Login *Login
+	// Workers carry out the calls of remote providers; nil: none can connect.
+	Workers *Workers
 }
 
 // Set holds the providers of one configuration. They are opened when they are
@@ -47,6 +49,7 @@ type deps struct {
 	children *children
 	servers  *mcpServers
 	prices   map[string]Price // of everybody
+	workers  *Workers
 }
 
 // kind is a row of the table of kinds.
@@ -79,9 +82,10 @@ func kindTable() map[string]kind {
 		"mcp":       {protocol: "mcp/v1", slots: 8, open: newMCP, keys: []string{"timeout"}},
 		"http": {protocol: "http/v1", slots: 16, open: newHTTP, variables: httpVariables, check: checkHTTP, byName: ofOneServer,
 			keys: []string{"url", "key_env", "key_header", "headers", "timeout", "allow", "proxy", "max_request", "max_response", "max_file"}},
-		"data":  {protocol: "data/v1", slots: 4, open: newData, keys: []string{"timeout"}},
-		"mock":  {slots: 64, open: newMock, keys: mockKeys, check: checkMock},
-		"shell": {protocol: "shell/v1", slots: 4, open: newShell, keys: []string{"pass_env", "timeout", "sandbox"}, check: checkShell},
+		"data":   {protocol: "data/v1", slots: 4, open: newData, keys: []string{"timeout"}},
+		"mock":   {slots: 64, open: newMock, keys: mockKeys, check: checkMock},
+		"remote": {slots: 1024, open: newRemote, keys: []string{"protocols", "grace"}, check: checkRemote},
+		"shell":  {protocol: "shell/v1", slots: 4, open: newShell, keys: []string{"pass_env", "timeout", "sandbox"}, check: checkShell},
 	}
 }
 
@@ -108,7 +112,7 @@ func Open(c Config, o Options) (*Set, error) {
 	return &Set{
 		config: c,
 		list:   c.List(),
-		deps:   deps{env: o.Env, self: o.Self, roots: c.Roots, children: kids, servers: newMCPServers(c, o, kids), prices: c.Prices},
+		deps:   deps{env: o.Env, self: o.Self, roots: c.Roots, children: kids, servers: newMCPServers(c, o, kids), prices: c.Prices, workers: o.Workers},
 		open:   map[string]Provider{},
 	}, nil
 }
@@ -117,7 +121,8 @@ func Open(c Config, o Options) (*Set, error) {
 func (s *Set) List() []Info { return slices.Clone(s.list) }
 
 // Call has the provider of that name carry out one call. The folders of
-// Config.Roots are added to the call's. Any error is a *protocols.Error.
+// Config.Roots are added to the call's. Any error is a
+// *protocols.Error, or a *Lost.
 func (s *Set) Call(ctx context.Context, name string, call Call, host Host) (json.RawMessage, error) {
 	p, err := s.provider(name)
 	if err != nil {
@@ -130,6 +135,9 @@ func (s *Set) Call(ctx context.Context, name string, call Call, host Host) (json
 		call.Roots = append(slices.Clone(call.Roots), s.config.Roots...)
 	}
 	result, err := kept(ctx, p, call, host)
+	if lost, is := errors.AsType[*Lost](err); is {
+		return nil, lost
+	}
 	if err != nil {
 		return nil, asError(err)
 	}

@@ -21,6 +21,9 @@ func (s *State) Apply(f Fact) {
 			s.lives = begins(s.lives, f.Seq, before)
 		}
 		s.Life = max(s.Life, f.Seq)
+		if s.workers.seq < s.Life {
+			s.workers.offers = nil
+		}
 		for _, r := range s.runs {
 			s.orphan(r)
 		}
@@ -39,6 +42,9 @@ func (s *State) Apply(f Fact) {
 		return
 	case *PoolScaled:
 		s.scales(f, e)
+		return
+	case *WorkersChanged:
+		s.employs(f, e)
 		return
 	case *SystemAlive:
 		return // its time is what it says
@@ -133,6 +139,8 @@ func (s *State) apply(r *Run, f Fact) {
 			s.ready(r, e.Task)
 		}
 		r.inVain(e.Task)
+	case *TaskReattached:
+		s.reattached(r, e.Tasks)
 	case *TaskWaiting:
 		t := s.reported(r, e.Task)
 		r.unasks(e.Task) // whoever asked is gone

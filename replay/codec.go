@@ -36,6 +36,8 @@ var table = map[string]func() Event{
 	"breaker.half_opened":       func() Event { return new(BreakerChanged) },
 	"provider.rate_taken":       func() Event { return new(RateTaken) },
 	"pool.scaled":               func() Event { return new(PoolScaled) },
+	"workers.changed":           func() Event { return new(WorkersChanged) },
+	"task.reattached":           func() Event { return new(TaskReattached) },
 	"task.waiting":              func() Event { return new(TaskWaiting) },
 	"secret.offered":            func() Event { return new(SecretOffered) },
 	"signal.received":           func() Event { return new(SignalReceived) },

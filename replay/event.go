@@ -187,13 +187,14 @@ type TaskInterrupted struct {
 	Why      string             `json:"why,omitempty"`
 }
 
-// TaskInDoubt: the process died while an attempt ran; nobody knows how far it
-// got. Action is what the task's on_crash, or a person, made of it: retry,
+// TaskInDoubt: the process died while an attempt ran, or the worker that had it
+// was lost; nobody knows how far it got. Action is what the task's on_crash, or a person, made of it: retry,
 // ask (it waits for an answer); a failure or a skip is an event of its own.
 type TaskInDoubt struct {
 	Task    int               `json:"task"`
 	Attempt int               `json:"attempt"`
 	Action  protocols.OnCrash `json:"action"`
+	Worker  string            `json:"worker,omitempty"` // that was lost, by name; "": the process died
 }
 
 // TaskAnswered: a person said what becomes of an attempt in doubt.

@@ -93,6 +93,8 @@ func stream(e Event) string {
 		return providerPrefix + e.Provider + breakerStream
 	case *RateTaken:
 		return providerPrefix + e.Provider + rateStream
+	case *WorkersChanged:
+		return workersStream
 	case *PoolScaled:
 		return providerPrefix + e.Provider + poolStream
 	case *CacheStored:

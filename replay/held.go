@@ -28,6 +28,7 @@ func (s *State) HeldBack(r *Run, task int, g *Group) string {
 		note(!at.IsZero(), "the rate limit of the run")
 		note(r.freed.After(ready) || r.freed.Equal(ready), "the limits of the run")
 	}
+	note(g.Provider.Remote && s.workers.since.After(ready), "a worker of %s", g.Provider.Name)
 	note(!g.freed.Before(ready) && !g.freed.IsZero(), "a slot of %s", g.Provider.Name)
 	if queue := r.Submitted.Queue; len(why) == 0 && queue != "" {
 		return fmt.Sprintf("a slot of the queue %q", queue)
@@ -72,7 +73,7 @@ func (s *State) Stand(r *Run, now time.Time) (status Status, kind, reason string
 }
 
 // Blocked says what keeps a ready task from starting now: the kind (breaker,
-// limit, slot) and the same in words; "" if nothing does.
+// limit, slot, worker) and the same in words; "" if nothing does.
 func (s *State) Blocked(r *Run, task int, now time.Time) (kind, reason string) {
 	if len(r.Plan.paths[r.Form(task)].tiers) == 0 {
 		return "", ""
@@ -110,6 +111,8 @@ func (s *State) blockedBy(r *Run, task int, g *Group, model string, now time.Tim
 			text += fmt.Sprintf(" (%s)", e.Message)
 		}
 		return "breaker", text
+	case g.unmanned():
+		return "worker", fmt.Sprintf("a worker of %s: none is connected", name)
 	case g.Running >= g.Slots():
 		return "slot", fmt.Sprintf("a slot of %s (%d in use)", name, g.Running)
 	}

@@ -40,6 +40,10 @@ const poolStream = "/pool"
 // Slots returns how many calls at once the provider may have now.
 func (g *Group) Slots() int {
 	p := g.Provider.Pool
+	if g.Provider.Remote && g.workers != nil {
+		offered, _ := g.workers.of(g.Provider)
+		return min(offered, g.Provider.Slots)
+	}
 	if p == nil {
 		return g.Provider.Slots
 	}

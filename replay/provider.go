@@ -47,6 +47,9 @@ type ProviderSlots struct {
 	Cluster    bool           `json:"cluster,omitempty"`    // all partitions of the store share the bounds, if it has any
 	Secrets    []string       `json:"secrets,omitempty"`    // that its configuration names, see Setup.Secrets
 	Mock       string         `json:"mock,omitempty"`       // what makes its answers up; "": they are real
+	// Remote tells that workers carry out its calls: it has the slots that they
+	// offer, and no more than Slots.
+	Remote bool `json:"remote,omitempty"`
 }
 
 // Breaker says when a provider that fails is left alone.

@@ -10,9 +10,10 @@ import (
 
 // ProviderView is how a provider is at a moment, as far as runs have found out.
 type ProviderView struct {
-	InUse   int `json:"in_use"`  // calls that it has
-	Slots   int `json:"slots"`   // that it may have at once
-	Waiting int `json:"waiting"` // tasks that it would be the first choice for
+	InUse   int `json:"in_use"`            // calls that it has
+	Slots   int `json:"slots"`             // that it may have at once
+	Waiting int `json:"waiting"`           // tasks that it would be the first choice for
+	Workers int `json:"workers,omitempty"` // of a remote one: that are connected
 	// Breaker is closed, open (until a moment) or half_open; "" for none.
 	Breaker  string           `json:"breaker,omitempty"`
 	Until    time.Time        `json:"until,omitzero"`
@@ -28,7 +29,7 @@ type ProviderView struct {
 func (s *State) Provider(p *ProviderSlots, now time.Time) ProviderView {
 	g := s.groups[p.ID]
 	if g == nil {
-		g = &Group{Provider: p, Health: &Health{}}
+		g = &Group{Provider: p, Health: &Health{}, workers: &s.workers}
 		if h := s.health[p.ID]; h != nil {
 			g.Health = h
 		}
@@ -39,6 +40,9 @@ func (s *State) Provider(p *ProviderSlots, now time.Time) ProviderView {
 func (s *State) show(g *Group, now time.Time) ProviderView {
 	h, p := g.Health, g.Provider
 	v := ProviderView{InUse: g.Running, Slots: g.Slots(), Waiting: s.queuedFor(g)}
+	if p.Remote {
+		_, v.Workers = s.workers.of(p)
+	}
 	if p.Breaker != nil {
 		v.Breaker, v.Failures = "closed", h.Failures
 		if h.Breaker != BreakerClosed {

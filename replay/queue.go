@@ -63,6 +63,7 @@ type Group struct {
 	Health   *Health
 
 	key     string
+	workers *workforce     // of the state
 	setups  int            // that know it
 	models  map[string]int // calls of the models that have slots of their own
 	probing int            // calls begun since the breaker opened
@@ -150,6 +151,9 @@ func (s *State) choose(q *Route, r *Run, task int, now time.Time, permits Permit
 				if !until.Equal(farAway) { // else time alone brings nothing
 					wake = earlier(wake, until)
 				}
+				continue
+			}
+			if g.unmanned() {
 				continue
 			}
 			fit = true

@@ -62,7 +62,7 @@ func (s *State) know(p *Plan) {
 			key := p.Setup.Providers[i].key(p.SetupHash)
 			g := s.groups[key]
 			if g == nil {
-				g = &Group{Provider: &p.Setup.Providers[i], Health: s.healthOf(key), key: key}
+				g = &Group{Provider: &p.Setup.Providers[i], Health: s.healthOf(key), key: key, workers: &s.workers}
 				s.groups[key] = g
 				if g.Provider.Pool != nil {
 					s.pools = append(s.pools, g)

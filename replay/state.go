@@ -66,6 +66,7 @@ type State struct {
 	groups    map[string]*Group // by the provider's key
 	self      *Group            // for what needs no provider
 	pools     []*Group          // those whose slots change
+	workers   workforce         // that carry out calls elsewhere
 	health    map[string]*Health
 	routes    []*Route
 	byKey     map[routeKey]*Route

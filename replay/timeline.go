@@ -149,7 +149,11 @@ func (n *Narrator) Describe(f Fact) Entry {
 		}
 	case *TaskInDoubt:
 		of(v.Task, v.Attempt)
-		e.Text = fmt.Sprintf("in doubt: the process died while attempt %d ran; on_crash: %s", v.Attempt, v.Action)
+		e.Text = v.describe()
+	case *TaskReattached:
+		e.Task, e.Text = names(v.Tasks), "the process died, but a worker has the attempt: it is waited for"
+	case *WorkersChanged:
+		e.Text = v.describe()
 	case *TaskWaiting:
 		of(v.Task, v.Attempt)
 		e.Text = "waits for " + v.Wait.describe()

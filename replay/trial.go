@@ -19,7 +19,7 @@ func newTrial() *trial { return &trial{NewState()} }
 func (t *trial) apply(f Fact) (err error) {
 	defer t.caught(&err)
 	switch e := f.Event.(type) {
-	case *SystemStarted, *SystemAlive, *Acted, *CacheStored, *KeyTaken, *TextStreamed, *BreakerChanged, *RateTaken, *PoolScaled, ScheduleEvent:
+	case *SystemStarted, *SystemAlive, *Acted, *CacheStored, *KeyTaken, *TextStreamed, *BreakerChanged, *RateTaken, *PoolScaled, *WorkersChanged, ScheduleEvent:
 		return protocols.Errorf(protocols.InvalidParams, "the archive has an event of no run among those of a run")
 	case *WorkflowSubmitted:
 		if e.Number != f.Run || f.Run < t.state.NextRun {

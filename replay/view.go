@@ -17,7 +17,7 @@ type RunView struct {
 	Number      uint64           `json:"number"`
 	Name        string           `json:"name"`
 	Status      Status           `json:"status"`
-	WaitsFor    string           `json:"waits_for,omitempty"` // timer, signal, approval, answer, secret, process, retry, run, breaker, limit, budget: the kind of Reason
+	WaitsFor    string           `json:"waits_for,omitempty"` // timer, signal, approval, answer, secret, process, retry, run, breaker, limit, budget, worker: the kind of Reason
 	Reason      string           `json:"reason,omitempty"`    // what it waits for, or why it was parked or cancelled
 	Source      string           `json:"source,omitempty"`
 	Description string           `json:"description,omitempty"`
@@ -42,7 +42,7 @@ type TaskView struct {
 	Name         string           `json:"name,omitempty"` // when it isn't the id
 	Method       string           `json:"method"`
 	Status       TaskStatus       `json:"status"`
-	WaitsFor     string           `json:"waits_for,omitempty"` // timer, signal, approval, answer, secret, retry, run, breaker, limit, slot: what for, if it waits
+	WaitsFor     string           `json:"waits_for,omitempty"` // timer, signal, approval, answer, secret, retry, run, breaker, limit, slot, worker: what for, if it waits
 	Reason       string           `json:"reason,omitempty"`
 	Hook         protocols.Hook   `json:"hook,omitempty"`  // the end of the run at which it runs
 	Of           string           `json:"of,omitempty"`    // of an instance of a foreach, or a step of an agent: the task that it is one of

@@ -45,7 +45,7 @@ func judged(s *replay.State, p Policy, r *replay.Run, now time.Time, c Finish) (
 // down is no failure.
 func breaker(g *replay.Group, r *replay.Run, now time.Time, c Finish) *replay.BreakerChanged {
 	policy := g.Provider.Breaker
-	if policy == nil || !c.Called || c.Interrupted || c.Cached {
+	if policy == nil || !c.Called || c.Interrupted || c.Cached || c.Lost != "" {
 		return nil
 	}
 	failed := false

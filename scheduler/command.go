@@ -72,6 +72,7 @@ type Finish struct {
 	Error       *protocols.Error
 	Interrupted bool          // we stopped it because we had to leave, or because of
 	Why         string        // this
+	Lost        string        // the worker that had it, which was lost; "": none was
 	Called      bool          // the provider was asked
 	Usage       replay.Usage  // what that has cost
 	Cached      bool          // the result is an earlier one

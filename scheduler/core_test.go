@@ -124,6 +124,12 @@ func (c *core) run(t *testing.T, d *datadriven.TestData) string {
 		return c.hear(t, d)
 	case "queue":
 		return c.queue(t, d)
+	case "workers":
+		return c.employ(t, d)
+	case "lost":
+		run := c.number(t, d)
+		task := c.task(t, run, d.CmdArgs[1].Key)
+		return c.do(Finish{Run: run, Task: task, Attempt: c.attempt(run, task), Lost: "anna's", Called: true, Duration: protocols.Duration(time.Second)})
 	case "stand":
 		return c.stand(t, d)
 	case "retry":
@@ -218,6 +224,8 @@ func (c *core) append(fresh []replay.Fact) {
 func (c *core) describe(f replay.Fact) string {
 	switch e := f.Event.(type) {
 	case *replay.BreakerChanged:
+		return fmt.Sprintf("%s %s\n", e.Type(), replay.NewNarrator("", nil).Describe(f).Text)
+	case *replay.WorkersChanged:
 		return fmt.Sprintf("%s %s\n", e.Type(), replay.NewNarrator("", nil).Describe(f).Text)
 	case *replay.PoolScaled:
 		return fmt.Sprintf("%s %s\n", e.Type(), replay.NewNarrator("", nil).Describe(f).Text)
@@ -345,6 +353,19 @@ func (c *core) hear(t *testing.T, d *datadriven.TestData) string {
 		b.Until, b.Error = c.now.Add(open), protocols.Errorf(protocols.ProviderNotAvailable, "it is down")
 	}
 	return c.do(Hear{Breaker: b})
+}
+
+// employ says what workers offer: replay.Offer as JSON, one a line.
+func (c *core) employ(t *testing.T, d *datadriven.TestData) string {
+	offers := []replay.Offer{}
+	for _, line := range strings.Fields(d.Input) {
+		var o replay.Offer
+		if err := json.Unmarshal([]byte(line), &o); err != nil {
+			d.Fatalf(t, "%v", err)
+		}
+		offers = append(offers, o)
+	}
+	return c.do(Employ{offers})
 }
 
 // queue gives the policy a named queue.

@@ -88,6 +88,8 @@ func Decide(s *replay.State, p Policy, now time.Time, c Command) ([]replay.Fact,
 		return nil, nil
 	case Note:
 		return []replay.Fact{{At: now, Event: &replay.Acted{Method: c.Method, By: shorten(c.By, maxBy), Text: shorten(c.Text, maxNote)}}}, nil
+	case Employ:
+		return decideEmploy(s, now, c), nil
 	case AddSchedule:
 		return decideAddSchedule(s, now, c)
 	case PauseSchedule:
@@ -212,6 +214,9 @@ func decideFinish(s *replay.State, p Policy, now time.Time, c Finish) []replay.F
 		return nil
 	}
 	var out []replay.Fact
+	if c.Lost != "" {
+		return append(facts(c.Run, now, lost(r, p, c)...), judged(s, p, r, now, c)...)
+	}
 	if c.Text != nil {
 		out = facts(c.Run, now, c.Text)
 	}
@@ -393,7 +398,7 @@ func decideResume(s *replay.State, p Policy, now time.Time, c Resume) ([]replay.
 	if r.Cancel != "" && r.Stopping() {
 		events = append(events, cancelLost(r, goesOn)...)
 	}
-	events = append(events, recoverAttempts(r, p, c.Answers, shorten(c.By, maxBy))...)
+	events = append(events, recoverAttempts(s, r, p, c.Answers, shorten(c.By, maxBy))...)
 	if !r.Held {
 		events = append(events, askAgain(r)...)
 	}
@@ -441,23 +446,30 @@ func checkAnswers(r *replay.Run, answers map[int]protocols.OnCrash) error {
 	return nil
 }
 
-// recoverAttempts makes something of each attempt in doubt. When one task has
-// lost too many, the run is parked.
-func recoverAttempts(r *replay.Run, p Policy, answers map[int]protocols.OnCrash, by string) (events []replay.Event) {
+// recoverAttempts makes something of each attempt in doubt. Those at workers
+// are waited for, unless a person has decided. When one task has lost too many,
+// the run is parked.
+func recoverAttempts(s *replay.State, r *replay.Run, p Policy, answers map[int]protocols.OnCrash, by string) (events []replay.Event) {
 	var parked replay.Event
+	again := slices.DeleteFunc(reattached(s, r, p), func(task int) bool { return answers[task] != "" })
 	for i := range r.Tasks {
 		t := &r.Tasks[i]
 		answer, answered := answers[i]
+		_, goes := slices.BinarySearch(again, i)
 		switch {
+		case goes:
 		case t.Status == replay.TaskDoubtful && answered:
-			events = append(events, resolve(r, i, answer, &replay.TaskAnswered{Task: i, Action: answer, By: by})...)
+			events = append(events, resolve(answer, &replay.TaskAnswered{Task: i, Action: answer, By: by}, i, t.Attempts, inDoubt(r, i))...)
 		case r.Doubt && t.Status == replay.TaskRunning && goesOn(r, i):
 			action := cmp.Or(answer, r.Task(i).OnCrash, protocols.CrashRetry)
-			events = append(events, resolve(r, i, action, &replay.TaskInDoubt{Task: i, Attempt: t.Attempts, Action: action})...)
+			events = append(events, resolve(action, &replay.TaskInDoubt{Task: i, Attempt: t.Attempts, Action: action}, i, t.Attempts, inDoubt(r, i))...)
 			if tooMany(r, t, p) && action == protocols.CrashRetry && parked == nil {
-				parked = park(r, i)
+				parked = park(r, i, "the process died")
 			}
 		}
+	}
+	if len(again) > 0 {
+		events = append(events, &replay.TaskReattached{Tasks: again})
 	}
 	if parked != nil {
 		events = append(events, parked)
@@ -472,20 +484,20 @@ func tooMany(r *replay.Run, t *replay.Task, p Policy) bool {
 }
 
 // resolve is the event that says so, and the end of the task if it is one.
-func resolve(r *replay.Run, task int, action protocols.OnCrash, first replay.Event) []replay.Event {
+func resolve(action protocols.OnCrash, first replay.Event, task, attempt int, why *protocols.Error) []replay.Event {
 	switch action {
 	case protocols.CrashFail:
-		return []replay.Event{first, &replay.TaskFailed{Task: task, Attempt: r.Tasks[task].Attempts, Error: inDoubt(r, task)}}
+		return []replay.Event{first, &replay.TaskFailed{Task: task, Attempt: attempt, Error: why}}
 	case protocols.CrashSkip:
 		return []replay.Event{first, &replay.TaskSkipped{Tasks: []int{task}, Reason: replay.SkippedInDoubt}}
 	}
 	return []replay.Event{first}
 }
 
-func park(r *replay.Run, task int) replay.Event {
+func park(r *replay.Run, task int, what string) replay.Event {
 	lost := r.Tasks[task].Lost + 1
 	return &replay.WorkflowParked{Task: task, Crashes: lost, Reason: fmt.Sprintf(
-		"the process died %d times while task %q ran", lost, r.TaskID(task))}
+		"%s %d times while task %q ran", what, lost, r.TaskID(task))}
 }
 
 // closure adds to the doomed tasks all that wait for them in turn, each with

@@ -372,6 +372,11 @@ func (s *Scheduler) Note(ctx context.Context, n Note) error {
 	return s.ask(ctx, request{command: n})
 }
 
+// Employ says what workers offer from now on; see the command Employ.
+func (s *Scheduler) Employ(ctx context.Context, offers []replay.Offer) error {
+	return s.ask(ctx, request{command: Employ{offers}})
+}
+
 // Query runs f inside the loop, where it sees only what is durable. f must be
 // quick and must not keep or change what it sees.
 func (s *Scheduler) Query(ctx context.Context, f func(*replay.State)) error {

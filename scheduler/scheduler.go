@@ -384,6 +384,10 @@ func (s *Scheduler) effect(f replay.Fact) {
 	switch e := f.Event.(type) {
 	case *replay.TaskStarted:
 		s.startWorker(f.Run, e)
+	case *replay.TaskReattached:
+		for _, task := range e.Tasks {
+			s.rejoin(f.Run, task)
+		}
 	case *replay.CancelRequested:
 		s.stopWorkers(f.Run, errCancelled)
 	case *replay.QuestionAnswered:

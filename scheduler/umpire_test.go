@@ -112,7 +112,7 @@ func (u *umpire) judge(f replay.Fact) error {
 			}
 		}
 		return nil
-	case *replay.KeyTaken, *replay.SystemAlive, *replay.Acted, *replay.BreakerChanged, *replay.RateTaken, *replay.PoolScaled:
+	case *replay.KeyTaken, *replay.SystemAlive, *replay.Acted, *replay.BreakerChanged, *replay.RateTaken, *replay.PoolScaled, *replay.WorkersChanged:
 		return nil
 	case replay.ScheduleEvent:
 		return u.clocks.fact(f, e, u.lives)

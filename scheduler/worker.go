@@ -62,18 +62,38 @@ type job struct {
 	family   []uint64            // whose secrets it may use: the run's, and of those that started it
 
 	scheduled bool // a schedule started the run, or the first of those
+
+	rejoined bool      // a worker elsewhere has the attempt since an earlier process
+	started  time.Time // of such an attempt: when it began
 }
 
 // startWorker gives an attempt a goroutine of its own.
 func (s *Scheduler) startWorker(run uint64, e *replay.TaskStarted) {
 	r := s.state.Run(run)
 	j := newJob(r, e.Task, r.Plan.Task(r.Def(e.Task)).References)
-	j.attempt, j.provider, j.group = e.Attempt, e.Provider, r.Tasks[e.Task].Group()
+	j.attempt, j.provider = e.Attempt, e.Provider
+	s.begin(r, j)
+}
+
+// rejoin waits for the outcome of an attempt that an earlier process began, and
+// that a worker elsewhere may have.
+func (s *Scheduler) rejoin(run uint64, task int) {
+	r := s.state.Run(run)
+	t := &r.Tasks[task]
+	j := newJob(r, task, nil)
+	j.attempt, j.provider = t.Attempts, s.state.OnProvider(r, task).Provider.Name
+	j.rejoined, j.started = true, t.Started
+	s.begin(r, j)
+}
+
+// begin gives a job a goroutine of its own.
+func (s *Scheduler) begin(r *replay.Run, j job) {
+	j.group = r.Tasks[j.task].Group()
 	j.family, j.scheduled = s.family(r)
-	j.permit = s.permitOf(attempt{run, e.Task})
+	j.permit = s.permitOf(attempt{j.run, j.task})
 	ctx, stop := context.WithCancelCause(s.ctx)
 	j.permit.stops(func() { stop(errPermitLost) })
-	s.workers[attempt{run, e.Task}] = &worker{stop: stop}
+	s.workers[attempt{j.run, j.task}] = &worker{stop: stop}
 	s.working.Add(1) // until it has reported
 	go func() {
 		defer stop(nil)
@@ -152,6 +172,9 @@ func (s *Scheduler) stopWorkers(run uint64, why error) {
 // returns, or when it was told to stop and didn't within the grace.
 func (s *Scheduler) work(ctx context.Context, j job) {
 	began := time.Now()
+	if j.rejoined {
+		began = j.started
+	}
 	var once sync.Once
 	said := newSaid(s, j)
 	report := func(came cameTo, err error) {
@@ -162,7 +185,7 @@ func (s *Scheduler) work(ctx context.Context, j job) {
 	}
 	if d := time.Duration(j.plan.Task(j.form).Timeout); d > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, d)
+		ctx, cancel = context.WithDeadline(ctx, began.Add(d))
 		defer cancel()
 	}
 	if begin := s.unprovided(j); begin != nil {
@@ -236,7 +259,11 @@ func (s *Scheduler) call(ctx context.Context, j job, said *said) (came cameTo, e
 		return came, err
 	}
 	task := j.plan.Task(j.form)
+	s.opts.Registry.Admit(task.Protocol) // of a remote provider, in a configuration that isn't ours
 	secrets, err := s.openSecrets(j, c)
+	if j.rejoined {
+		return s.callAgain(ctx, j, c, said, err)
+	}
 	if err != nil {
 		return came, err
 	}
@@ -262,13 +289,38 @@ func (s *Scheduler) call(ctx context.Context, j job, said *said) (came cameTo, e
 		return came, errPermitLost
 	}
 	came.called = true
-	name := j.plan.NameFor(j.form, j.provider) // an alias means something to the provider
 	call := s.providerCall(j, c, filled)
 	call.Env = env
-	h := &host{s: s, j: j, said: said, samples: newSampler(set.providers)}
-	defer func() { came.sampled = h.samples.usage() }()
-	came.result, err = set.providers.Call(ctx, name, call, h)
+	err = s.callProvider(ctx, j, set.providers, call, said, &came)
 	return came, err
+}
+
+// callAgain waits for what an attempt comes to that an earlier process gave to
+// a worker. Nothing is given to anybody: a worker has it still, or it is lost.
+// Without its secrets, which its result might hold, it is lost, too.
+func (s *Scheduler) callAgain(ctx context.Context, j job, c replay.Context, said *said, lacks error) (came cameTo, err error) {
+	if lacks != nil {
+		return came, &providers.Lost{Worker: j.provider}
+	}
+	set, err := s.sets.get(s.configuration(j))
+	if err != nil {
+		return came, err
+	}
+	defer s.sets.put(set)
+	came.called = true
+	call := s.providerCall(j, c, &protocols.Substituted{})
+	call.Rejoin = true
+	err = s.callProvider(ctx, j, set.providers, call, said, &came)
+	return came, err
+}
+
+// callProvider makes the call itself.
+func (s *Scheduler) callProvider(ctx context.Context, j job, set Providers, call providers.Call, said *said, came *cameTo) (err error) {
+	name := j.plan.NameFor(j.form, j.provider) // an alias means something to the provider
+	h := &host{s: s, j: j, said: said, samples: newSampler(set)}
+	defer func() { came.sampled = h.samples.usage() }()
+	came.result, err = set.Call(ctx, name, call, h)
+	return err
 }
 
 // context reads what the run got from outside.
@@ -385,6 +437,7 @@ func (s *Scheduler) report(ctx context.Context, j job, took time.Duration, came 
 		Called: came.called, Cached: came.cached, Call: came.call}
 	scrubber := s.vault.scrubber()
 	var lacks errLacks
+	var lost *providers.Lost
 	switch {
 	case errors.As(err, &lacks):
 		s.send(context.Background(), request{command: lacking(j, lacks), act: func() { s.left(j) }})
@@ -401,6 +454,8 @@ func (s *Scheduler) report(ctx context.Context, j job, took time.Duration, came 
 		f.Interrupted = true
 	case errors.Is(context.Cause(ctx), errPermitLost), errors.Is(err, errPermitLost):
 		f.Interrupted, f.Why = true, errPermitLost.Error()
+	case ctx.Err() == nil && errors.As(err, &lost):
+		f.Lost = clip(protocols.Errorf(protocols.ConnectionLost, "%s", lost.Worker)).Message
 	default:
 		failure := failed(ctx, err)
 		if f.Error = clip(scrubber.error(failure)); came.called && j.plan.Metered(j.form) {

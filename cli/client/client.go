@@ -23,6 +23,7 @@ import (
 	"gleitzeit/cli/server"
 	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
+	"gleitzeit/providers"
 	"gleitzeit/replay"
 	"gleitzeit/scheduler"
 )
@@ -58,6 +59,8 @@ type Options struct {
 	Secrets func(references []string) map[string]string
 	// Local is what a server in this process knows of the program.
 	Local server.Local
+	// Workers may connect, should this process hold the store and listen.
+	Workers *providers.Workers
 	// Hold makes a client that is of no use as a guest: Open fails when another
 	// process goes on holding the store.
 	Hold bool

@@ -125,7 +125,7 @@ func (c *Client) tryLock(w *wait) (*session, error) {
 
 // hold serves the store, which is ours.
 func (c *Client) hold(log *eventlog.Log) *session {
-	srv := server.New(log, server.Options{Dir: c.o.Store, Retention: c.o.Retention, Scheduler: c.o.Scheduler, Local: c.o.Local, Logger: c.o.Logger, Passive: c.o.Passive})
+	srv := server.New(log, server.Options{Dir: c.o.Store, Retention: c.o.Retention, Scheduler: c.o.Scheduler, Local: c.o.Local, Logger: c.o.Logger, Passive: c.o.Passive, Workers: c.o.Workers})
 	if !c.o.Memory {
 		if err := srv.Listen(); err != nil {
 			c.o.Logger.Warn("no other process can use the store now", "store", c.o.Store, "error", err)

@@ -139,6 +139,8 @@ type NamesParams struct {
 // preferred ones first.
 type ProvidersResult struct {
 	Providers []providers.Info `json:"providers"`
+	// Workers are those that are connected and carry out remote providers.
+	Workers []providers.WorkerInfo `json:"workers,omitempty"`
 }
 
 // ProviderStateParams name providers by how they are configured.

@@ -58,7 +58,7 @@ type caller struct {
 // greet with.
 func (s *Server) serve(f frames, p *Peer, token string) {
 	c := &caller{server: s, peer: p, frames: f, token: token, proven: make(chan struct{}), ended: make(chan struct{})}
-	p.notify = c.notify
+	p.notify, p.hangUp = c.notify, func() { f.Close() }
 	go c.readAll()
 	if token == "" || c.awaitProof() {
 		select {

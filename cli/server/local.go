@@ -21,7 +21,11 @@ func (s *Server) listProviders(context.Context, *Call, empty) (r ProvidersResult
 	if s.o.Local.Providers == nil {
 		return r, errNotOffered
 	}
-	return ProvidersResult{s.o.Local.Providers()}, nil
+	r.Providers = s.o.Local.Providers()
+	if s.o.Workers != nil {
+		r.Workers = s.o.Workers.List()
+	}
+	return r, nil
 }
 
 func (s *Server) providerStates(ctx context.Context, _ *Call, p ProviderStateParams) (r ProviderStatesResult, err error) {

@@ -19,7 +19,7 @@ type Method struct {
 
 // Methods returns the table.
 func Methods() []Method {
-	return []Method{
+	return append([]Method{
 		method(WorkflowSubmit, Submit, "Accepts a run; it is durable when the answer comes. The same key gives the same run.",
 			(*Server).submit),
 		method(WorkflowRun, Submit, "Submits a run, waits for its end and returns it with its results. A run that takes longer is returned as it stands then, and goes on.",
@@ -61,7 +61,7 @@ func Methods() []Method {
 			(*Server).unpauseSchedule),
 		method(ScheduleRemove, Operate, "Removes a schedule, which it returns as it was. Its runs go on.",
 			(*Server).removeSchedule),
-		method(ProviderList, Read, "Returns the providers of the server's configuration.", (*Server).listProviders),
+		method(ProviderList, Read, "Returns the providers of the server's configuration, and the workers that are connected.", (*Server).listProviders),
 		method(ProviderState, Read, "Returns what runs have found out about providers: the calls that they have, their breakers, and what is left of their rates.", (*Server).providerStates),
 		method(ProviderCheck, Operate, "Asks providers whether they could work now.", (*Server).checkProviders),
 		method(ProtocolList, "", "Returns the protocols with their methods, and the schemas of parameters and results.", (*Server).listProtocols),
@@ -82,7 +82,7 @@ func Methods() []Method {
 		method(SystemAudit, Operate, "Returns who did what to the store, beside its runs and schedules, whose histories say it themselves.", (*Server).audit),
 		method(SystemNote, Owner, "Writes down what the server's own user did to the store from outside, for the audit.", (*Server).noteDown),
 		method(Discover, "", "Returns this description of all methods, as an OpenRPC document.", (*Server).discover),
-	}
+	}, workerMethods()...)
 }
 
 // empty is what a method takes or gives that needs nothing.

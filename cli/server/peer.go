@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"gleitzeit/protocols"
+	"gleitzeit/providers"
 )
 
 // maxSubscriptions is how much one client may follow at once.
@@ -28,12 +29,17 @@ type Peer struct {
 	// notify tells it something. It is nil if the peer only gets answers.
 	notify func(ctx context.Context, method string, params any) error
 
-	mu    sync.Mutex
-	away  chan struct{} // closed when it leaves; made by left
-	next  uint64
-	subs  map[uint64]context.CancelCauseFunc
-	gone  bool
-	pumps sync.WaitGroup
+	// hangUp ends the connection; nil: it can't.
+	hangUp func()
+
+	seating sync.Mutex // held while it gets a seat; before mu
+	mu      sync.Mutex
+	seat    *providers.Seat // of a worker
+	away    chan struct{}   // closed when it leaves; made by left
+	next    uint64
+	subs    map[uint64]context.CancelCauseFunc
+	gone    bool
+	pumps   sync.WaitGroup
 }
 
 // proven tells, by nil, that the peer is still who it was.
@@ -105,6 +111,9 @@ func (p *Peer) leave() {
 	if !p.gone {
 		p.gone = true
 		close(p.leaving())
+		if p.seat != nil {
+			p.seat.Leave()
+		}
 	}
 	for _, cancel := range p.subs {
 		cancel(errLeaving)

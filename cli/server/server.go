@@ -28,6 +28,8 @@ type Options struct {
 	Local Local
 	// Retention says which runs are kept, while runs are carried out here.
 	Retention Retention
+	// Workers are those that may connect; nil: none can.
+	Workers *providers.Workers
 	// Passive lets nothing be run here. Somebody else's wish rings Wanted.
 	Passive bool
 }
@@ -141,6 +143,9 @@ func (s *Server) close(ctx context.Context) error {
 		if err := running.Drain(ctx); err != nil && ctx.Err() == nil {
 			errs = append(errs, err)
 		}
+		if s.o.Workers != nil {
+			s.o.Workers.Leave()
+		}
 		errs = append(errs, running.Close())
 	}
 	s.mu.Lock()
@@ -150,6 +155,9 @@ func (s *Server) close(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	close(s.quit)
+	if s.o.Workers != nil {
+		s.o.Workers.Close()
+	}
 	s.served.Wait()
 	return errors.Join(append(errs, s.log.Close())...)
 }
@@ -180,6 +188,9 @@ func (s *Server) wish(p *Peer) (*scheduler.Scheduler, error) {
 	defer s.mu.Unlock()
 	s.scheduler = made
 	close(s.born)
+	if s.o.Workers != nil && !s.closed {
+		s.served.Go(func() { s.employ(made) })
+	}
 	if keep := s.o.Retention; !keep.IsZero() && !s.closed {
 		s.served.Go(func() { s.retain(keep) })
 	}
