@@ -155,8 +155,16 @@ func (r *repairer) sqlite() (err error) {
 	}
 	defer os.RemoveAll(work)
 	s, err := connectSQLite(path, true)
-	if err != nil {
+	if err == nil {
+		if _, err = s.prepareFile(r.marker, true); err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}
+	if isSQLiteDamage(err) {
 		return fmt.Errorf("%w: %w", ErrNotTail, err)
+	}
+	if err != nil {
+		return err
 	}
 	if err := r.rebuild(s, work); err != nil {
 		return err

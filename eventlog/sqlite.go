@@ -196,13 +196,19 @@ func explainSQLite(err error) error {
 	if !errors.As(err, &e) {
 		return err
 	}
-	switch e.Code() & 0xff {
-	case sqlite3.SQLITE_FULL:
+	switch {
+	case e.Code()&0xff == sqlite3.SQLITE_FULL:
 		return fmt.Errorf("%w (%w)", err, syscall.ENOSPC)
-	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+	case isSQLiteDamage(err):
 		return fmt.Errorf("it is damaged: %w", err)
 	}
 	return err
+}
+
+// isSQLiteDamage tells whether SQLite can't make sense of its file.
+func isSQLiteDamage(err error) bool {
+	var e *sqlite.Error
+	return errors.As(err, &e) && (e.Code()&0xff == sqlite3.SQLITE_CORRUPT || e.Code()&0xff == sqlite3.SQLITE_NOTADB)
 }
 
 func (s *sqliteStore) about() (Engine, int, Promise) { return SQLite, Format, onDisk }
