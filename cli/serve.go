@@ -98,7 +98,8 @@ func (c *devStartCmd) Run(s *session) error {
 	return s.serve(life{serving: c.serving, alone: true, while: func(ctx context.Context, store *client.Client) error {
 		from, err := endOfLog(ctx, store)
 		if err == nil {
-			err = store.Follow(ctx, "", client.Follower{From: from, Watch: true, Entry: s.tellAll})
+			from.Watch, from.Entry = true, s.tellAll
+			err = store.Follow(ctx, "", from)
 		}
 		if ctx.Err() != nil {
 			return nil

@@ -8,7 +8,6 @@ import (
 
 	"gleitzeit/cli/client"
 	"gleitzeit/cli/server"
-	"gleitzeit/eventlog"
 )
 
 // submitCmd hands a workflow to the server and leaves.
@@ -77,9 +76,13 @@ func (r *submitCmd) Run(s *session) error {
 	})
 }
 
-// endOfLog is the place after all that there is.
-func endOfLog(ctx context.Context, store *client.Client) (eventlog.Seq, error) {
+// endOfLog is where to follow all runs from, after all that there is.
+func endOfLog(ctx context.Context, store *client.Client) (from client.Follower, err error) {
 	var status server.StatusResult
-	err := store.Call(ctx, server.SystemStatus, nil, &status)
-	return status.Last + 1, err
+	err = store.Call(ctx, server.SystemStatus, nil, &status)
+	if status.Cursor == "" {
+		from.From = status.Last + 1
+	}
+	from.Cursor = status.Cursor
+	return from, err
 }

@@ -80,10 +80,10 @@ func listRuns(ctx context.Context, store *client.Client, p server.ListParams, li
 			return nil, err
 		}
 		runs = append(runs, page.Runs...)
-		if page.Next == 0 || limit > 0 && len(runs) >= limit {
+		if page.Next == 0 && page.Cursor == "" || limit > 0 && len(runs) >= limit {
 			return runs, nil
 		}
-		p.Before = page.Next
+		p.Before, p.Cursor = page.Next, page.Cursor
 	}
 }
 

@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 )
@@ -108,6 +109,12 @@ func (q *queue) handOver(group []*request) {
 func (l *Log) lead() {
 	group := l.queue.take()
 	defer l.queue.handOver(group)
+	if l.isFenced() {
+		for _, r := range group {
+			r.err = ErrFenced
+		}
+		return
+	}
 	w := &l.writer
 	w.begin()
 	for _, r := range group {
@@ -123,7 +130,15 @@ func (l *Log) lead() {
 	if len(w.change.records) == 0 {
 		return // all refused
 	}
-	if err := l.store.commit(w.finish(), true); err != nil {
+	err := l.store.commit(w.finish(), true)
+	if l.whenFenced != nil && errors.Is(err, ErrFenced) {
+		l.fence(err)
+		for _, r := range group {
+			r.err = err
+		}
+		return
+	}
+	if err != nil {
 		l.doom.fail(fmt.Errorf("append records %d to %d: %w", w.sums.last-Seq(len(w.change.records))+1, w.sums.last, err))
 	}
 	l.counts.commit(group, w.change.bytes())

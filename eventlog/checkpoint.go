@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"errors"
 	"fmt"
 	"iter"
 )
@@ -81,7 +82,12 @@ func (l *Log) SaveCheckpoints(save []Checkpoint, drop []string) error {
 		}
 	}
 	c := change{checkpoints: save, drop: drops{checkpoints: drop}}
-	if err := l.store.commit(&c, false); err != nil {
+	err := l.store.commit(&c, false)
+	if l.whenFenced != nil && errors.Is(err, ErrFenced) {
+		l.fence(err)
+		return err
+	}
+	if err != nil {
 		l.doom.fail(fmt.Errorf("save checkpoints: %w", err))
 	}
 	return nil

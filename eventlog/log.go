@@ -78,6 +78,12 @@ type Log struct {
 
 	disk       *disk // nil in memory
 	readByOpen uint64
+
+	// whenFenced is called, once, when another process has taken a partition
+	// over; nil means that this ends the process.
+	whenFenced func(error)
+	fenced     sync.Once
+	beyond     chan struct{} // closed then
 }
 
 // newID makes the name of a new store.

@@ -15,8 +15,8 @@ import (
 
 // redisStore keeps the log in a Redis. All keys of a log have one hash tag, so
 // that they lie on one node of a Redis Cluster, and one script can change them
-// together. With P for "gleitzeit:{NAME.p0}:", where p0 is the partition, of
-// which there is one:
+// together. With P for "gleitzeit:{NAME.p0}:", where p0 is the whole of a store
+// that isn't divided, and p1 to pN are the partitions of one that is (partitions.go):
 //
 //	P log            stream      SEQ-0 → field b: the record's body
 //	P totals         hash        last, records, values, bytes
@@ -27,10 +27,17 @@ import (
 //	P claims, keys   hash, s.s.  key → "SEQ STREAM"; the keys in order
 //	P checkpoints, checked       stream → "SEQ DATA"; the streams in order
 //	P owner          text        "EPOCH TOKEN" of whoever may write
-//	P lease          text, ttl   who that is, for people, while it says that it lives
+//	P lease          text, ttl   who that is, while it says that it lives
+//	P inbox          stream      calls for the owner of a partition (mail.go)
 //
 // and, of the store as a whole, "gleitzeit:{NAME}", a hash: id, format, writer,
-// partitions. In sorted sets all scores are 0, but for of:STREAM.
+// partitions; and in a divided one, with the same beginning:
+//
+//	:nodes           sorted set  the servers, by the time (ms) until which they live
+//	:named           hash        the id that somebody gave a run → its partition
+//
+// and "gleitzeit:{NAME:NODE}:mail", a list of answers for a node, of a short life.
+// In sorted sets all scores are 0, but for of:STREAM and nodes.
 //
 // Every commit is one script that first compares the owner and the last record
 // (redislease.go): a writer that another one has followed can't change anything
@@ -40,6 +47,8 @@ type redisStore struct {
 	owner    string // our epoch and token
 	patience time.Duration
 	steady   *steadfast // the client's
+	lease    time.Duration
+	lost     func(error) // what becomes of us when another has taken the store over
 	release  func() error
 
 	views sync.RWMutex // held for reading by commits, for writing by a view
@@ -49,6 +58,10 @@ type redisStore struct {
 // redisPatience is how long a commit is tried again while Redis can't be
 // reached or refuses to write.
 const redisPatience = 2 * time.Minute
+
+// ErrFenced says that another process has taken the store over, so that nothing
+// of ours is taken any more.
+var ErrFenced = errors.New("another process has taken the store over")
 
 // commitScript carries out a list of commands, all of them or none. ARGV: the
 // owner; the last record there must be, or ""; then each command behind the
@@ -120,7 +133,7 @@ func (s *redisStore) insist(args []any, before, after string) error {
 		case err == nil && said[0] == "done":
 			return nil
 		case err == nil && said[0] == "fenced":
-			return fmt.Errorf("another process has taken the store over (its owner is %q now)", said[1])
+			return fmt.Errorf("%w (its owner is %q now)", ErrFenced, said[1])
 		case err == nil && said[1] == after:
 			return nil
 		case err == nil:

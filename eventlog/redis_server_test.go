@@ -3,6 +3,7 @@ package eventlog
 import (
 	"context"
 	"fmt"
+	"github.com/redis/go-redis/v9"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,7 +58,7 @@ func (p *redisProcess) start(t testing.TB) {
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	client, _, err := redisClient(p.url("x"))
+	client, err := testClient(p.url("x"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,4 +124,10 @@ func redisDo(t testing.TB, l *Log, words ...any) any {
 		t.Fatalf("%v: %v", words, err)
 	}
 	return said
+}
+
+// testClient is a client of the Redis at a URL.
+func testClient(url string) (redis.UniversalClient, error) {
+	_, client, err := Options{RedisURL: url}.redis()
+	return client, err
 }

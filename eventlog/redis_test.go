@@ -232,7 +232,7 @@ func TestRedisLostAnswers(t *testing.T) {
 	if lost < 5 {
 		t.Errorf("%d answers were lost", lost)
 	}
-	client, _, err := redisClient(commonRedis.server.url("x"))
+	client, err := testClient(commonRedis.server.url("x"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -341,7 +341,7 @@ func TestRedisFull(t *testing.T) {
 // TestRedisCluster: all keys of a log lie on one node of a Redis Cluster.
 func TestRedisCluster(t *testing.T) {
 	server := startRedis(t, "--cluster-enabled", "yes", "--port", "0", "--cluster-port", "0")
-	single, _, err := redisClient(server.url("x"))
+	single, err := testClient(server.url("x"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package eventlog
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -32,13 +31,11 @@ type RedisState struct {
 
 // inspectRedis asks a Redis and changes nothing in it.
 func inspectRedis(ctx context.Context, m marker, found bool, url string) (*RedisState, error) {
-	if url == "" {
-		return nil, errors.New("it is a store in a Redis: say which, with redis_url")
-	}
-	client, name, err := redisClient(url)
+	address, client, err := Options{RedisURL: url}.redis()
 	if err != nil {
-		return nil, fmt.Errorf("redis_url: %w", err)
+		return nil, err
 	}
+	name := address.name
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, redisDial+2*time.Second)
 	defer cancel()

@@ -149,8 +149,8 @@ func (m *mover) note(rec eventlog.Record) error {
 			return err
 		}
 	}
-	if stem, ok := strings.CutSuffix(id, "-"+strconv.FormatUint(old, 10)); ok && !e.Named {
-		id = fmt.Sprintf("%s-%d", stem, m.next)
+	if n, ok := NumberOf(id); ok && n == old && !e.Named {
+		id = fmt.Sprintf("%s-%d", id[:strings.LastIndexByte(id, '-')], m.next)
 	}
 	if m.places == nil {
 		m.places = map[uint64]int{}

@@ -38,11 +38,33 @@ func RunOf(stream string) (uint64, bool) {
 	return n, err == nil && n > 0
 }
 
-// NumberOf returns the run's number that an id such as dependent-tasks-7 ends
-// with.
+// NumberOf returns the run's number that an id such as dependent-tasks-7 or
+// dependent-tasks-3x7 ends with.
 func NumberOf(id string) (uint64, bool) {
-	n, err := strconv.ParseUint(id[strings.LastIndexByte(id, '-')+1:], 10, 64)
-	return n, err == nil && n > 0
+	_, n, ok := PlaceOf(id)
+	return n, ok
+}
+
+// PlaceOf returns what an id such as dependent-tasks-3x7 ends with: the
+// partition of the store, 0 for none, and the run's number there.
+func PlaceOf(id string) (partition int, number uint64, ok bool) {
+	end := id[strings.LastIndexByte(id, '-')+1:]
+	place, rest, divided := strings.Cut(end, "x")
+	if divided {
+		p, err := strconv.ParseUint(place, 10, 16)
+		if err != nil || p == 0 {
+			return 0, 0, false
+		}
+		partition, end = int(p), rest
+	}
+	n, err := strconv.ParseUint(end, 10, 64)
+	return partition, n, err == nil && n > 0
+}
+
+// MayGive tells whether the state may give a coming run this id by itself.
+func (s *State) MayGive(id string) bool {
+	partition, n, ok := PlaceOf(id)
+	return ok && partition == s.Partition && n >= s.NextRun
 }
 
 // State is what the log amounts to: the runs that live, and indexes over
@@ -58,6 +80,9 @@ type State struct {
 	NextRun uint64
 	// Running is the number of attempts that hold a slot.
 	Running int
+	// Partition is which part of a divided store the log is, 0 for the whole of
+	// one. It is no fact: whoever loads the state says it.
+	Partition int
 
 	runs      map[uint64]*Run
 	keys      map[string]uint64 // idempotency keys of the live runs

@@ -58,7 +58,7 @@ func (*trial) caught(err *error) {
 
 // freeID refuses an id that a run here may get by its number.
 func freeID(id string, next uint64) error {
-	if n, ok := NumberOf(id); ok && n >= next {
+	if partition, n, ok := PlaceOf(id); ok && partition == 0 && n >= next {
 		return protocols.Errorf(protocols.WorkflowInvalidState,
 			"the id %q was chosen, and ends with a number that another run may get here: import it into a store with more runs", id)
 	}

@@ -146,7 +146,7 @@ func checkID(s *replay.State, c Submit) error {
 		return protocols.Errorf(protocols.InvalidParams,
 			"the id %q must begin with a letter and have only letters, digits, dots, dashes and underscores, at most 100", c.ID)
 	}
-	if n, ok := replay.NumberOf(c.ID); ok && n >= s.NextRun {
+	if s.MayGive(c.ID) {
 		return protocols.Errorf(protocols.InvalidParams, "the id %q ends with a number that another run may get", c.ID)
 	}
 	if c.IDTaken || s.ByKey(replay.IDKey(c.ID)) != nil {
@@ -165,7 +165,7 @@ func idTaken(id string) error {
 func submission(s *replay.State, now time.Time, c Submit) (*replay.WorkflowSubmitted, error) {
 	w := c.Plan.Workflow
 	e := &replay.WorkflowSubmitted{
-		Number: s.NextRun, ID: runID(w, s.NextRun), Name: w.Name, Tags: w.Tags, Source: c.Source,
+		Number: s.NextRun, ID: runID(w, s.Partition, s.NextRun), Name: w.Name, Tags: w.Tags, Source: c.Source,
 		Document: c.Plan.Document, Setup: c.Plan.SetupHash, Context: c.Context, Files: c.Files,
 		Priority: c.Priority, Key: c.Key, Inputs: c.Inputs, Parent: c.Parent, Queue: c.Queue, Budget: c.Budget,
 		Schedule: c.Schedule, By: c.By, Mocked: c.Plan.Mocked(),
@@ -183,9 +183,14 @@ func submission(s *replay.State, now time.Time, c Submit) (*replay.WorkflowSubmi
 	return e, nil
 }
 
-// runID makes the readable id: a slug of the name and the store-wide number.
-func runID(w *protocols.Workflow, number uint64) string {
-	return fmt.Sprintf("%s-%d", cmp.Or(slug(w.Name), "run"), number)
+// runID makes the readable id: a slug of the name, the partition of a divided
+// store, and the number.
+func runID(w *protocols.Workflow, partition int, number uint64) string {
+	place := ""
+	if partition > 0 {
+		place = fmt.Sprintf("%dx", partition)
+	}
+	return fmt.Sprintf("%s-%s%d", cmp.Or(slug(w.Name), "run"), place, number)
 }
 
 // slug is what of a name can be part of an id; it may be empty.

@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"os"
 	"sync"
@@ -23,6 +24,8 @@ type Options struct {
 	Open func(config []byte) (Providers, error)
 	// Setup changes what a run is submitted with; nil: nothing does.
 	Setup func(*replay.Setup) error
+	// Partition is which part of a divided store the log is; 0: the whole.
+	Partition int
 	// Registry checks parameters once they are filled in; nil means the
 	// built-in protocols.
 	Registry *protocols.Registry
@@ -146,6 +149,7 @@ func New(log *eventlog.Log, o Options) (*Scheduler, error) {
 	if err != nil {
 		return nil, err
 	}
+	state.Partition = o.Partition
 	saver, err := replay.NewCheckpointer(log)
 	if err != nil {
 		return nil, err
@@ -172,7 +176,7 @@ func (s *Scheduler) loop() {
 	if s.policy.Schedules { // their times come whether anybody wishes anything or not
 		s.turn([]request{{command: Serve{}}})
 	}
-	for {
+	for !s.broken {
 		s.arm(timer)
 		requests = requests[:0]
 		select {
@@ -248,7 +252,10 @@ func (s *Scheduler) turn(requests []request) {
 		}
 		fresh = s.accept(fresh, followed)
 	}
-	s.append(fresh)
+	if !s.append(fresh) {
+		s.stop(errInterrupted)
+		return // who waits for an answer sees that the loop has ended
+	}
 	for i, r := range requests {
 		s.answer(r, replies[i])
 	}
@@ -337,10 +344,12 @@ func (s *Scheduler) accept(fresh, decided []replay.Fact) []replay.Fact {
 	return fresh
 }
 
-// append makes the facts durable, all in one batch.
-func (s *Scheduler) append(fresh []replay.Fact) {
+// append makes the facts durable, all in one batch. It returns false when
+// another node has taken the log over: then nothing of them is true, and the
+// loop ends.
+func (s *Scheduler) append(fresh []replay.Fact) bool {
 	if len(fresh) == 0 {
-		return
+		return true
 	}
 	for _, f := range fresh {
 		if err := replay.Encode(f, &s.batch); err != nil {
@@ -348,6 +357,10 @@ func (s *Scheduler) append(fresh []replay.Fact) {
 		}
 	}
 	first, err := s.log.Append(&s.batch)
+	if errors.Is(err, eventlog.ErrFenced) {
+		s.broken = true
+		return false
+	}
 	if err == nil && first != fresh[0].Seq {
 		err = errForeign
 	}
@@ -355,6 +368,7 @@ func (s *Scheduler) append(fresh []replay.Fact) {
 		s.fatal(err)
 	}
 	s.batch.Reset()
+	return true
 }
 
 // fatal ends the process: the state holds what the log has not.

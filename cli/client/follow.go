@@ -21,6 +21,9 @@ import (
 type Follower struct {
 	// From is the first place in the log that is of interest; 0: all.
 	From eventlog.Seq
+	// Cursor is where to begin with all runs of a store that is divided into
+	// partitions, where From means nothing; "" is the beginning.
+	Cursor string
 	// Watch only looks. Otherwise Follow sees to it that somebody carries the
 	// run out: it resumes the run when it begins and after each change of
 	// hands, unless this client had it interrupted, and not explicitly: what
@@ -36,19 +39,19 @@ type Follower struct {
 // it, or ctx's error. What id may be is said at server.RunParams.
 func (c *Client) Follow(ctx context.Context, id string, f Follower) error {
 	f.Watch = f.Watch || c.o.Server != "" // a server carries out all that it has
-	w := &watching{client: c, f: f, id: id, next: f.From}
+	w := &watching{client: c, f: f, id: id, next: f.From, cursor: f.Cursor}
 	var pauses wait
 	for try := 0; try < maxTries; try++ {
 		s, err := c.session(ctx)
 		if err != nil {
 			return err
 		}
-		before := w.next
+		before, at := w.next, w.cursor
 		err = w.over(ctx, s)
 		if err != errLost && !isLeaving(err) {
 			return err
 		}
-		if w.next > before {
+		if w.next > before || w.cursor != at {
 			try, pauses = 0, wait{}
 		}
 		if err := c.between(ctx, &pauses); err != nil {
@@ -64,6 +67,7 @@ type watching struct {
 	f      Follower
 	id     string
 	next   eventlog.Seq
+	cursor string // of the last event, if it had one
 
 	mu   sync.Mutex
 	live *listener // nil: nobody may call f any more
@@ -84,7 +88,7 @@ func (w *watching) over(ctx context.Context, s *session) error {
 	w.listen(l)
 	defer w.listen(nil)
 	var r server.FollowResult
-	err = call(ctx, conn, server.LogFollow, server.FollowParams{ID: w.id, From: w.next, Progress: w.f.Progress != nil}, &r)
+	err = call(ctx, conn, server.LogFollow, server.FollowParams{ID: w.id, From: w.next, Cursor: w.cursor, Progress: w.f.Progress != nil}, &r)
 	if err != nil {
 		return err
 	}
@@ -172,10 +176,14 @@ func (l *listener) event(raw json.RawMessage) {
 		l.finish(protocols.Errorf(protocols.ParseError, "read an event: %v", err))
 		return
 	}
-	if e.Entry.Seq < l.next {
+	switch {
+	case e.Cursor != "":
+		l.cursor = e.Cursor
+	case e.Entry.Seq < l.next:
 		return
+	default:
+		l.next = e.Entry.Seq + 1
 	}
-	l.next = e.Entry.Seq + 1
 	if l.f.Entry != nil {
 		l.f.Entry(e.Entry)
 	}

@@ -33,7 +33,7 @@ func (c *Client) open(ctx context.Context) (*session, error) {
 		return c.reach(ctx)
 	}
 	if c.o.Memory {
-		return c.hold(eventlog.OpenMemory(c.o.Log)), nil
+		return c.hold(server.New(eventlog.OpenMemory(c.o.Log), c.serving())), nil
 	}
 	ctx, stop := c.untilClosed(ctx)
 	defer stop()
@@ -117,15 +117,21 @@ func (c *Client) tryLock(w *wait) (*session, error) {
 		w.saw(locked.PID)
 		w.host = locked.Host
 		return nil, nil
+	case errors.As(err, new(*eventlog.PartitionedError)):
+		return c.tryJoin(w)
 	case err != nil:
 		return nil, &StoreError{Store: c.o.Store, Err: err}
 	}
-	return c.hold(log), nil
+	return c.hold(server.New(log, c.serving())), nil
+}
+
+// serving says how this process serves the store.
+func (c *Client) serving() server.Options {
+	return server.Options{Dir: c.o.Store, Retention: c.o.Retention, Scheduler: c.o.Scheduler, Local: c.o.Local, Logger: c.o.Logger, Passive: c.o.Passive, Workers: c.o.Workers}
 }
 
 // hold serves the store, which is ours.
-func (c *Client) hold(log *eventlog.Log) *session {
-	srv := server.New(log, server.Options{Dir: c.o.Store, Retention: c.o.Retention, Scheduler: c.o.Scheduler, Local: c.o.Local, Logger: c.o.Logger, Passive: c.o.Passive, Workers: c.o.Workers})
+func (c *Client) hold(srv *server.Server) *session {
 	if !c.o.Memory {
 		if err := srv.Listen(); err != nil {
 			c.o.Logger.Warn("no other process can use the store now", "store", c.o.Store, "error", err)

@@ -24,6 +24,7 @@ const (
 	WorkflowRun       = "workflow/run"
 	WorkflowWait      = "workflow/wait"
 	WorkflowStatus    = "workflow/status"
+	WorkflowFind      = "workflow/find"
 	WorkflowGet       = "workflow/get"
 	TaskGet           = "task/get"
 	WorkflowList      = "workflow/list"
@@ -417,6 +418,9 @@ type ListParams struct {
 	Until  time.Time       `json:"until,omitzero"`   // submitted before then
 	Limit  int             `json:"limit,omitempty"`  // 0 is 50, at most 1,000
 	Before uint64          `json:"before,omitempty"` // runs with a smaller number only; 0: all
+	// Cursor is that of the page before, of a store that is divided into
+	// partitions, where Before means nothing.
+	Cursor string `json:"cursor,omitempty"`
 }
 
 // ListResult is a page of a list. A page may hold fewer runs than its limit,
@@ -425,6 +429,8 @@ type ListResult struct {
 	Runs []*replay.RunView `json:"runs"`
 	// Next is the Before of the next page; 0: this is the last one.
 	Next uint64 `json:"next,omitempty"`
+	// Cursor is that of the next page, of a divided store; "": this is the last one.
+	Cursor string `json:"cursor,omitempty"`
 }
 
 // HistoryResult is all that happened to a run, oldest first.
@@ -435,9 +441,12 @@ type HistoryResult struct {
 
 // FollowParams subscribe to events.
 type FollowParams struct {
-	ID       string       `json:"id,omitempty"`       // the run; none: all runs
-	From     eventlog.Seq `json:"from,omitempty"`     // the first place of interest; 0: the beginning
-	Progress bool         `json:"progress,omitempty"` // signs of life, too
+	ID   string       `json:"id,omitempty"`   // the run; none: all runs
+	From eventlog.Seq `json:"from,omitempty"` // the first place of interest; 0: the beginning
+	// Cursor is that of the last event, for all runs of a store that is divided
+	// into partitions; "" is the beginning.
+	Cursor   string `json:"cursor,omitempty"`
+	Progress bool   `json:"progress,omitempty"` // signs of life, too
 }
 
 // FollowResult is a subscription; its notifications come after it.
@@ -455,6 +464,8 @@ type UnfollowParams struct {
 type Event struct {
 	Subscription uint64       `json:"subscription"`
 	Entry        replay.Entry `json:"entry"`
+	// Cursor is where a subscription to all runs of a divided store can go on.
+	Cursor string `json:"cursor,omitempty"`
 }
 
 // Progress is the body of log/progress.
@@ -520,6 +531,23 @@ type StatusResult struct {
 	Running   int                   `json:"running"` // attempts
 	Ready     int                   `json:"ready"`   // tasks that wait for a slot
 	Runs      map[replay.Status]int `json:"runs"`    // live runs by status
+
+	// Partitions are those of a store that is divided, Nodes how many servers
+	// share them, and Cursor where the log ends, for a subscription to all runs.
+	Partitions []PartitionStatus `json:"partitions,omitempty"`
+	Nodes      int               `json:"nodes,omitempty"`
+	Cursor     string            `json:"cursor,omitempty"`
+}
+
+// PartitionStatus is how one part of a store is.
+type PartitionStatus struct {
+	Partition int          `json:"partition"`
+	Node      string       `json:"node,omitempty"` // of its owner, "" if nobody says that he lives
+	Host      string       `json:"host,omitempty"`
+	PID       int          `json:"pid,omitempty"`
+	Epoch     uint64       `json:"epoch"` // how often it changed hands
+	Last      eventlog.Seq `json:"last"`
+	Running   int          `json:"running"` // attempts
 }
 
 // VerifyResult is what the check of the whole store found; see

@@ -13,9 +13,11 @@ import (
 type Call struct {
 	Params json.RawMessage // an object, an array in the order of the fields, or nothing
 	Peer   *Peer
-	given  any      // the params, read already; else nil
-	own    bool     // they were made by this program, which may say what is so on its machine
-	after  []func() // what begins once the answer is out
+	given  any  // the params, read already; else nil
+	own    bool // they were made by this program, which may say what is so on its machine
+	// vouched tells that given was read for a peer, with what it says of it.
+	vouched bool
+	after   []func() // what begins once the answer is out
 }
 
 // maxAnswers is how many bytes the answers to one batch may have before the rest
@@ -105,7 +107,7 @@ func (s *Server) carryOut(ctx context.Context, r request, c *Call) (result any, 
 			return nil, err
 		}
 	}
-	return s.run(ctx, m, c)
+	return s.route(ctx, c, m)
 }
 
 func (s *Server) noMethod(name string) error {

@@ -155,12 +155,17 @@ func (s *Server) findPrefix(prefix string) (runRef, error) {
 
 func ambiguous(prefix string, found []runRef) *protocols.Error {
 	var ids []string
-	for _, r := range found[:min(len(found), maxCandidates)] {
+	for _, r := range found {
 		ids = append(ids, r.id)
 	}
+	return Ambiguous(prefix, ids)
+}
+
+// Ambiguous says that the beginning of an id may stand for several runs.
+func Ambiguous(prefix string, ids []string) *protocols.Error {
 	more := ""
-	if len(found) > maxCandidates {
-		more = " and others"
+	if len(ids) > maxCandidates {
+		ids, more = ids[:maxCandidates], " and others"
 	}
 	return protocols.Errorf(protocols.InvalidParams, "%q is the beginning of %s%s: give more of it", prefix, strings.Join(ids, ", "), more).With(
 		map[string]any{"candidates": ids})

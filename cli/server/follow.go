@@ -12,9 +12,11 @@ import (
 	"gleitzeit/replay"
 )
 
+var errStays = protocols.Errorf(protocols.InvalidRequest, "%s needs a connection that stays: a WebSocket, or GET /log/follow", LogFollow)
+
 func (s *Server) follow(ctx context.Context, c *Call, p FollowParams) (r FollowResult, err error) {
 	if c.Peer.notify == nil {
-		return r, protocols.Errorf(protocols.InvalidRequest, "%s needs a connection that stays: a WebSocket, or GET /log/follow", LogFollow)
+		return r, errStays
 	}
 	if p.ID == "" {
 		return s.followAll(ctx, c, p)

@@ -15,7 +15,7 @@ const maxNarrators = 1000
 
 // followAll subscribes to the events of all runs.
 func (s *Server) followAll(ctx context.Context, c *Call, p FollowParams) (r FollowResult, err error) {
-	f := &feedAll{server: s, peer: c.Peer, codec: replay.NewCodec(s.log.Value), next: max(p.From, 1), narrators: map[uint64]*replay.Narrator{}}
+	f := s.newFeedAll(c.Peer, max(p.From, 1))
 	sub, start, err := c.Peer.subscribe(ctx, func(ctx context.Context, sub uint64) {
 		f.sub = sub
 		s.figures.followers.Add(1)
@@ -29,12 +29,18 @@ func (s *Server) followAll(ctx context.Context, c *Call, p FollowParams) (r Foll
 	return FollowResult{Subscription: sub}, nil
 }
 
+func (s *Server) newFeedAll(p *Peer, from eventlog.Seq) *feedAll {
+	return &feedAll{server: s, peer: p, codec: replay.NewCodec(s.log.Value), next: from, narrators: map[uint64]*replay.Narrator{}}
+}
+
 // feedAll brings the events of all runs to a peer: each once, in order, and
 // only what is durable, as fast as the peer takes it.
 type feedAll struct {
 	server    *Server
 	peer      *Peer
 	sub       uint64
+	at        *cursor // of a subscription to several logs, and
+	place     int     // which of them this is
 	codec     *replay.Codec
 	next      eventlog.Seq
 	narrators map[uint64]*replay.Narrator // of runs that have not ended
@@ -83,7 +89,7 @@ func (f *feedAll) tell(ctx context.Context, rec eventlog.Record) error {
 	if replay.Ends(rec) {
 		delete(f.narrators, number)
 	}
-	return unheard(f.peer.notify(ctx, LogEvent, Event{Subscription: f.sub, Entry: n.Describe(fact)}))
+	return f.send(ctx, n.Describe(fact))
 }
 
 // narrator returns one that knows what happened to the run before that place,

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"time"
 
-	"gleitzeit/cli/server/metrics"
 	"gleitzeit/cli/server/socketio"
 	"gleitzeit/protocols"
 )
@@ -69,7 +68,6 @@ type httpDoor struct {
 	meter   *meter
 	streams *streams
 	room    *room
-	keeper  *metrics.Keeper
 	// socketIO has the clients that speak Socket.IO.
 	socketIO *socketio.Engine
 	address  string
@@ -131,8 +129,7 @@ func isLoopback(a net.Addr) bool {
 
 func newHTTPDoor(s *Server, o HTTPOptions, loopback bool) *httpDoor {
 	h := &httpDoor{server: s, o: o, meter: &meter{rate: o.MaxRate, due: map[string]time.Time{}},
-		streams: &streams{most: o.MaxStreams, count: map[string]int{}}, room: newRoom(o.MaxConns),
-		keeper: metrics.NewKeeper(s.log, s.o.Logger)}
+		streams: &streams{most: o.MaxStreams, count: map[string]int{}}, room: newRoom(o.MaxConns)}
 	h.guard = &guard{tokens: o.Tokens, free: loopback && !o.TokenRequired, hosts: o.Hosts, origins: o.Origins}
 	h.socketIO = h.newSocketIO()
 	mux := http.NewServeMux()
@@ -166,7 +163,9 @@ func (h *httpDoor) open(l net.Listener) (address string, err error) {
 	if !h.server.welcome(func() { h.serve(l) }) {
 		return "", errLeaving
 	}
-	h.server.welcome(func() { h.keeper.Keep(h.server.quit) })
+	if h.server.router == nil {
+		h.server.Count()
+	}
 	if h.o.MCP != nil {
 		h.server.welcome(func() { h.o.MCP.Watch(h.server.quit) })
 	}

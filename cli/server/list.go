@@ -9,9 +9,11 @@ import (
 	"gleitzeit/replay"
 )
 
+// DefaultPage is how many runs a page has unless told otherwise.
+const DefaultPage = 50
+
 const (
-	defaultPage = 50
-	maxPage     = 1000
+	maxPage = 1000
 	// maxSeen bounds the runs that one call looks at, however few it wants.
 	maxSeen = 5000
 )
@@ -26,7 +28,7 @@ func (s *Server) list(ctx context.Context, _ *Call, p ListParams) (r ListResult,
 		return r, protocols.Errorf(protocols.InvalidParams, "the limit is negative")
 	}
 	if p.Limit == 0 {
-		p.Limit = defaultPage
+		p.Limit = DefaultPage
 	}
 	p.Limit = min(p.Limit, maxPage)
 	r.Runs = []*replay.RunView{}

@@ -117,7 +117,7 @@ func (s *Server) health(context.Context, *Call, empty) (HealthResult, error) {
 	switch {
 	case s.leaving:
 		r.Status = "leaving"
-	case s.log.Trouble() != nil:
+	case s.trouble() != nil:
 		r.Status, r.Ready = "waiting", false
 	}
 	return r, nil

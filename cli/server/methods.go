@@ -15,6 +15,8 @@ type Method struct {
 	// Params and Result are zero values of what it takes and gives.
 	Params, Result any
 	Handler        func(ctx context.Context, s *Server, c *Call) (any, error)
+	// read reads what it takes.
+	read func(c *Call) (any, error)
 }
 
 // Methods returns the table.
@@ -47,6 +49,7 @@ func Methods() []Method {
 			(*Server).decide),
 		method(WorkflowStatus, Read, "Returns where a run and its tasks stand; big results are left out.", (*Server).standing),
 		method(TaskGet, Read, "Returns a task of a run with its result in full.", (*Server).task),
+		method(WorkflowFind, Read, "Returns the run that an id stands for, which may be the beginning of one, or @last.", (*Server).findRun),
 		method(WorkflowGet, Read, "Returns a run with its tasks.", (*Server).get),
 		method(WorkflowList, Read, "Returns runs without their tasks, the newest first, by pages.", (*Server).list),
 		method(WorkflowHistory, Read, "Returns all that happened to a run.", (*Server).history),
@@ -92,15 +95,23 @@ type empty struct{}
 func method[P, R any](name string, role Role, doc string, f func(s *Server, ctx context.Context, c *Call, p P) (R, error)) Method {
 	var params P
 	var result R
-	return Method{Name: name, Role: role, Doc: doc, Params: params, Result: result,
-		Handler: func(ctx context.Context, s *Server, c *Call) (any, error) {
-			p, read := c.given.(P)
-			if !read {
-				if err := readParams(c.Params, !c.Peer.trusted, &p); err != nil {
-					return nil, protocols.Errorf(protocols.InvalidParams, "%s: params: %s", name, strings.TrimPrefix(err.Error(), "json: "))
-				}
+	read := func(c *Call) (p P, err error) {
+		p, given := c.given.(P)
+		if !given {
+			if err := readParams(c.Params, !c.Peer.trusted, &p); err != nil {
+				return p, protocols.Errorf(protocols.InvalidParams, "%s: params: %s", name, strings.TrimPrefix(err.Error(), "json: "))
 			}
-			if err := c.Peer.vouch(&p, c.own); err != nil {
+		}
+		if c.vouched {
+			return p, nil
+		}
+		return p, c.Peer.vouch(&p, c.own)
+	}
+	return Method{Name: name, Role: role, Doc: doc, Params: params, Result: result,
+		read: func(c *Call) (any, error) { return read(c) },
+		Handler: func(ctx context.Context, s *Server, c *Call) (any, error) {
+			p, err := read(c)
+			if err != nil {
 				return nil, err
 			}
 			return f(s, ctx, c, p)

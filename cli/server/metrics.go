@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"runtime"
+	"slices"
 	"time"
 
 	"gleitzeit/cli/server/metrics"
@@ -38,26 +40,49 @@ func (h *httpDoor) metrics(w http.ResponseWriter, r *http.Request, p *Peer) {
 func (h *httpDoor) scrape(ctx context.Context) ([]byte, error) {
 	counting, enough := context.WithTimeout(ctx, countWithin)
 	defer enough()
-	err := h.keeper.CatchUp(counting)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return nil, protocols.Errorf(protocols.SystemShutdown, "what happened so far is still being counted").With(map[string]float64{"retry_after": 5})
-	}
-	if err != nil {
-		return nil, err
+	var all [][]*metrics.Family
+	for _, part := range h.server.parts() {
+		its, err := part.logged(ctx, counting)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, its)
 	}
 	var out bytes.Buffer
-	now, err := h.server.nowadays(ctx)
-	if err != nil {
-		return nil, err
-	}
-	_ = h.keeper.Write(&out) // a buffer takes everything
-	_ = metrics.Write(&out, append(now, h.server.logFigures()...))
+	_ = metrics.Write(&out, metrics.Sum(all...)) // a buffer takes everything
 	_ = metrics.Write(&out, h.doorFigures())
 	f := h.server.figures
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	_ = metrics.Write(&out, []*metrics.Family{f.calls, f.callTime, f.requests})
 	return out.Bytes(), nil
+}
+
+// parts are the servers of the logs that this process has: of a front many, else
+// one.
+func (s *Server) parts() []*Server {
+	if s.router == nil {
+		return []*Server{s}
+	}
+	return slices.Collect(maps.Values(s.router.Servers()))
+}
+
+// Count counts what happens in the log for the figures, until the server closes.
+func (s *Server) Count() {
+	s.welcome(func() { s.keeper.Keep(s.quit) })
+}
+
+// logged are the figures of the log, and of what runs.
+func (s *Server) logged(ctx, counting context.Context) ([]*metrics.Family, error) {
+	err := s.keeper.CatchUp(counting)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, protocols.Errorf(protocols.SystemShutdown, "what happened so far is still being counted").With(map[string]float64{"retry_after": 5})
+	}
+	if err != nil {
+		return nil, err
+	}
+	now, err := s.nowadays(ctx)
+	return append(append(s.keeper.Families(), now...), s.logFigures()...), err
 }
 
 // gauge makes a family of figures of this moment.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"gleitzeit/cli/server/metrics"
 	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
 	"gleitzeit/providers"
@@ -54,12 +55,14 @@ type Local struct {
 // Server answers for one store, whose lock this process holds.
 type Server struct {
 	o       Options
-	log     *eventlog.Log
-	opened  eventlog.Seq // the end of the log when we came
+	log     *eventlog.Log // nil of a front
+	router  Router        // of a front
+	opened  eventlog.Seq  // the end of the log when we came
 	since   time.Time
 	methods map[string]Method
 	names   []string // of the methods
 	figures *figures
+	keeper  *metrics.Keeper // nil of a front
 
 	making    sync.Mutex // held while a scheduler is made, which may take a while; before mu
 	mu        sync.Mutex
@@ -78,18 +81,24 @@ type Server struct {
 	closeErr  error
 }
 
-// New makes the server of a store. It owns the log from then on. Nothing is
-// read, and nothing starts, before somebody asks.
-func New(log *eventlog.Log, o Options) *Server {
+func newServer(o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{o: o, log: log, opened: log.Last(), since: time.Now().UTC(), methods: map[string]Method{}, figures: newFigures(),
+	s := &Server{o: o, since: time.Now().UTC(), methods: map[string]Method{}, figures: newFigures(),
 		born: make(chan struct{}), wanted: make(chan struct{}), quit: make(chan struct{})}
 	for _, m := range Methods() {
 		s.methods[m.Name] = m
 		s.names = append(s.names, m.Name)
 	}
+	return s
+}
+
+// New makes the server of a store. It owns the log from then on. Nothing is
+// read, and nothing starts, before somebody asks.
+func New(log *eventlog.Log, o Options) *Server {
+	s := newServer(o)
+	s.log, s.opened, s.keeper = log, log.Last(), metrics.NewKeeper(log, s.o.Logger)
 	return s
 }
 
@@ -139,7 +148,11 @@ func (s *Server) Close(ctx context.Context) error {
 
 func (s *Server) close(ctx context.Context) error {
 	var errs []error
-	if running := s.refuse(); running != nil {
+	running := s.refuse()
+	if s.router != nil {
+		errs = append(errs, s.router.Drain(ctx))
+	}
+	if running != nil {
 		if err := running.Drain(ctx); err != nil && ctx.Err() == nil {
 			errs = append(errs, err)
 		}
@@ -159,7 +172,14 @@ func (s *Server) close(ctx context.Context) error {
 		s.o.Workers.Close()
 	}
 	s.served.Wait()
-	return errors.Join(append(errs, s.log.Close())...)
+	return errors.Join(append(errs, s.closeLog())...)
+}
+
+func (s *Server) closeLog() error {
+	if s.router != nil {
+		return s.router.Close()
+	}
+	return s.log.Close()
 }
 
 // refuse lets nobody wish any more, and returns the scheduler if there is one.

@@ -9,8 +9,15 @@ import (
 )
 
 func (s *Server) hello(context.Context, *Call, HelloParams) (HelloResult, error) {
-	return HelloResult{API: APIVersion, Store: s.o.Dir, ID: s.log.ID(), PID: os.Getpid(), Version: s.o.Scheduler.Version,
+	return HelloResult{API: APIVersion, Store: s.o.Dir, ID: s.storeID(), PID: os.Getpid(), Version: s.o.Scheduler.Version,
 		Server: s.o.Scheduler.Policy.Schedules}, nil
+}
+
+func (s *Server) storeID() string {
+	if s.router != nil {
+		return s.router.ID()
+	}
+	return s.log.ID()
 }
 
 func (s *Server) status(ctx context.Context, _ *Call, _ empty) (StatusResult, error) {

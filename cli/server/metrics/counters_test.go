@@ -83,7 +83,7 @@ func text(t testing.TB, k *Keeper) string {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	if err := k.Write(&out); err != nil {
+	if err := Write(&out, k.Families()); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()

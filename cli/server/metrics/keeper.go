@@ -2,7 +2,6 @@ package metrics
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -93,14 +92,14 @@ func (k *Keeper) CatchUp(ctx context.Context) error {
 	}
 }
 
-// Write writes the counters, as of the last record that was counted.
-func (k *Keeper) Write(w io.Writer) error {
+// Families returns the counters, as of the last record that was counted.
+func (k *Keeper) Families() []*Family {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.counters == nil {
 		return nil
 	}
-	return Write(w, k.counters.families())
+	return Sum(k.counters.families())
 }
 
 // turn counts some of the records, and tells whether there are more.

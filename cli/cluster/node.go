@@ -1,0 +1,143 @@
+package cluster
+
+import (
+	"context"
+	"crypto/hpke"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"gleitzeit/cli/server"
+	"gleitzeit/eventlog"
+)
+
+// Options say how a node works.
+type Options struct {
+	// Store is what the nodes share. The node owns it from then on.
+	Store *eventlog.Partitions
+	// Server says how the servers of partitions work. What it says of how much is
+	// kept is for all partitions together.
+	Server server.Options
+	// Serve makes a node that stays: it takes its share of the partitions and
+	// carries on what is left there. Any other takes one only if nobody has it and
+	// something is wished of it.
+	Serve bool
+	// Begin is called for each partition that a node that stays has taken, before
+	// anything runs there, with a way to make calls to it. nil does nothing.
+	Begin func(ctx context.Context, call func(ctx context.Context, method string, params, result any) error) error
+}
+
+// Node is this process as one of those that share a store. It is the
+// server.Router of its front.
+type Node struct {
+	o       Options
+	store   *eventlog.Partitions
+	logger  *slog.Logger
+	private hpke.PrivateKey
+	methods map[string]server.Method
+	since   time.Time
+
+	ctx     context.Context // until Close
+	stop    context.CancelFunc
+	working sync.WaitGroup
+
+	poked chan struct{} // see poke
+
+	taking sync.Mutex // held while a partition is taken
+
+	mu      sync.Mutex
+	leaving bool
+	owned   map[int]*partition
+	mirrors map[int]*server.Server
+	asked   map[string]chan eventlog.Answer // who waits for an answer
+}
+
+// New makes a node and lets it begin.
+func New(o Options) (*Node, error) {
+	private, err := kem.GenerateKey()
+	if err != nil {
+		return nil, fmt.Errorf("make a key: %w", err)
+	}
+	if o.Server.Logger == nil {
+		o.Server.Logger = slog.New(slog.DiscardHandler)
+	}
+	n := &Node{o: o, store: o.Store, logger: o.Server.Logger, private: private, methods: map[string]server.Method{}, since: time.Now().UTC(), poked: make(chan struct{}, 1),
+		owned: map[int]*partition{}, mirrors: map[int]*server.Server{}, asked: map[string]chan eventlog.Answer{}}
+	for _, m := range server.Methods() {
+		n.methods[m.Name] = m
+	}
+	n.ctx, n.stop = context.WithCancel(context.Background())
+	n.working.Go(func() { n.store.Answers(n.ctx, n.answered) })
+	if o.Serve {
+		n.working.Go(n.balance)
+	}
+	return n, nil
+}
+
+// ID is the name of the store.
+func (n *Node) ID() string { return n.store.ID() }
+
+// Trouble tells why nothing can be written just now, nil if it can.
+func (n *Node) Trouble() error { return n.store.Trouble() }
+
+// Servers are those of the partitions that are ours now.
+func (n *Node) Servers() map[int]*server.Server {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all := make(map[int]*server.Server, len(n.owned))
+	for i, p := range n.owned {
+		all[i] = p.server
+	}
+	return all
+}
+
+// Drain gives up all partitions: nothing new starts, and what runs is let
+// finish until ctx ends.
+func (n *Node) Drain(ctx context.Context) error {
+	n.mu.Lock()
+	n.leaving = true
+	n.mu.Unlock()
+	if n.o.Serve {
+		_ = n.store.Leave(ctx) // or else others wait for a lease
+	}
+	n.taking.Lock() // what is being taken is ours by then
+	defer n.taking.Unlock()
+	var errs []error
+	var mu sync.Mutex
+	var giving sync.WaitGroup
+	for number := range n.Servers() {
+		giving.Go(func() {
+			err := n.give(ctx, number)
+			mu.Lock()
+			defer mu.Unlock()
+			errs = append(errs, err)
+		})
+	}
+	giving.Wait()
+	return errors.Join(errs...)
+}
+
+// Close ends the use of the store. Drain must have come before.
+func (n *Node) Close() error {
+	n.stop()
+	n.working.Wait()
+	return n.store.Close()
+}
+
+// mirror is a server that only looks at a partition, whoever owns it.
+func (n *Node) mirror(number int) (*server.Server, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	log := n.store.OpenMirror(number)
+	s := n.mirrors[number]
+	if s == nil {
+		o := n.o.Server
+		o.Passive = true
+		s = server.New(log, o)
+		n.mirrors[number] = s
+		n.working.Go(func() { log.Watch(n.ctx) })
+	}
+	return s, log.Refresh()
+}
