@@ -28,7 +28,8 @@ var (
 		"cli/server/metrics":    {"eventlog", "protocols", "replay"},
 		"cli/server/socketio":   {},
 		"cli/server/servertest": {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/server"},
-		"cli/client":            {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/server"},
+		"cli/cluster":           {"eventlog", "protocols", "replay", "cli/server"},
+		"cli/client":            {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/server", "cli/cluster"},
 		"cli/mcp":               {"protocols", "replay", "cli/server"},
 		"cli":                   {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/mcp", "cli/server", "cli/client"},
 	}

@@ -175,7 +175,7 @@ func (n *Node) ask(ctx context.Context, number int, owner eventlog.Owner, s sent
 		}
 		select {
 		case a := <-answers:
-			return n.read(a)
+			return read(s.method, a)
 		case <-ctx.Done():
 			n.callOff(number, owner, s.id)
 			return nil, true, ctx.Err()
@@ -216,14 +216,15 @@ func (n *Node) callOff(number int, owner eventlog.Owner, id string) {
 }
 
 // read reads an answer.
-func (n *Node) read(a eventlog.Answer) (any, bool, error) {
+func read(m server.Method, a eventlog.Answer) (any, bool, error) {
 	var r reply
 	if err := json.Unmarshal(a.Body, &r); err != nil {
 		return nil, true, fmt.Errorf("read the answer of another node: %w", err)
 	}
 	switch {
 	case r.Error == nil:
-		return r.Result, true, nil
+		result, err := m.DecodeResult(r.Result)
+		return result, true, err
 	case isOver(r.Error):
 		return nil, true, again(r.Error)
 	}

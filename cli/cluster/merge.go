@@ -41,24 +41,12 @@ func askAll[R any](n *Node, ctx context.Context, c *server.Call, m server.Method
 			defer func() { <-room }()
 			var result any
 			if result, errs[i] = n.one(ctx, i+1, calls[i], m, params(i+1)); errs[i] == nil {
-				results[i], errs[i] = as[R](result)
+				results[i] = result.(R)
 			}
 		})
 	}
 	asking.Wait()
 	return results, errs
-}
-
-// as reads a result that may have come from another node.
-func as[R any](result any) (r R, err error) {
-	if raw, far := result.(json.RawMessage); far {
-		return r, json.Unmarshal(raw, &r)
-	}
-	r, ok := result.(R)
-	if !ok {
-		return r, fmt.Errorf("a result is a %T, not a %T", result, r)
-	}
-	return r, nil
 }
 
 // firstOf is the error of the first partition that has one.

@@ -392,7 +392,7 @@ func TestTokens(t *testing.T) {
 func TestRoles(t *testing.T) {
 	may := map[server.Role]string{
 		"": "system/hello system/health protocol/list protocol/get rpc.discover",
-		server.Read: "workflow/wait workflow/status workflow/get workflow/list workflow/history task/get schedule/list schedule/get " +
+		server.Read: "workflow/wait workflow/status workflow/find workflow/get workflow/list workflow/history task/get schedule/list schedule/get " +
 			"provider/list provider/state log/follow log/unfollow system/status",
 		server.Submit: "workflow/submit workflow/run signal/send",
 		server.Operate: "workflow/resume workflow/resume_all workflow/interrupt workflow/cancel workflow/pause workflow/unpause workflow/retry " +

@@ -127,7 +127,7 @@ func (l *ioSocket) submitAndTell(c *Call, p SubmitParams) (*replay.RunView, erro
 		return nil, err
 	}
 	id := made.(SubmitResult).ID
-	view, err := l.server.get(context.Background(), c, GetParams{ID: id})
+	view, err := within[*replay.RunView](context.Background(), l.server, WorkflowGet, GetParams{ID: id})
 	if err != nil {
 		return nil, err
 	}
@@ -176,11 +176,11 @@ func (l *ioSocket) tell(ctx context.Context, run string, e replay.Entry) error {
 	case *replay.WorkflowSubmitted:
 		return l.socket.Emit("workflow_started", map[string]any{"workflow_id": run, "task_count": len(v.Plan().Workflow.Tasks)})
 	case *replay.TaskCompleted:
-		value, err := v.Result.Load(l.server.log.Value)
+		task, err := within[*replay.TaskView](ctx, l.server, TaskGet, TaskParams{ID: run, Task: e.Task})
 		if err != nil {
 			return err
 		}
-		result.Status, result.Result = "completed", value
+		result.Status, result.Result = "completed", task.Result
 	case *replay.TaskFailed:
 		result.Status, result.Error = "failed", v.Error
 	case *replay.WorkflowEnded:
@@ -193,7 +193,7 @@ func (l *ioSocket) tell(ctx context.Context, run string, e replay.Entry) error {
 
 // tellEnd tells of a run's end, with all results.
 func (l *ioSocket) tellEnd(ctx context.Context, event, run string, ended *replay.WorkflowEnded) error {
-	view, err := l.server.get(ctx, nil, GetParams{ID: run, Values: true})
+	view, err := within[*replay.RunView](ctx, l.server, WorkflowGet, GetParams{ID: run, Values: true})
 	if err != nil {
 		return err
 	}
