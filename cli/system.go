@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"time"
 
@@ -66,16 +67,44 @@ func writeSystem(w io.Writer, v server.StatusResult, ours bool) {
 	for _, status := range runs {
 		live += fmt.Sprintf("%d %s  ", v.Runs[status], status)
 	}
+	records := fmt.Sprintf("%d, the last is %d", v.Records, v.Last)
+	if len(v.Partitions) > 0 {
+		holder, records = writeNodes(v), fmt.Sprint(v.Records)
+	}
 	table(w, [][]string{
 		{"store", firstOf(v.Store, "in memory")},
 		{"kept by", fmt.Sprintf("%s: %s", v.Engine, v.Promise)},
 		{"held by", holder},
-		{"records", fmt.Sprintf("%d, the last is %d", v.Records, v.Last)},
+		{"records", records},
 		{"values", fmt.Sprintf("%d, %s", v.Values, bytesOf(int64(v.ValueBytes)))},
 		{"on disk", bytesOf(v.DiskBytes)},
 		{"running", fmt.Sprintf("%d of %s, %d ready", v.Running, plural(v.Slots, "slot"), v.Ready)},
 		{"live runs", firstOf(live, "none")},
 	})
+}
+
+// writeNodes says who has the partitions of a store that is divided.
+func writeNodes(v server.StatusResult) string {
+	has, nobody := map[string]int{}, 0
+	for _, p := range v.Partitions {
+		if p.Node == "" {
+			nobody++
+			continue
+		}
+		has[fmt.Sprintf("process %d on %s", p.PID, p.Host)]++
+	}
+	text := plural(v.Nodes, "node")
+	for i, name := range slices.Sorted(maps.Keys(has)) {
+		text += ","
+		if i == 0 {
+			text += " which have of " + plural(len(v.Partitions), "partition")
+		}
+		text += fmt.Sprintf(" %s %d", name, has[name])
+	}
+	if nobody > 0 {
+		text += fmt.Sprintf("; nobody has %d", nobody)
+	}
+	return text
 }
 
 // bytesOf writes a size for people.
