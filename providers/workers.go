@@ -150,7 +150,8 @@ const (
 // Workers are the workers that are connected to this process. Make it with
 // NewWorkers.
 type Workers struct {
-	changed chan struct{}
+	changing sync.Mutex
+	changed  chan struct{} // closed by change, which makes another one
 
 	mu      sync.Mutex
 	seats   map[string]*Seat       // by instance
@@ -163,7 +164,7 @@ type Workers struct {
 
 // NewWorkers returns one that nobody is connected to.
 func NewWorkers() *Workers {
-	return &Workers{changed: make(chan struct{}, 1), seats: map[string]*Seat{}, calls: map[string]*remoteCall{}}
+	return &Workers{changed: make(chan struct{}), seats: map[string]*Seat{}, calls: map[string]*remoteCall{}}
 }
 
 // Seat is a connected worker. What the worker says comes to its methods, from
@@ -684,14 +685,19 @@ func (w *Workers) List() []WorkerInfo {
 	return all
 }
 
-// Changed says that Capacities may have changed since it was last read.
-func (w *Workers) Changed() <-chan struct{} { return w.changed }
+// Changed returns a channel that is closed when Capacities may be others than
+// from now on.
+func (w *Workers) Changed() <-chan struct{} {
+	w.changing.Lock()
+	defer w.changing.Unlock()
+	return w.changed
+}
 
 func (w *Workers) change() {
-	select {
-	case w.changed <- struct{}{}:
-	default:
-	}
+	w.changing.Lock()
+	defer w.changing.Unlock()
+	close(w.changed)
+	w.changed = make(chan struct{})
 }
 
 // Capacities says how many calls there may be at once. A call that no worker

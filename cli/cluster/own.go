@@ -51,7 +51,7 @@ func (n *Node) take(number int) error {
 		return err
 	}
 	o := n.o.Server
-	o.Scheduler.Partition = number
+	o.Part, o.Scheduler.Partition = true, number
 	count := n.store.Count()
 	o.Retention.Runs, o.Retention.Bytes = share(o.Retention.Runs, count), int64(share(int(o.Retention.Bytes), count))
 	p.log, p.server = log, server.New(log, o)

@@ -31,6 +31,9 @@ type Options struct {
 	Retention Retention
 	// Workers are those that may connect; nil: none can.
 	Workers *providers.Workers
+	// Part makes the server of a part of a store, behind a front: the workers are
+	// the front's.
+	Part bool
 	// Passive lets nothing be run here. Somebody else's wish rings Wanted.
 	Passive bool
 }
@@ -150,13 +153,16 @@ func (s *Server) close(ctx context.Context) error {
 	var errs []error
 	running := s.refuse()
 	if s.router != nil {
+		if s.o.Workers != nil {
+			s.o.Workers.Leave()
+		}
 		errs = append(errs, s.router.Drain(ctx))
 	}
 	if running != nil {
 		if err := running.Drain(ctx); err != nil && ctx.Err() == nil {
 			errs = append(errs, err)
 		}
-		if s.o.Workers != nil {
+		if s.o.Workers != nil && !s.o.Part {
 			s.o.Workers.Leave()
 		}
 		errs = append(errs, running.Close())
@@ -168,7 +174,7 @@ func (s *Server) close(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	close(s.quit)
-	if s.o.Workers != nil {
+	if s.o.Workers != nil && !s.o.Part {
 		s.o.Workers.Close()
 	}
 	s.served.Wait()

@@ -95,8 +95,10 @@ func (s *Server) register(ctx context.Context, c *Call, p RegisterParams) (r Reg
 	case c.Peer.notify == nil:
 		return r, protocols.Errorf(protocols.InvalidRequest, "%s needs a connection that stays: a WebSocket", ProviderRegister)
 	}
-	if _, err := s.wish(c.Peer); err != nil { // it is told what the worker offers
-		return r, err
+	if s.router == nil {
+		if _, err := s.wish(c.Peer); err != nil { // it is told what the worker offers
+			return r, err
+		}
 	}
 	p.Instance = c.Peer.name + " " + p.Instance // whoever has another token is another
 	if err := c.Peer.sit(func() (*providers.Seat, error) {
@@ -244,23 +246,23 @@ const employing = time.Minute
 func (s *Server) employ(to *scheduler.Scheduler) {
 	var told []replay.Offer
 	for {
-		select {
-		case <-s.o.Workers.Changed():
-		case <-s.quit:
-			return
-		}
+		changed := s.o.Workers.Changed()
 		offers := []replay.Offer{}
 		for _, c := range s.o.Workers.Capacities() {
 			offers = append(offers, replay.Offer(c))
 		}
-		if slices.Equal(offers, told) {
-			continue
+		if !slices.Equal(offers, told) {
+			ctx, enough := context.WithTimeout(context.Background(), employing)
+			if err := to.Employ(ctx, offers); err != nil {
+				s.o.Logger.Warn("tell the scheduler of workers", "error", err)
+			}
+			enough()
+			told = offers
 		}
-		ctx, enough := context.WithTimeout(context.Background(), employing)
-		if err := to.Employ(ctx, offers); err != nil {
-			s.o.Logger.Warn("tell the scheduler of workers", "error", err)
+		select {
+		case <-changed:
+		case <-s.quit:
+			return
 		}
-		enough()
-		told = offers
 	}
 }
