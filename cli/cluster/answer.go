@@ -22,6 +22,9 @@ const maxIn = 10_000
 // again: its answer may have been lost.
 const remembered = 30 * time.Second
 
+// maxRemembered is how long an answer may be, in bytes, to be remembered.
+const maxRemembered = 64 << 10
+
 // inCall is one call of another node.
 type inCall struct {
 	stop   context.CancelFunc
@@ -60,7 +63,9 @@ func (n *Node) receive(p *partition, l eventlog.Letter) {
 		defer stop()
 		answer := encode(n.carryOut(ctx, p, l))
 		p.mu.Lock()
-		in.answer, in.at = answer, time.Now()
+		if in.answer, in.at = answer, time.Now(); len(answer) > maxRemembered {
+			delete(p.calls, l.ID) // what is as big only looked: it may look again
+		}
 		p.mu.Unlock()
 		n.reply(p, l, answer)
 	})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gleitzeit/cli/server"
@@ -43,7 +44,8 @@ type Node struct {
 	stop    context.CancelFunc
 	working sync.WaitGroup
 
-	poked chan struct{} // see poke
+	poked  chan struct{} // see poke
+	giving atomic.Bool   // a partition is being given away
 
 	taking sync.Mutex // held while a partition is taken
 

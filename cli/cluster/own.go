@@ -202,7 +202,8 @@ func (n *Node) look(nodes []string, tooMany *time.Time) error {
 	if tooMany.IsZero() {
 		*tooMany = time.Now()
 	}
-	return n.giveOne(time.Since(*tooMany) > idlePatience)
+	n.giveOne(time.Since(*tooMany) > idlePatience)
+	return nil
 }
 
 // may is how many partitions we may have: our share, rounded up unless a node
@@ -227,9 +228,9 @@ func (n *Node) owners(ctx context.Context) ([]eventlog.Owner, error) {
 	return n.store.Owners(ctx, numbers...)
 }
 
-// giveOne gives the least busy partition away, if nothing runs there or it must
-// be.
-func (n *Node) giveOne(must bool) error {
+// giveOne begins to give the least busy partition away, if nothing runs there or
+// it must be.
+func (n *Node) giveOne(must bool) {
 	least, found := -1, 0
 	for number, s := range n.Servers() {
 		if running := s.RunningAttempts(); least < 0 || running < least {
@@ -237,13 +238,17 @@ func (n *Node) giveOne(must bool) error {
 		}
 	}
 	if least < 0 || least > 0 && !must {
-		return nil
+		return
 	}
-	ctx, cancel := context.WithTimeout(n.ctx, handOver)
-	defer cancel()
-	err := n.give(ctx, found)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return nil
+	if !n.giving.CompareAndSwap(false, true) {
+		return
 	}
-	return err
+	n.working.Go(func() {
+		defer n.giving.Store(false)
+		ctx, cancel := context.WithTimeout(n.ctx, handOver)
+		defer cancel()
+		if err := n.give(ctx, found); err != nil && ctx.Err() == nil {
+			n.logger.Warn("give a partition away", "partition", found, "error", err)
+		}
+	})
 }
