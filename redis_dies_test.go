@@ -136,7 +136,15 @@ type serverProcess struct {
 }
 
 func startServer(t *testing.T, env ...string) *serverProcess {
+	return startServerWith(t, "", env...)
+}
+
+// startServerWith starts one with a configuration.
+func startServerWith(t *testing.T, config string, env ...string) *serverProcess {
 	s := &serverProcess{dir: t.TempDir()}
+	if err := os.WriteFile(filepath.Join(s.dir, "gleitzeit.yaml"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	s.cmd = exec.Command("gleitzeit", "server", "start", "-o", "json")
 	s.cmd.Dir = s.dir
 	s.cmd.Env = append([]string{"HOME=" + s.dir, "PATH=" + os.Getenv("PATH"), "XDG_CONFIG_HOME=" + s.dir, "GLEITZEIT_PORT=0"}, env...)

@@ -26,10 +26,10 @@ func (l *Log) Append(b *Batch) (Seq, error) {
 }
 
 // request is one call that waits to become part of a commit: a batch to append,
-// a stream to delete or marks to fold. Whoever leads fills in first and err.
+// streams to delete or marks to fold. Whoever leads fills in first and err.
 type request struct {
 	batch  *Batch
-	delete string
+	delete []string
 	fold   []Mark
 	first  Seq
 	err    error

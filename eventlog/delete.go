@@ -3,6 +3,7 @@ package eventlog
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -26,37 +27,62 @@ type Deletion struct {
 // inlineCovers is how long a list of deleted records may be inside the record.
 const inlineCovers = 1 << 10
 
-// Delete removes a stream: its records, its keys, its checkpoint, and the
-// values that no other stream uses. In their place it leaves one StreamDeleted
-// record, which followers see like any other. Delete is atomic and durable when
-// it returns. Deleting a stream that has no records, or is deleted already, does
-// nothing. The stream can be appended to again, but nobody should.
-func (l *Log) Delete(stream string) error {
-	if err := checkStream(stream); err != nil {
-		return fmt.Errorf("delete: %w", err)
+// Delete removes streams, all or none: their records, their keys, their
+// checkpoints, and the values that no other stream uses. In the place of each it
+// leaves one StreamDeleted record, which followers see like any other. Delete is
+// atomic and durable when it returns. Deleting a stream that has no records, or
+// is deleted already, does nothing. The stream can be appended to again, but
+// nobody should.
+func (l *Log) Delete(streams ...string) error {
+	for _, name := range streams {
+		if err := checkStream(name); err != nil {
+			return fmt.Errorf("delete: %w", err)
+		}
 	}
-	_, err := l.submit(&request{delete: stream})
+	if len(streams) == 0 {
+		return nil
+	}
+	_, err := l.submit(&request{delete: streams})
 	return err
 }
 
 // delete makes the change, which is empty before, a deletion.
-func (w *writer) delete(stream string) error {
-	h, err := w.head(stream)
-	if err != nil {
+func (w *writer) delete(streams []string) error {
+	r := replacing{writer: w}
+	for _, name := range streams {
+		if slices.Contains(r.gone.streams, name) {
+			continue
+		}
+		if err := r.delete(name); err != nil {
+			return fmt.Errorf("delete stream %q: %w", name, err)
+		}
+	}
+	if err := r.write(); err != nil {
 		return fmt.Errorf("delete: %w", err)
 	}
-	d := deletion{writer: w, stream: stream, refs: make(map[Hash]struct{})}
+	return nil
+}
+
+// delete lets a stream go.
+func (r *replacing) delete(stream string) error {
+	h, err := r.writer.head(stream)
+	if err != nil {
+		return err
+	}
+	d := deletion{writer: r.writer, stream: stream, refs: make(map[Hash]struct{})}
 	if err := d.collect(); err != nil {
-		return fmt.Errorf("delete stream %q: %w", stream, err)
+		return err
 	}
 	if len(d.seqs) == d.marks {
 		return nil // nothing there, or deleted already
 	}
-	if err := d.findValues(); err != nil {
-		return fmt.Errorf("delete stream %q: %w", stream, err)
-	}
-	if err := d.write(h); err != nil {
-		return fmt.Errorf("delete stream %q: %w", stream, err)
+	r.marks = append(r.marks, ending{h, d.covered})
+	r.gone.streams = append(r.gone.streams, stream)
+	r.gone.records = append(r.gone.records, d.seqs...)
+	r.gone.claims = append(r.gone.claims, d.claims...)
+	r.gone.checkpoints = append(r.gone.checkpoints, stream)
+	for ref := range d.refs {
+		r.gone.uses = append(r.gone.uses, use{ref, stream})
 	}
 	return nil
 }
@@ -70,8 +96,6 @@ type deletion struct {
 	marks   int   // how many of seqs are marks
 	refs    map[Hash]struct{}
 	claims  []string
-
-	released
 }
 
 // collect reads the whole stream.
@@ -122,84 +146,90 @@ func (d *deletion) record(r Record, claimed []bool) error {
 	return nil
 }
 
-// findValues finds the values that nobody else uses.
-func (d *deletion) findValues() error {
-	for h := range d.refs {
-		if err := d.writer.release(use{h, d.stream}, &d.released); err != nil {
-			return err
-		}
-	}
-	return nil
+// replacing is a change by which records go and marks come.
+type replacing struct {
+	writer *writer
+	gone   drops
+	marks  []ending
+	bytes  uint64 // in the values that go
 }
 
-// released are values that go, and the bytes in them.
-type released struct {
-	values []Hash
-	bytes  uint64
+// ending is a stream that gets a mark, and what that covers.
+type ending struct {
+	*head
+	covered spans
 }
 
-// release adds a value that only this stream uses.
-func (w *writer) release(u use, to *released) error {
-	users, err := w.store.users(u.hash, 2)
-	if err != nil || len(users) != 1 || users[0] != u.stream {
+// write makes the change, which is empty before. It changes nothing unless it
+// succeeds.
+func (r *replacing) write() error {
+	w := r.writer
+	if err := r.findValues(); err != nil {
 		return err
 	}
-	v, err := w.store.value(u.hash)
-	if err != nil {
-		return fmt.Errorf("value %s: %w", u.hash, err)
-	}
-	to.values = append(to.values, u.hash)
-	to.bytes += uint64(len(v))
-	return nil
-}
-
-// write puts all of it into the change, and the mark.
-func (d *deletion) write(h *head) error {
-	gone := drops{
-		streams:     []string{d.stream},
-		records:     d.seqs,
-		claims:      d.claims,
-		checkpoints: []string{d.stream},
-	}
-	for ref := range d.refs {
-		gone.uses = append(gone.uses, use{ref, d.stream})
-	}
-	return d.writer.replace(h, d.covered, gone, d.released)
-}
-
-// replace makes the change, which is empty before: what is gone goes, and at the
-// end of the stream h comes the mark that covers it. It changes nothing unless
-// it succeeds.
-func (w *writer) replace(h *head, covered spans, gone drops, values released) error {
-	mark, covers, err := h.mark(covered)
-	if err != nil {
-		return err
-	}
-	for _, ref := range mark.Refs {
-		if _, err := w.has(ref); err != nil {
+	var marks []Record
+	lists := map[Hash][]byte{}
+	for _, e := range r.marks {
+		mark, list, err := e.mark()
+		if err != nil {
 			return err
 		}
+		for _, ref := range mark.Refs {
+			lists[ref] = list
+			if _, err := w.has(ref); err != nil {
+				return err
+			}
+		}
+		marks = append(marks, mark)
+		w.change.marked = append(w.change.marked, e.stream)
 	}
-	gone.values = values.values
-	w.change.drop, w.change.marked = gone, h.stream
-	for _, v := range gone.values {
+	w.change.drop = r.gone
+	for _, v := range r.gone.values {
 		w.known.delete(v)
 	}
-	w.sums.records -= uint64(len(gone.records))
-	w.sums.values -= uint64(len(gone.values))
-	w.sums.valueBytes -= values.bytes
-	for _, ref := range mark.Refs {
-		w.addValue(ref, covers)
+	w.sums.records -= uint64(len(r.gone.records))
+	w.sums.values -= uint64(len(r.gone.values))
+	w.sums.valueBytes -= r.bytes
+	for h, list := range lists {
+		w.addValue(h, list)
 	}
-	w.addRecord(&mark)
+	for i := range marks {
+		w.addRecord(&marks[i])
+	}
 	return nil
 }
 
-// mark makes the record that stands for what goes.
-func (h *head) mark(covered spans) (r Record, covers []byte, err error) {
-	covers = appendSpans(nil, covered)
-	data := Deletion{Last: h.seq, Sum: h.sum, Records: covered.count()}
-	r = Record{Time: time.Now(), Stream: h.stream, Type: StreamDeleted}
+// findValues finds the values that no other stream uses.
+func (r *replacing) findValues() error {
+	seen := map[Hash]bool{}
+	for _, u := range r.gone.uses {
+		if seen[u.hash] {
+			continue
+		}
+		seen[u.hash] = true
+		users, err := r.writer.store.users(u.hash, len(r.gone.streams)+1)
+		if err != nil {
+			return err
+		}
+		if slices.ContainsFunc(users, func(s string) bool { return !slices.Contains(r.gone.streams, s) }) {
+			continue
+		}
+		v, err := r.writer.store.value(u.hash)
+		if err != nil {
+			return fmt.Errorf("value %s: %w", u.hash, err)
+		}
+		r.gone.values = append(r.gone.values, u.hash)
+		r.bytes += uint64(len(v))
+	}
+	return nil
+}
+
+// mark makes the record that stands for what goes, and the list of what it
+// covers.
+func (e ending) mark() (r Record, covers []byte, err error) {
+	covers = appendSpans(nil, e.covered)
+	data := Deletion{Last: e.seq, Sum: e.sum, Records: e.covered.count()}
+	r = Record{Time: time.Now(), Stream: e.stream, Type: StreamDeleted}
 	if len(covers) <= inlineCovers {
 		data.Covers = covers
 	} else {

@@ -129,39 +129,44 @@ func (l *Log) Fold(marks []Mark) error {
 
 // fold makes the change, which is empty before, a folding.
 func (w *writer) fold(marks []Mark) error {
-	f := folding{writer: w}
-	for _, m := range marks {
-		if err := f.add(m); err != nil {
-			return fmt.Errorf("fold: %w", err)
-		}
-	}
-	if len(f.gone.streams) == 0 {
-		return nil
-	}
-	own, err := w.head(Folded)
-	if err == nil && own.seq > 0 {
-		err = f.addEarlier()
-	}
-	if err == nil {
-		err = w.replace(own, f.covered.merged(), f.gone, f.released)
-	}
-	if err != nil {
+	f := folding{replacing: replacing{writer: w}}
+	if err := f.run(marks); err != nil {
 		return fmt.Errorf("fold: %w", err)
-	}
-	for _, s := range f.gone.streams {
-		if s != Folded {
-			w.heads.delete(s)
-		}
 	}
 	return nil
 }
 
 // folding gathers what goes.
 type folding struct {
-	writer  *writer
-	gone    drops
+	replacing
 	covered spans // in no order
-	released
+}
+
+func (f *folding) run(marks []Mark) error {
+	for _, m := range marks {
+		if err := f.add(m); err != nil {
+			return err
+		}
+	}
+	folded := f.gone.streams
+	if len(folded) == 0 {
+		return nil
+	}
+	own, err := f.writer.head(Folded)
+	if err == nil && own.seq > 0 {
+		err = f.addEarlier()
+	}
+	if err != nil {
+		return err
+	}
+	f.marks = []ending{{own, f.covered.merged()}}
+	if err := f.write(); err != nil {
+		return err
+	}
+	for _, s := range folded {
+		f.writer.heads.delete(s)
+	}
+	return nil
 }
 
 // add lets a mark go, if it still stands at the end of its stream.
@@ -175,11 +180,7 @@ func (f *folding) add(m Mark) error {
 	f.gone.checkpoints = append(f.gone.checkpoints, m.Stream)
 	f.covered = append(append(f.covered, m.covers...), span{m.seq, m.seq})
 	for _, ref := range m.refs {
-		u := use{ref, m.Stream}
-		f.gone.uses = append(f.gone.uses, u)
-		if err := f.writer.release(u, &f.released); err != nil {
-			return err
-		}
+		f.gone.uses = append(f.gone.uses, use{ref, m.Stream})
 	}
 	return nil
 }

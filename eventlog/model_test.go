@@ -84,10 +84,16 @@ func (m *model) append(t *rapid.T) {
 }
 
 func (m *model) delete(t *rapid.T) {
-	stream := someStreams.Draw(t, "stream")
-	if err := m.l.Delete(stream); err != nil {
+	streams := rapid.SliceOfN(someStreams, 1, 3).Draw(t, "streams")
+	if err := m.l.Delete(streams...); err != nil {
 		t.Fatalf("delete: %v", err)
 	}
+	for _, stream := range streams {
+		m.deleted(stream)
+	}
+}
+
+func (m *model) deleted(stream string) {
 	mine := func(r Record) bool { return r.Stream == stream }
 	if !slices.ContainsFunc(m.records, func(r Record) bool { return mine(r) && r.Type != StreamDeleted }) {
 		return

@@ -100,12 +100,12 @@ var errMissing = errors.New("is missing")
 type change struct {
 	before      Seq // the last record before the change, if it has totals
 	drop        drops
-	records     []row   // in order of seq
-	marked      string  // the stream whose one record is the mark of a deletion; else ""
-	touched     []touch // the same records by stream, each stream once
-	values      []value // not in the store yet
-	uses        []use   // may be in the store already
-	claims      []claim // not in the store yet
+	records     []row    // in order of seq
+	marked      []string // streams whose one record is the mark of a deletion
+	touched     []touch  // the same records by stream, each stream once
+	values      []value  // not in the store yet
+	uses        []use    // may be in the store already
+	claims      []claim  // not in the store yet
 	checkpoints []Checkpoint
 	totals      *totals // nil: as they were
 }

@@ -1,6 +1,9 @@
 package eventlog
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // writer turns batches into a change: it numbers the records, chains their
 // sums and finds out what the store has already. One goroutine at a time uses
@@ -72,7 +75,7 @@ func (w *writer) begin() {
 // finish returns the change, complete.
 func (w *writer) finish() *change {
 	for _, h := range w.touched {
-		w.change.touched = append(w.change.touched, touch{h.stream, h.fresh, h.stream == w.change.marked})
+		w.change.touched = append(w.change.touched, touch{h.stream, h.fresh, slices.Contains(w.change.marked, h.stream)})
 	}
 	w.change.totals = &w.sums
 	return &w.change

@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -44,17 +45,23 @@ func (s *Server) gc(ctx context.Context, _ *Call, p GCParams) (GCResult, error) 
 }
 
 // sweep removes what is not to be kept.
-func (s *Server) sweep(ctx context.Context, keep Retention, dry bool) (r GCResult, err error) {
-	r.Before = s.log.Stats().DiskBytes
-	ended, live, err := s.endedRuns(ctx)
+func (s *Server) sweep(ctx context.Context, keep Retention, dry bool) (GCResult, error) {
+	known := map[uint64]time.Time{}
+	ended, _, err := s.endedRuns(ctx, known)
 	if err != nil {
-		return r, err
+		return GCResult{}, err
 	}
+	return s.removeOld(ctx, keep, ended, known, dry)
+}
+
+// removeOld removes what is not to be kept of what has ended.
+func (s *Server) removeOld(ctx context.Context, keep Retention, ended []endedRun, known map[uint64]time.Time, dry bool) (r GCResult, err error) {
+	r.Before = s.log.Stats().DiskBytes
 	excess := surplus(ended, keep, time.Now())
-	gone, err := s.removeRuns(ctx, ended[:excess], live, dry)
+	gone, err := s.removeRuns(ctx, ended[:excess], known, dry)
 	r.Runs += gone
 	if err == nil && !dry && keep.Bytes > 0 {
-		err = s.shrink(ctx, ended[excess:], live, keep.Bytes, &r)
+		err = s.shrink(ctx, ended[excess:], known, keep.Bytes, &r)
 	}
 	if err == nil && !dry {
 		err = s.removeExpired(ctx)
@@ -77,74 +84,104 @@ func surplus(ended []endedRun, keep Retention, now time.Time) (n int) {
 	return n
 }
 
-// endedRuns returns the runs that have ended, the oldest end first, and those
-// that have not.
-func (s *Server) endedRuns(ctx context.Context) (ended []endedRun, live map[uint64]bool, err error) {
-	live = map[uint64]bool{}
+// endedRuns returns the runs that have ended, the oldest end first. It looks only
+// at runs whose end isn't known yet; whether one that is known has gone on since,
+// removeRuns looks. It says how long it took, without what new runs cost.
+func (s *Server) endedRuns(ctx context.Context, known map[uint64]time.Time) (ended []endedRun, took time.Duration, err error) {
+	began := time.Now()
+	before := maps.Clone(known)
+	clear(known)
 	for name, err := range s.log.Streams(replay.RunPrefix, false, "") {
 		if err == nil {
 			err = ctx.Err()
 		}
 		if err != nil {
-			return nil, nil, err
+			return nil, 0, err
 		}
 		n, ok := replay.RunOf(name)
 		if !ok {
 			continue
 		}
-		head, found, err := s.log.Head(name)
+		at, found := before[n]
+		if !found {
+			news := time.Now()
+			at, found, err = s.endOf(n)
+			took -= time.Since(news)
+		}
 		switch {
 		case err != nil:
-			return nil, nil, err
-		case found && replay.Ends(head):
-			ended = append(ended, endedRun{n, head.Time})
-		default:
-			live[n] = true
+			return nil, 0, err
+		case found:
+			ended, known[n] = append(ended, endedRun{n, at}), at
 		}
 	}
 	slices.SortStableFunc(ended, func(a, b endedRun) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.number, b.number)) })
-	return ended, live, nil
+	return ended, took + time.Since(began), nil
 }
 
-// removeRuns removes those of the runs that no live run needs, and returns how
-// many those are.
-func (s *Server) removeRuns(ctx context.Context, runs []endedRun, live map[uint64]bool, dry bool) (gone int, err error) {
-	for _, one := range runs {
-		parent, err := replay.ParentOf(s.log, one.number)
-		if err != nil {
-			return gone, err
-		}
-		if live[parent] {
-			continue
+// endOf returns when a run ended, if it has.
+func (s *Server) endOf(number uint64) (at time.Time, found bool, err error) {
+	head, found, err := s.log.Head(replay.Stream(number))
+	return head.Time, found && replay.Ends(head), err
+}
+
+// removeRuns removes those of the runs that no live run needs and that haven't
+// gone on since, and returns how many those are.
+func (s *Server) removeRuns(ctx context.Context, runs []endedRun, known map[uint64]time.Time, dry bool) (gone int, err error) {
+	for some := range slices.Chunk(runs, removeSome) {
+		var numbers []uint64
+		for _, one := range some {
+			at, found, err := s.endOf(one.number)
+			if err != nil {
+				return gone, err
+			}
+			if !found || !at.Equal(one.at) {
+				delete(known, one.number)
+				continue
+			}
+			needed, err := s.needed(one.number)
+			if err != nil {
+				return gone, err
+			}
+			if !needed {
+				numbers = append(numbers, one.number)
+			}
 		}
 		if !dry {
-			if err := s.removeRun(ctx, one.number); err != nil {
+			if err := s.removeTogether(ctx, numbers); err != nil {
 				return gone, err
 			}
 		}
-		gone++
+		gone += len(numbers)
 	}
 	return gone, nil
 }
 
-// removeRun removes one run unless it has come back to life. Whoever carries
-// runs out can't retry it meanwhile: that happens in the same loop.
-func (s *Server) removeRun(ctx context.Context, number uint64) error {
-	return s.tidy(ctx, func(state *replay.State) error {
-		if state != nil && state.Run(number) != nil {
-			return nil
-		}
-		return s.delete(replay.TextStream(number), replay.Stream(number)) // a run whose words are gone may stay, not words of none
-	})
+// needed tells whether the run that started this one goes on.
+func (s *Server) needed(number uint64) (bool, error) {
+	parent, err := replay.ParentOf(s.log, number)
+	if err != nil || parent == 0 {
+		return false, err
+	}
+	head, found, err := s.log.Head(replay.Stream(parent))
+	return found && !replay.IsEnd(head.Type), err
 }
 
-func (s *Server) delete(streams ...string) error {
-	for _, name := range streams {
-		if err := s.log.Delete(name); err != nil {
-			return err
+// removeSome is how many runs go with one sync: the loop waits for it.
+const removeSome = 32
+
+// removeTogether removes runs but for those that have come back to life. Whoever
+// carries runs out can't retry one meanwhile: that happens in the same loop.
+func (s *Server) removeTogether(ctx context.Context, numbers []uint64) error {
+	return s.tidy(ctx, func(state *replay.State) error {
+		var streams []string
+		for _, n := range numbers {
+			if state == nil || state.Run(n) == nil {
+				streams = append(streams, replay.TextStream(n), replay.Stream(n))
+			}
 		}
-	}
-	return nil
+		return s.log.Delete(streams...)
+	})
 }
 
 // tidy removes something from the log, in the loop of whoever carries runs out;
@@ -196,7 +233,7 @@ func (s *Server) fold(ctx context.Context) error {
 // shrink removes a tenth of the runs again and again, until the store is small
 // enough. What deletions leave has to be cleared away in between, or nobody
 // could tell.
-func (s *Server) shrink(ctx context.Context, runs []endedRun, live map[uint64]bool, most int64, r *GCResult) error {
+func (s *Server) shrink(ctx context.Context, runs []endedRun, known map[uint64]time.Time, most int64, r *GCResult) error {
 	for s.log.Stats().DiskBytes > most {
 		if err := s.log.Compact(ctx); err != nil {
 			return err
@@ -205,7 +242,7 @@ func (s *Server) shrink(ctx context.Context, runs []endedRun, live map[uint64]bo
 			return nil
 		}
 		n := (len(runs) + 9) / 10
-		gone, err := s.removeRuns(ctx, runs[:n], live, false)
+		gone, err := s.removeRuns(ctx, runs[:n], known, false)
 		r.Runs += gone
 		if err != nil {
 			return err
@@ -229,7 +266,7 @@ func (s *Server) removeExpired(ctx context.Context) error {
 			return err
 		}
 		if found && replay.CacheExpired(head, time.Now()) {
-			if err := s.tidy(ctx, func(*replay.State) error { return s.delete(name) }); err != nil {
+			if err := s.tidy(ctx, func(*replay.State) error { return s.log.Delete(name) }); err != nil {
 				return err
 			}
 		}
@@ -237,11 +274,11 @@ func (s *Server) removeExpired(ctx context.Context) error {
 	return nil
 }
 
-// The pauses between two sweeps: a sweep looks at each run, so that the more
-// there are the rarer it comes.
+// The pauses between two sweeps: a sweep goes through the list of all runs, so that
+// the more there are the rarer it comes.
 const (
 	sweepPause = 5 * time.Second
-	sweepShare = 20 // a sweep takes at most one part of so many of the time
+	sweepShare = 20 // that takes at most one part of so many of the time; what is new and what goes, as long as it takes
 )
 
 // retain sweeps while runs are carried out here.
@@ -254,6 +291,7 @@ func (s *Server) retain(keep Retention) {
 		<-s.quit
 		cancel()
 	})
+	known := map[uint64]time.Time{}
 	for pause := sweepPause; ; {
 		select {
 		case <-s.quit:
@@ -261,15 +299,23 @@ func (s *Server) retain(keep Retention) {
 		case <-time.After(pause):
 		}
 		began := time.Now()
-		r, err := s.sweep(ctx, keep, false)
+		ended, looked, err := s.endedRuns(ctx, known)
+		var r GCResult
+		if err == nil {
+			r, err = s.removeOld(ctx, keep, ended, known, false)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
+			known = map[uint64]time.Time{}
 			s.o.Logger.Warn("remove old runs", "error", err)
 		case r.Runs > 0:
 			s.o.Logger.Info("removed old runs", "runs", r.Runs, "bytes", r.After)
 		}
-		pause = max(sweepPause, sweepShare*time.Since(began))
+		if keep.Bytes > 0 { // then much is cleared away to see how much that is
+			looked = time.Since(began)
+		}
+		pause = max(sweepPause, sweepShare*looked)
 	}
 }
