@@ -35,12 +35,12 @@ func TestNewerIsRefused(t *testing.T) {
 			}
 		}},
 		{"the redis", Redis, func(t *testing.T, _, url string) {
-			client, name, err := redisClient(url)
+			address, client, err := Options{RedisURL: url}.redis()
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer client.Close()
-			if err := client.HSet(t.Context(), "gleitzeit:{"+name+"}", "format", "99").Err(); err != nil {
+			if err := client.HSet(t.Context(), "gleitzeit:{"+address.name+"}", "format", "99").Err(); err != nil {
 				t.Fatal(err)
 			}
 		}},

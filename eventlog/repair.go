@@ -93,7 +93,6 @@ type repairer struct {
 	agree  func(Damage) bool
 	began  time.Time
 	marker marker
-	path   string // of SQLite's file
 	done   Repaired
 }
 
@@ -112,7 +111,7 @@ func (r *repairer) run() error {
 	}
 	switch engine {
 	case Redis:
-		return errors.New("Redis keeps its bytes: repair its files (redis-check-aof --fix), or restore a backup")
+		return errors.New("its bytes are kept by Redis: repair its files (redis-check-aof --fix), or restore a backup")
 	case SQLite:
 		return r.sqlite()
 	}
