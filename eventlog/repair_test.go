@@ -300,7 +300,7 @@ func TestRepairRefuses(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := agreed(t, dir, Options{RedisURL: url}); err == nil || !strings.Contains(err.Error(), "Redis keeps its bytes") {
+	if _, _, err := agreed(t, dir, Options{RedisURL: url}); err == nil || !strings.Contains(err.Error(), "kept by Redis") {
 		t.Error(err)
 	}
 	// A SQLite file that is none any more.
