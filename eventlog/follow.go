@@ -98,6 +98,15 @@ func (b *bells) ring(touched []touch) {
 	}
 }
 
+// ringAll wakes everybody.
+func (b *bells) ringAll() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for stream := range b.hung {
+		b.ringOne(stream)
+	}
+}
+
 func (b *bells) ringOne(stream string) {
 	if one := b.hung[stream]; one != nil {
 		close(one.rung)

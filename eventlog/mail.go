@@ -41,10 +41,10 @@ type Answer struct {
 }
 
 // The bounds of what lies in the Redis unread.
-const (
-	maxInbox = 100_000     // calls of one partition
-	mailLife = time.Minute // of answers that nobody fetches
-)
+const mailLife = time.Minute // of answers that nobody fetches
+
+// maxInbox is of the calls of one partition; a test may lower it.
+var maxInbox = 100_000
 
 var sendScript = redis.NewScript(`
 local owner = redis.call('GET', KEYS[1]) or ''
@@ -94,7 +94,7 @@ func (p *Partitions) Inbox(ctx context.Context, l *Log, take func(Letter)) {
 			}
 			continue
 		}
-		var had []string
+		var had []any
 		for _, m := range some[0].Messages {
 			at = m.ID
 			had = append(had, m.ID)
@@ -105,9 +105,16 @@ func (p *Partitions) Inbox(ctx context.Context, l *Log, take func(Letter)) {
 			}
 		}
 		// What isn't removed now goes with the next owner.
-		_ = s.client.XDel(ctx, key, had...).Err()
+		_ = tidyScript.Run(ctx, s.client, []string{s.key("owner"), key}, append([]any{s.owner}, had...)...).Err()
 	}
 }
+
+// tidyScript removes letters that were read, unless a later owner is to read
+// them.
+var tidyScript = redis.NewScript(`
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('XDEL', KEYS[2], unpack(ARGV, 2)) end
+return 1
+`)
 
 // Reply answers a call that came to a partition's log, unless the partition is
 // somebody else's by now: then it returns ErrFenced.
@@ -161,12 +168,13 @@ func (p *Partitions) Answers(ctx context.Context, take func(Answer)) {
 	}
 }
 
-// parseOwner reads what the keys owner and lease say.
-func parseOwner(owner, lease string) (o Owner) {
+// parseOwner reads what the keys owner and lease say, for the node that has the
+// folder.
+func parseOwner(owner, lease, folder, node string) (o Owner) {
 	text, _, _ := strings.Cut(owner, " ")
 	o.Epoch, _ = strconv.ParseUint(text, 10, 64)
 	var h holding
-	if lease != "" && json.Unmarshal([]byte(lease), &h) == nil {
+	if lease != "" && json.Unmarshal([]byte(lease), &h) == nil && (h.Folder != folder || h.Node == node) {
 		o.Node, o.Host, o.PID, o.Key = h.Node, h.Host, h.PID, h.Key
 	}
 	return o
@@ -178,5 +186,5 @@ func (l *Log) Epoch() uint64 {
 	if !ok {
 		return 0
 	}
-	return parseOwner(s.owner, "").Epoch
+	return parseOwner(s.owner, "", "", "").Epoch
 }

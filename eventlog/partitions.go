@@ -138,10 +138,7 @@ func (p *Partitions) Take(partition int, key []byte, lost func(error)) (*Log, er
 		return nil, err
 	}
 	s.release = stop
-	if err = p.client.Del(always, s.key("inbox")).Err(); err == nil {
-		l, err = newLog(s, p.logID(partition), d)
-	}
-	if err == nil {
+	if l, err = newLog(s, p.logID(partition), d); err == nil {
 		l.whenFenced = lost
 		l.beyond = make(chan struct{})
 	}
@@ -188,7 +185,8 @@ type Owner struct {
 
 var ownersScript = redis.NewScript(`return {redis.call('GET', KEYS[1]) or '', redis.call('GET', KEYS[2]) or ''}`)
 
-// Owners asks for the owners of some partitions.
+// Owners asks for the owners of some partitions. A process that had our folder
+// before us is dead, whatever its leases say.
 func (p *Partitions) Owners(ctx context.Context, partitions ...int) ([]Owner, error) {
 	pipe := p.client.Pipeline()
 	var said []*redis.Cmd
@@ -205,7 +203,7 @@ func (p *Partitions) Owners(ctx context.Context, partitions ...int) ([]Owner, er
 		if err != nil || len(texts) != 2 {
 			return nil, fmt.Errorf("the owner of partition %d is damaged", partitions[i])
 		}
-		owners[i] = parseOwner(texts[0], texts[1])
+		owners[i] = parseOwner(texts[0], texts[1], p.marker.folder, p.node)
 	}
 	return owners, nil
 }
@@ -243,6 +241,7 @@ func (l *Log) Refresh() error {
 		return unreachable(err)
 	}
 	l.advance(now.last, nil)
+	l.bells.ringAll() // it isn't known which streams have more
 	return nil
 }
 
@@ -355,13 +354,20 @@ func (p *Partitions) Leave(ctx context.Context) error {
 // Name notes in which partition the run with an id is that somebody gave it,
 // unless that was said before, and returns which it is.
 func (p *Partitions) Name(ctx context.Context, id string, partition int) (has int, fresh bool, err error) {
-	fresh, err = p.client.HSetNX(ctx, p.whole()+":named", id, partition).Result()
+	said, err := nameScript.Run(ctx, p.client, []string{p.whole() + ":named"}, id, partition).StringSlice()
 	if err != nil {
 		return 0, false, unreachable(err)
 	}
-	has, err = p.Named(ctx, id)
-	return has, fresh, err
+	has, err = p.parseNamed(id, said[0])
+	return has, said[1] == "fresh", err
 }
+
+var nameScript = redis.NewScript(`
+local has = redis.call('HGET', KEYS[1], ARGV[1])
+if has then return {has, 'known'} end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return {ARGV[2], 'fresh'}
+`)
 
 var unnameScript = redis.NewScript(`
 if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then redis.call('HDEL', KEYS[1], ARGV[1]) end
@@ -382,6 +388,10 @@ func (p *Partitions) Named(ctx context.Context, id string) (int, error) {
 	if err != nil {
 		return 0, unreachable(err)
 	}
+	return p.parseNamed(id, text)
+}
+
+func (p *Partitions) parseNamed(id, text string) (int, error) {
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 || n > p.count {
 		return 0, fmt.Errorf("the partition of run %q is damaged: %q", id, text)

@@ -48,6 +48,7 @@ local epoch = tonumber(string.match(owner, '^%d+')) + 1
 owner = string.format('%d', epoch) .. ' ' .. ARGV[1]
 redis.call('SET', KEYS[1], owner)
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
+redis.call('DEL', KEYS[3])
 return {'owner', owner}
 `)
 
@@ -310,7 +311,7 @@ func unreachable(err error) error {
 	return fmt.Errorf("the Redis can't be reached: %w", err)
 }
 
-// acquire makes us the owner, and keeps saying that we live until stop. The
+// acquire makes us the owner, to whom nothing has been sent, and keeps saying that we live until stop. The
 // folder is that of the error if another one is.
 func (s *redisStore) acquire(who holding, dir string) (stop func() error, err error) {
 	who.PID = os.Getpid()
@@ -321,7 +322,7 @@ func (s *redisStore) acquire(who holding, dir string) (stop func() error, err er
 	}
 	keys := []string{s.key("owner"), s.key("lease")}
 	ctx, cancel := context.WithCancel(context.Background())
-	said, err := acquireScript.Run(ctx, s.client, keys, rand.Text(), us, s.lease.Milliseconds(), who.Folder).StringSlice()
+	said, err := acquireScript.Run(ctx, s.client, append(keys, s.key("inbox")), rand.Text(), us, s.lease.Milliseconds(), who.Folder).StringSlice()
 	if err != nil {
 		cancel()
 		return nil, unreachable(err)
