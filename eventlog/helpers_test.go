@@ -69,6 +69,18 @@ var storeKinds = []struct {
 			return l
 		}
 	}},
+	{"partition", func(t testing.TB) (*Log, func() *Log) {
+		p := openParts(t, redisURL(t)+"&partitions=2")
+		take := func() *Log { return takePart(t, p, 2, newLosses()) }
+		l := take()
+		return l, func() *Log {
+			if err := l.Close(); err != nil {
+				t.Fatalf("close: %v", err)
+			}
+			l = take()
+			return l
+		}
+	}},
 }
 
 func openRedisIn(t testing.TB, dir, url string) *Log {

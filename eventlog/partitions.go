@@ -41,6 +41,9 @@ type Partitions struct {
 
 	mu      sync.Mutex
 	mirrors map[int]*Log
+
+	closes   sync.Once
+	closeErr error
 }
 
 // OpenPartitions opens the store of which dir is this node's folder, and makes
@@ -106,8 +109,14 @@ func (p *Partitions) Lease() time.Duration { return p.address.lease }
 // Dir returns the folder of this node.
 func (p *Partitions) Dir() string { return p.folder.dir }
 
-// Close ends the use of the store. The logs must be closed before.
+// Close ends the use of the store. The logs must be closed before. A second
+// Close returns what the first did.
 func (p *Partitions) Close() error {
+	p.closes.Do(func() { p.closeErr = p.close() })
+	return p.closeErr
+}
+
+func (p *Partitions) close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var errs []error
