@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -27,24 +28,39 @@ type question struct {
 	schema    json.RawMessage // of the answer; nil: yes or no
 }
 
-// key is under which name a question is put to a client.
-func (q *question) key() string {
-	raw, _ := json.Marshal([]string{q.run, q.task, q.id})
-	return string(raw)
+// key tells questions apart.
+func (q *question) key() string { return q.run + "\n" + q.task + "\n" + q.id }
+
+// state is what a call that has to be repeated with answers is repeated with.
+// Whoever changes it can do no more than run_decide lets him.
+type state struct {
+	Run   string                 `json:"run"`
+	Asked map[string]askedBefore `json:"asked"` // by the name of each
 }
 
-// questionOf reads a key.
-func questionOf(key string) (q question, ok bool) {
-	var parts []string
-	if json.Unmarshal([]byte(key), &parts) != nil || len(parts) != 3 {
-		return q, false
+// askedBefore is which question a client was asked.
+type askedBefore struct {
+	Run  string `json:"run"`
+	Task string `json:"task"`
+	ID   string `json:"id,omitempty"`
+}
+
+func (st state) encode() string {
+	raw, _ := json.Marshal(st) // of texts
+	return base64.RawURLEncoding.EncodeToString(raw)
+}
+
+func decodeState(text string) (st state, err error) {
+	raw, err := base64.RawURLEncoding.DecodeString(text)
+	if err == nil {
+		err = json.Unmarshal(raw, &st)
 	}
-	return question{run: parts[0], task: parts[1], id: parts[2]}, true
+	return st, err
 }
 
 // asking is what a call has asked its client.
 type asking struct {
-	unwilling map[string]bool // questions that the client doesn't want to answer
+	unwilling map[string]bool // questions that the client doesn't want to answer, by their keys
 	current   string          // the key of the one that it is asked now
 	cancel    context.CancelFunc
 	answered  chan reply // never closed; has room for one
@@ -57,15 +73,8 @@ type reply struct {
 	err      error
 }
 
-// newAsking begins with what the client has said that it won't answer.
-func newAsking(req *sdk.CallToolRequest) asking {
-	k := asking{unwilling: map[string]bool{}, answered: make(chan reply, 1), cancel: func() {}}
-	for key, r := range req.Params.InputResponses {
-		if e, ok := r.(*sdk.ElicitResult); ok && e.Action == "cancel" {
-			k.unwilling[key] = true
-		}
-	}
-	return k
+func newAsking() asking {
+	return asking{unwilling: map[string]bool{}, answered: make(chan reply, 1), cancel: func() {}}
 }
 
 // pending tells whether a question is with the client.
@@ -120,37 +129,51 @@ func inWords(run string, t replay.TaskView) string {
 	return fmt.Sprintf("%s (%stask %s of run %s)", strings.TrimSpace(q.Message), from, t.ID, run)
 }
 
-// ask puts a question to the client. It returns a result if that is the way to
+// ask puts questions to the client. It returns a result if that is the way to
 // do it; else the answer comes later.
 func (a *attendance) ask(ctx context.Context, all []question) *sdk.CallToolResult {
-	requests, still := sdk.InputRequestMap{}, false
-	var first *question
-	for i, q := range all {
+	var willing []question
+	still := false
+	for _, q := range all {
 		still = still || q.key() == a.asks.current
-		if a.asks.unwilling[q.key()] {
-			continue
-		}
-		requests[q.key()] = elicitation(&q)
-		if first == nil {
-			first = &all[i]
+		if !a.asks.unwilling[q.key()] {
+			willing = append(willing, q)
 		}
 	}
 	if a.asks.pending() && !still { // somebody else has answered
 		a.asks.cancel()
 	}
 	switch {
-	case first == nil || a.asks.pending():
+	case len(willing) == 0 || a.asks.pending():
 		return nil
 	case a.req.Session.InitializeParams().ProtocolVersion >= newest:
-		return &sdk.CallToolResult{InputRequests: requests, RequestState: a.id}
+		return a.askByResult(willing)
 	}
-	asking, cancel := context.WithCancel(ctx)
-	a.asks.current, a.asks.cancel = first.key(), cancel
-	a.attending.Go(func() {
-		r, err := a.req.Session.Elicit(asking, elicitation(first))
-		a.asks.answered <- reply{*first, r, err}
-	})
+	a.askMeanwhile(ctx, willing[0])
 	return nil
+}
+
+// askByResult is the result that asks.
+func (a *attendance) askByResult(all []question) *sdk.CallToolResult {
+	requests, st := sdk.InputRequestMap{}, state{Run: a.id, Asked: map[string]askedBefore{}}
+	for _, q := range all {
+		name := q.task
+		if q.run != a.id {
+			name = q.run + "/" + q.task
+		}
+		requests[name], st.Asked[name] = elicitation(&q), askedBefore{q.run, q.task, q.id}
+	}
+	return &sdk.CallToolResult{InputRequests: requests, RequestState: st.encode()}
+}
+
+// askMeanwhile asks while the call waits.
+func (a *attendance) askMeanwhile(ctx context.Context, q question) {
+	ctx, cancel := context.WithCancel(ctx)
+	a.asks.current, a.asks.cancel = q.key(), cancel
+	a.attending.Go(func() {
+		r, err := a.req.Session.Elicit(ctx, elicitation(&q))
+		a.asks.answered <- reply{q, r, err}
+	})
 }
 
 // approvalSchema is what an approval is answered with.
@@ -196,14 +219,22 @@ func (a *attendance) answer(ctx context.Context, r reply) error {
 
 // goOn is a call that is repeated with the answers to its questions.
 func (s *session) goOn(ctx context.Context, req *sdk.CallToolRequest) (*sdk.CallToolResult, error) {
-	v, err := s.run(ctx, req.Params.RequestState, false)
+	st, err := decodeState(req.Params.RequestState)
+	if err == nil {
+		_, err = s.run(ctx, st.Run, false)
+	}
 	if err != nil {
 		return nil, &jsonrpc.Error{Code: jsonrpc.CodeInvalidParams, Message: "the request state is none of this server's: " + err.Error()}
 	}
-	for key, r := range req.Params.InputResponses {
-		q, ok := questionOf(key)
-		e, elicited := r.(*sdk.ElicitResult)
-		if !ok || !elicited || e.Action == "cancel" {
+	asks := newAsking()
+	for name, asked := range st.Asked {
+		q := question{run: asked.Run, task: asked.Task, id: asked.ID}
+		e, ok := req.Params.InputResponses[name].(*sdk.ElicitResult)
+		if !ok {
+			continue // and it is asked again
+		}
+		if e.Action == "cancel" {
+			asks.unwilling[q.key()] = true
 			continue
 		}
 		content, err := json.Marshal(e.Content)
@@ -214,7 +245,7 @@ func (s *session) goOn(ctx context.Context, req *sdk.CallToolRequest) (*sdk.Call
 			return failed(err), nil
 		}
 	}
-	return s.attend(ctx, req, v.ID, s.wait)
+	return s.attend(ctx, req, st.Run, s.wait, asks)
 }
 
 // decide gives a run its answer. That somebody else was first is fine.

@@ -37,11 +37,10 @@ type news struct {
 
 // attend stays with a run for as long as wait says, 0 for until its end, and
 // returns what has become of it.
-func (s *session) attend(ctx context.Context, req *sdk.CallToolRequest, id string, wait time.Duration) (*sdk.CallToolResult, error) {
+func (s *session) attend(ctx context.Context, req *sdk.CallToolRequest, id string, wait time.Duration, asks asking) (*sdk.CallToolResult, error) {
 	s.attending.Add(1)
 	defer s.attending.Done()
-	a := &attendance{session: s, req: req, id: id, progress: newProgress(req), news: make(chan news), quiet: time.NewTimer(quietFor),
-		asks: newAsking(req)}
+	a := &attendance{session: s, req: req, id: id, progress: newProgress(req), news: make(chan news), quiet: time.NewTimer(quietFor), asks: asks}
 	defer a.quiet.Stop()
 	a.progress.begin(ctx, id, func() (*replay.RunView, error) { return s.run(ctx, id, false) })
 	following, stop := context.WithCancel(ctx)

@@ -58,8 +58,9 @@ type Options struct {
 
 // Desk serves MCP for a store.
 type Desk struct {
-	o    Options
-	http *httpEnds
+	o         Options
+	sdkLogger *slog.Logger
+	http      *httpEnds
 
 	mu       sync.Mutex
 	sessions map[*session]bool // those that are told when the tools change
@@ -73,9 +74,24 @@ func New(o Options) *Desk {
 	if o.Workflows == nil {
 		o.Workflows = func() []*Workflow { return nil }
 	}
-	d := &Desk{o: o, sessions: map[*session]bool{}}
+	d := &Desk{o: o, sdkLogger: slog.New(demoted{o.Logger.Handler()}), sessions: map[*session]bool{}}
 	d.http = newHTTPEnds(d)
 	return d
+}
+
+// demoted logs for the SDK, to which each mistake of a client is an error:
+// nothing that it says is of interest to anybody but who looks for it.
+type demoted struct{ slog.Handler }
+
+// Enabled tells whether anybody looks.
+func (d demoted) Enabled(ctx context.Context, _ slog.Level) bool {
+	return d.Handler.Enabled(ctx, slog.LevelDebug)
+}
+
+// Handle logs.
+func (d demoted) Handle(ctx context.Context, r slog.Record) error {
+	r.Level = slog.LevelDebug
+	return d.Handler.Handle(ctx, r)
 }
 
 // maxLine bounds a message over stdin, in bytes.

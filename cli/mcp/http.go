@@ -46,11 +46,11 @@ func newHTTPEnds(d *Desk) *httpEnds {
 		}
 		return unused
 	}
-	options := sdk.StreamableHTTPOptions{Logger: d.o.Logger, MaxRequestBodyBytes: maxBody, SessionTimeout: idleSession,
+	options := sdk.StreamableHTTPOptions{Logger: d.sdkLogger, MaxRequestBodyBytes: maxBody, SessionTimeout: idleSession,
 		DisableLocalhostProtection: true, // the guard of the server has a stricter one
 		EventStore:                 sdk.NewMemoryEventStore(nil)}
 	h.lasting = sdk.NewStreamableHTTPHandler(find, &options)
-	h.single = sdk.NewStreamableHTTPHandler(find, &sdk.StreamableHTTPOptions{Logger: d.o.Logger, MaxRequestBodyBytes: maxBody,
+	h.single = sdk.NewStreamableHTTPHandler(find, &sdk.StreamableHTTPOptions{Logger: d.sdkLogger, MaxRequestBodyBytes: maxBody,
 		DisableLocalhostProtection: true, Stateless: true, PropagateRequestCancellation: true})
 	return h
 }

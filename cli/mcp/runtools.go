@@ -53,7 +53,7 @@ func (s *session) runTools() []runTool {
 				`"data":{"type":"object","description":"The answer to a question, field by field."}},"required":["run","approved"],"additionalProperties":false}`,
 			false, true, tool(s.decideTool)},
 		{"run_signal", "Sends a run a signal that a task of it waits for, or will.",
-			`{"type":"object","properties":{` + runProperty + `,"name":{"type":"string"},"data":{"description":"Any JSON."}},"required":["run","name"],"additionalProperties":false}`,
+			`{"type":"object","properties":{` + runProperty + `,"name":{"type":"string"},"data":{"description":"Any JSON.","anyOf":[{"type":"object"},{"type":"array"},{"type":"string"},{"type":"number"},{"type":"boolean"},{"type":"null"}]}},"required":["run","name"],"additionalProperties":false}`,
 			false, true, tool(s.signalTool)},
 	}
 }
@@ -140,7 +140,7 @@ func (s *session) waitTool(ctx context.Context, req *sdk.CallToolRequest) (*sdk.
 	if p.Seconds > 0 {
 		wait = time.Duration(min(p.Seconds, 24*3600) * float64(time.Second))
 	}
-	return s.attend(ctx, req, v.ID, wait)
+	return s.attend(ctx, req, v.ID, wait, newAsking())
 }
 
 func (s *session) statusTool(ctx context.Context, _ *sdk.CallToolRequest, p runArguments) (*sdk.CallToolResult, error) {

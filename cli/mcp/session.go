@@ -43,7 +43,7 @@ func (d *Desk) newSession(store Store, o sessionOptions) *session {
 	s := &session{desk: d, store: store, sessionOptions: o, offered: map[string]*Workflow{}, updates: map[string]*subscription{}}
 	s.sdk = sdk.NewServer(&sdk.Implementation{Name: "gleitzeit", Title: "gleitzeit workflows", Version: d.o.Version}, &sdk.ServerOptions{
 		Instructions: instructions,
-		Logger:       d.o.Logger,
+		Logger:       d.sdkLogger,
 		GetSessionID: o.id,
 		Capabilities: &sdk.ServerCapabilities{
 			Tools:     &sdk.ToolCapabilities{ListChanged: true},

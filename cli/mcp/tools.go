@@ -25,6 +25,15 @@ func toolOf(w *Workflow) *sdk.Tool {
 	return &sdk.Tool{Name: w.Name, Title: w.Title, Description: cmp.Or(w.Description, "Runs the workflow "+w.Title+"."), InputSchema: schemaOf(w.Inputs)}
 }
 
+// anyType is what an input without a type may be, in the words that all clients
+// understand.
+func anyType() (all []map[string]any) {
+	for _, t := range []string{"object", "array", "string", "number", "boolean", "null"} {
+		all = append(all, map[string]any{"type": t})
+	}
+	return all
+}
+
 // schemaOf is the JSON Schema of a workflow's inputs.
 func schemaOf(inputs []protocols.Input) map[string]any {
 	properties, required := map[string]any{}, []string{}
@@ -32,6 +41,8 @@ func schemaOf(inputs []protocols.Input) map[string]any {
 		p := map[string]any{}
 		if in.Type != "" {
 			p["type"] = in.Type
+		} else if len(in.Enum) == 0 {
+			p["anyOf"] = anyType()
 		}
 		if in.Description != "" {
 			p["description"] = in.Description
@@ -77,7 +88,7 @@ func (s *session) tool(name string) sdk.ToolHandler {
 		if err != nil {
 			return failed(err), nil
 		}
-		return s.attend(ctx, req, r.ID, s.wait)
+		return s.attend(ctx, req, r.ID, s.wait, newAsking())
 	}
 }
 
