@@ -192,7 +192,14 @@ func TestRepairRows(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				full(t, l)
+				eventful(t, l)
+				marks, err := l.Marks(t.Context(), l.Last())
+				if err == nil {
+					err = l.Fold(marks)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
 				// The mark of run-1 comes last; what is damaged shall be of a run.
 				add(t, l, rec("run-2", "more"), rec("run-2", "yet more"), rec("run-2", "the last"))
 				last, id := l.Last(), l.ID()

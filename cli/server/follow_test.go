@@ -11,6 +11,7 @@ import (
 	"gleitzeit/cli/server"
 	"gleitzeit/cli/server/servertest"
 	"gleitzeit/eventlog"
+	"gleitzeit/replay"
 )
 
 // ear collects notifications, in order. It hears nothing before hear is closed.
@@ -132,5 +133,56 @@ func TestFollowDeleted(t *testing.T) {
 	other.must(server.WorkflowList, nil, nil)
 	if err := other.ask(server.WorkflowGet, server.GetParams{ID: held}, nil); err == nil {
 		t.Error("it is still there")
+	}
+}
+
+// Whoever follows all runs hears that some were removed, however that meets with
+// reading them, and is never left with an error.
+func TestFollowAllRemoved(t *testing.T) {
+	log := eventlog.OpenMemory(eventlog.Options{})
+	f := start(t, log, options(&servertest.Fake{}))
+	const runs = 12
+	for range runs {
+		f.finish(servertest.Chain("some", servertest.Work{}))
+	}
+	for range 5 {
+		other := start(t, copyOf(t, log), options(&servertest.Fake{}))
+		e := newEar()
+		close(e.hear)
+		conn := other.connect(e)
+		if err := conn.Call(soon(t), server.LogFollow, server.FollowParams{From: 1}, nil); err != nil {
+			t.Fatal(err)
+		}
+		for n := range uint64(runs) {
+			if err := other.log.Delete(replay.Stream(n + 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		marks, err := other.log.Marks(soon(t), other.log.Last())
+		if err == nil {
+			err = other.log.Fold(marks[:len(marks)/2])
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		other.finish(servertest.Chain("the last", servertest.Work{}))
+		heard := map[string]int{}
+		for heard["workflow.completed"] == 0 || heard["last"] == 0 {
+			switch what := <-e.heard; what {
+			case server.LogEnd:
+				t.Fatalf("it ended after %v", heard)
+			case "workflow.completed":
+				heard[what]++
+				if heard[eventlog.StreamDeleted] > 0 {
+					heard["last"]++
+				}
+			default:
+				heard[what]++
+			}
+		}
+		// Those of runs that were not folded, and the folded one.
+		if n := heard[eventlog.StreamDeleted]; n < 1+runs-len(marks)/2 {
+			t.Errorf("heard of %d removals: %v", n, heard)
+		}
 	}
 }

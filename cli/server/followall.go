@@ -72,24 +72,48 @@ func (f *feedAll) bring(ctx context.Context, records iter.Seq2[eventlog.Record, 
 	return nil
 }
 
-// tell sends the record's event, if it is one of a run.
+// tell sends the record's event, if it is one of a run. Events of a run that has
+// been removed meanwhile are left out; that it was comes in its place.
 func (f *feedAll) tell(ctx context.Context, rec eventlog.Record) error {
+	if gone, ok, err := replay.Removal(rec); ok || err != nil {
+		number, _ := replay.RunOf(rec.Stream)
+		delete(f.narrators, number)
+		return errors.Join(err, f.send(ctx, gone))
+	}
 	number, ok := replay.RunOf(rec.Stream)
-	if !ok || rec.Type == eventlog.StreamDeleted {
+	if !ok {
 		return nil
 	}
-	n, err := f.narrator(number, rec.Seq)
-	if n == nil || err != nil {
-		return err
+	e, known, err := f.entry(number, rec)
+	if err != nil && f.gone(number) {
+		return nil // in the middle of reading it
 	}
-	fact, known, err := f.codec.Decode(rec)
 	if err != nil || !known {
 		return err
 	}
 	if replay.Ends(rec) {
 		delete(f.narrators, number)
 	}
-	return f.send(ctx, n.Describe(fact))
+	return f.send(ctx, e)
+}
+
+// entry puts a run's event into words.
+func (f *feedAll) entry(number uint64, rec eventlog.Record) (e replay.Entry, known bool, err error) {
+	n, err := f.narrator(number, rec.Seq)
+	if n == nil || err != nil {
+		return e, false, err
+	}
+	fact, known, err := f.codec.Decode(rec)
+	if err != nil || !known {
+		return e, false, err
+	}
+	return n.Describe(fact), true, nil
+}
+
+// gone tells whether a run has been removed.
+func (f *feedAll) gone(number uint64) bool {
+	_, found, err := f.server.ref(number)
+	return err == nil && !found
 }
 
 // narrator returns one that knows what happened to the run before that place,
