@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"sync"
@@ -512,5 +513,66 @@ func TestInspectRedis(t *testing.T) {
 		if _, err := Inspect(t.Context(), dir, Options{RedisURL: bad}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", bad, err)
 		}
+	}
+}
+
+// TestRedisHangsUp: a connection that is dropped while it greets isn't greeted
+// again until patience ends, another one is made.
+func TestRedisHangsUp(t *testing.T) {
+	redis := startRedis(t)
+	listen, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listen.Close()
+	var drops atomic.Int64 // how many connections more are dropped
+	var all sync.Map
+	go func() {
+		for {
+			conn, err := listen.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				if drops.Add(-1) >= 0 {
+					_, _ = conn.Read(make([]byte, 1))
+					return
+				}
+				far, err := net.Dial("unix", redis.socket())
+				if err != nil {
+					return
+				}
+				defer far.Close()
+				all.Store(conn, true)
+				go func() { _, _ = io.Copy(conn, far) }()
+				_, _ = io.Copy(far, conn)
+			}()
+		}
+	}()
+	l, err := Open(t.TempDir(), Options{Engine: Redis, RedisURL: "redis://" + listen.Addr().String(), RedisPatience: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var b Batch
+	b.Add(Record{Stream: "s", Type: "t"})
+	if _, err := l.Append(&b); err != nil {
+		t.Fatal(err)
+	}
+	drops.Store(3)
+	all.Range(func(conn, _ any) bool { return conn.(net.Conn).Close() == nil })
+	read := make(chan error, 1)
+	go func() {
+		_, _, err := l.Head("s")
+		read <- err
+	}()
+	select {
+	case err := <-read:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-soon(t).Done():
+		t.Fatal("who reads is still told that the connection is dead")
 	}
 }

@@ -24,10 +24,13 @@ type waits struct{}
 
 var always = context.WithValue(context.Background(), waits{}, true)
 
-// insist does something until Redis answers, if that is worth waiting for.
-func (h *steadfast) insist(ctx context.Context, do func() error) error {
+// insist does something until Redis answers, if that is worth waiting for. What
+// is said to a new connection on the way doesn't wait for itself: that connection
+// may be dead, and only another one is of use.
+func (h *steadfast) insist(ctx context.Context, do func(context.Context) error) error {
+	once := context.WithValue(ctx, waits{}, nil)
 	for began, pause := time.Now(), 20*time.Millisecond; ; pause = min(2*pause, time.Second) {
-		err := do()
+		err := do(once)
 		if err == nil || !comesBack(err) {
 			h.away.Store(nil)
 			return err
@@ -49,13 +52,13 @@ func (h *steadfast) DialHook(next redis.DialHook) redis.DialHook { return next }
 // ProcessHook is a hook of go-redis.
 func (h *steadfast) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		return h.insist(ctx, func() error { return next(ctx, cmd) })
+		return h.insist(ctx, func(ctx context.Context) error { return next(ctx, cmd) })
 	}
 }
 
 // ProcessPipelineHook is a hook of go-redis.
 func (h *steadfast) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		return h.insist(ctx, func() error { return next(ctx, cmds) })
+		return h.insist(ctx, func(ctx context.Context) error { return next(ctx, cmds) })
 	}
 }
