@@ -24,14 +24,15 @@ var (
 		"providers/launcher":    {},
 		"providers/llmtest":     {},
 		"scheduler":             {"eventlog", "protocols", "replay", "providers"},
-		"cli/server":            {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/server/metrics", "cli/server/socketio"},
+		"cli/server":            {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/server/metrics", "cli/server/traces", "cli/server/socketio"},
 		"cli/server/metrics":    {"eventlog", "protocols", "replay"},
 		"cli/server/socketio":   {},
+		"cli/server/traces":     {"eventlog", "protocols", "replay"},
 		"cli/server/servertest": {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/server"},
 		"cli/cluster":           {"eventlog", "protocols", "replay", "cli/server"},
-		"cli/client":            {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/server", "cli/cluster"},
+		"cli/client":            {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/server", "cli/cluster", "cli/server/traces"},
 		"cli/mcp":               {"protocols", "replay", "cli/server"},
-		"cli":                   {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/mcp", "cli/server", "cli/client"},
+		"cli":                   {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/mcp", "cli/server", "cli/client", "cli/server/traces"},
 	}
 	owners = map[string][]string{
 		"github.com/cockroachdb/pebble":           {"eventlog"},
@@ -49,6 +50,8 @@ var (
 		"github.com/sourcegraph/jsonrpc2":         {"providers", "cli/server", "cli/client"},
 		"github.com/coder/websocket":              {"cli/server", "cli/server/socketio"},
 		"github.com/modelcontextprotocol/go-sdk/": {"providers", "cli/mcp"},
+		"go.opentelemetry.io/proto/otlp":          {"cli/server/traces", "cli/server/servertest"},
+		"google.golang.org/protobuf":              {"cli/server/traces", "cli/server/servertest"},
 		"golang.org/x/oauth2":                     {"providers"},
 		"github.com/prometheus/":                  {}, // tests read what we write with its parser
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"gleitzeit/cli"
+	"gleitzeit/cli/server/servertest"
 	"gleitzeit/providers/llmtest"
 )
 
@@ -42,22 +43,24 @@ func TestScript(t *testing.T) {
 		Dir:   "testdata/script",
 		Setup: func(env *testscript.Env) error { return errors.Join(backend(env), setup(env, python)) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":  exits,
-			"signal": signalWhen,
-			"crash":  crash,
-			"await":  await,
-			"until":  until,
-			"gone":   gone,
-			"json":   checkJSON,
-			"openai": openai,
-			"models": serveModels,
-			"answer": answerWith,
-			"fault":  failWith,
-			"asked":  wasAsked,
-			"http":   callHTTP,
-			"remote": useRemote,
-			"web":    web,
-			"mcp":    mcpServers,
+			"exits":     exits,
+			"signal":    signalWhen,
+			"crash":     crash,
+			"await":     await,
+			"until":     until,
+			"gone":      gone,
+			"json":      checkJSON,
+			"openai":    openai,
+			"models":    serveModels,
+			"answer":    answerWith,
+			"fault":     failWith,
+			"asked":     wasAsked,
+			"http":      callHTTP,
+			"remote":    useRemote,
+			"web":       web,
+			"mcp":       mcpServers,
+			"collector": collect,
+			"spans":     spans,
 		},
 		Condition: func(cond string) (bool, error) {
 			switch cond {
@@ -93,6 +96,7 @@ func setup(env *testscript.Env, python string) error {
 	env.Setenv("GLEITZEIT_PORT", "0") // scenarios run side by side
 	env.Setenv("EXAMPLES", mustAbs("examples"))
 	env.Setenv("OLLAMA_HOST", os.Getenv("OLLAMA_HOST"))
+	env.Values["collector"] = &servertest.Collector{}
 	env.Values["models"] = &llmtest.Server{Models: []string{"small", "big", "m", "llama3.2", "claude-test"}}
 	if python != "" {
 		env.Setenv("PATH", filepath.Dir(python)+string(os.PathListSeparator)+env.Getenv("PATH"))

@@ -20,6 +20,7 @@ import (
 
 	"filippo.io/age"
 
+	"gleitzeit/cli/server/servertest"
 	"gleitzeit/eventlog"
 	"gleitzeit/providers/llmtest"
 )
@@ -77,6 +78,10 @@ func TestSecretsStayInside(t *testing.T) {
 	p.gleitzeit(0, "system", "verify")
 
 	p.holds("what was printed", p.said.Bytes())
+	p.holds("what the collector was told", p.collector.Sent())
+	if n := len(p.collector.Spans()); n < 20 {
+		t.Errorf("the collector was told %d spans", n)
+	}
 	p.files()
 	p.records()
 }
@@ -88,12 +93,15 @@ type plantation struct {
 	env    []string
 	said   bytes.Buffer // by all commands
 	models *quoter
+
+	collector *servertest.Collector
 }
 
 func plant(t *testing.T, python string) *plantation {
-	p := &plantation{t: t, dir: t.TempDir(), models: &quoter{}}
-	server := httptest.NewServer(p.models)
+	p := &plantation{t: t, dir: t.TempDir(), models: &quoter{}, collector: &servertest.Collector{}}
+	server, collector := httptest.NewServer(p.models), httptest.NewServer(p.collector)
 	t.Cleanup(server.Close)
+	t.Cleanup(collector.Close)
 	identity, err := age.GenerateX25519Identity()
 	if err != nil {
 		t.Fatal(err)
@@ -132,6 +140,7 @@ func plant(t *testing.T, python string) *plantation {
 	p.env = []string{"PATH=" + filepath.Dir(python) + string(os.PathListSeparator) + os.Getenv("PATH"), "HOME=" + p.dir, "TMPDIR=" + temp,
 		"USER=tester", "GLEITZEIT_STORE=" + filepath.Join(p.dir, "store"), "GLEITZEIT_LOG_LEVEL=debug",
 		"GLEITZEIT_AGE_IDENTITY=" + filepath.Join(outside, "identity.txt"),
+		"OTEL_EXPORTER_OTLP_ENDPOINT=" + collector.URL,
 		"TOKEN=" + planted["env"], "LLM_KEY=" + planted["llm"], "MCP_KEY=" + planted["mcp"]}
 	return p
 }

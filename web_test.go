@@ -21,6 +21,7 @@ import (
 //	any  /mirror      the method, the body and the header Authorization
 //	any  /busy        503 with Retry-After the first time, then "at last"
 //	any  /hang/FILE   makes FILE, and answers only when it is called again
+//	any  /trace       the place in a trace that the caller says it is at
 //	any  /keys        the idempotency keys that /hang got, one a line
 func web(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) > 0 {
@@ -66,6 +67,8 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			<-r.Context().Done()
 		}
 		fmt.Fprint(w, "charged")
+	case "trace":
+		fmt.Fprint(w, r.Header.Get("Traceparent"))
 	case "keys":
 		s.mu.Lock()
 		defer s.mu.Unlock()

@@ -55,6 +55,7 @@ type settings struct {
 	MCPFolder      string                              `yaml:"mcp_folder"`
 	LogLevel       string                              `yaml:"log_level"`
 	LogFormat      string                              `yaml:"log_format"`
+	OTLPEndpoint   string                              `yaml:"otlp_endpoint"`
 	Slots          int                                 `yaml:"slots"`
 	Retention      retention                           `yaml:"retention"`
 	QueueSize      int                                 `yaml:"queue_size"`
@@ -258,6 +259,9 @@ func (c *config) check() error {
 	}
 	if !slices.Contains(logLevels, c.LogLevel) {
 		report("log_level", "%q must be one of %s", c.LogLevel, strings.Join(logLevels, ", "))
+	}
+	if err := checkOTLP(c.OTLPEndpoint); err != nil {
+		report("otlp_endpoint", "%v", err)
 	}
 	if !slices.Contains(logFormats, c.LogFormat) {
 		report("log_format", "%q must be one of %s", c.LogFormat, strings.Join(logFormats, ", "))

@@ -29,6 +29,7 @@ func variables() []variable {
 	port := func(c *config, _ *environment, v string) error { return whole(&c.Port, v) }
 	folder := func(c *config, env *environment, v string) error { c.MCPFolder = env.expand(v, env.cwd); return nil }
 	format := func(c *config, _ *environment, v string) error { c.LogFormat = v; return nil }
+	otlp := func(c *config, _ *environment, v string) error { c.OTLPEndpoint = v; return nil }
 	slots := func(c *config, _ *environment, v string) error { return whole(&c.Slots, v) }
 	timeout := func(c *config, _ *environment, v string) error { return c.DefaultTimeout.UnmarshalText([]byte(v)) }
 	return []variable{
@@ -41,6 +42,7 @@ func variables() []variable {
 		{"GLEITZEIT_MCP_FOLDER", "mcp_folder", "", folder},
 		{"GLEITZEIT_LOG_LEVEL", "log_level", "", setLogLevel},
 		{"GLEITZEIT_LOG_FORMAT", "log_format", "", format},
+		{"OTEL_EXPORTER_OTLP_ENDPOINT", "otlp_endpoint", "", otlp},
 		{"GLEITZEIT_MAX_CONCURRENT_TASKS", "slots", "", slots},
 		{"GLEITZEIT_DEFAULT_TIMEOUT", "default_timeout", "", timeout},
 		{"GLEITZEIT_AGE_IDENTITY", "age_identity", "", identity},

@@ -93,6 +93,7 @@ func (c *config) shown() []server.Setting {
 	add("mcp_folder", c.MCPFolder)
 	add("log_level", c.LogLevel)
 	add("log_format", c.LogFormat)
+	add("otlp_endpoint", c.OTLPEndpoint)
 	add("slots", c.Slots)
 	add("queue_size", c.QueueSize)
 	if c.Retention != (retention{}) {

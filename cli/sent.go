@@ -91,6 +91,7 @@ func (s *session) compiler(c *config) func(*server.SubmitParams) error {
 		}
 		made.Inputs, made.Env, made.Roots = inputs, chosen(p.Env, w.EnvRefs), c.Roots
 		made.Source, made.Priority, made.Queue, made.ID, made.Key, made.By = p.Source, p.Priority, p.Queue, p.ID, p.Key, p.By
+		made.Traceparent = p.Traceparent
 		if err := s.openAllowed(c, made); err != nil {
 			return err
 		}

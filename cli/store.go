@@ -66,7 +66,7 @@ func (s *session) options(c *config, looks bool) client.Options {
 	logger := c.logger(s.env.stderr)
 	o := client.Options{
 		Local: s.local(c), Workers: s.workers,
-		Store: c.Store, Memory: c.Backend == "memory", Log: c.log(), Retention: c.Retention.keep(), Logger: logger, Fatal: s.fatal("resume"), Passive: looks, Secrets: s.offers(c),
+		Store: c.Store, Memory: c.Backend == "memory", Log: c.log(), Retention: c.Retention.keep(), Traces: s.traces(c), Logger: logger, Fatal: s.fatal("resume"), Passive: looks, Secrets: s.offers(c),
 		Scheduler: scheduler.Options{
 			Policy:  c.policy(),
 			Open:    s.openProviders,

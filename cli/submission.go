@@ -69,11 +69,12 @@ func (s *session) submissionOf(f *workflowFile, source string, w wishes) (*serve
 	}
 	p.Inputs, p.Env = inputs, s.env.values(workflow.EnvRefs)
 	p.Cwd, p.Roots, p.Source, p.By = f.cwd, c.Roots, source, s.env.user()
+	p.Traceparent = s.env.trace()
 	if err := json.Unmarshal([]byte(strconv.Quote(w.priority)), &p.Priority); err != nil {
 		return nil, nil, usage(err)
 	}
 	if f.sends != nil {
-		return &server.SubmitParams{Workflow: string(f.data), Files: f.sends, Inputs: p.Inputs, Env: p.Env, Source: source, Priority: p.Priority, By: s.env.user()}, c, nil
+		return &server.SubmitParams{Workflow: string(f.data), Files: f.sends, Inputs: p.Inputs, Env: p.Env, Source: source, Priority: p.Priority, By: s.env.user(), Traceparent: s.env.trace()}, c, nil
 	}
 	s.warnOfPlain(c)
 	return p, c, nil

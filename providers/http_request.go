@@ -231,6 +231,9 @@ func (p *httpProvider) header(call Call, q *httpParameters, method, kind, key st
 	if key := q.idempotencyKey(call, method); key != "" {
 		h.Set("Idempotency-Key", key)
 	}
+	if call.Trace != "" {
+		h.Set("Traceparent", call.Trace)
+	}
 	for name, value := range p.headers {
 		h.Set(name, value)
 	}

@@ -64,7 +64,7 @@ func (m *mcpProvider) Call(ctx context.Context, call Call, host Host) (json.RawM
 	if ctx.Err() != nil {
 		return nil, endedError(ctx)
 	}
-	within := context.WithValue(ctx, runKey{}, call.Run)
+	within := context.WithValue(context.WithValue(ctx, runKey{}, call.Run), traceKey{}, call.Trace)
 	if m.timeout > 0 {
 		var cancel context.CancelFunc
 		within, cancel = context.WithTimeout(within, m.timeout)

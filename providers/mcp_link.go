@@ -261,6 +261,9 @@ func (l *mcpLink) callTool(ctx context.Context, tool string, arguments json.RawM
 	raw, err := l.ask(ctx, "tool "+tool, host, func(ctx context.Context, token string) (any, error) {
 		params := &mcp.CallToolParams{Name: tool, Arguments: arguments}
 		params.SetProgressToken(token)
+		if trace, _ := ctx.Value(traceKey{}).(string); trace != "" {
+			params.Meta["traceparent"] = trace
+		}
 		return l.session.CallTool(ctx, params)
 	})
 	if err != nil {

@@ -21,6 +21,9 @@ import (
 // runKey finds the run in the context of a call.
 type runKey struct{}
 
+// traceKey is the key of a call's place in a trace.
+type traceKey struct{}
+
 // enter counts a call among those under way until leave is called.
 func (l *mcpLink) enter(ctx context.Context, token string, call *mcpCall) (leave func()) {
 	call.run, _ = ctx.Value(runKey{}).(string)

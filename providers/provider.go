@@ -61,6 +61,9 @@ type Call struct {
 	Run     string // the run's id, for messages and traces
 	Task    string // the task's id
 	Attempt int    // from 1
+	// Trace is the attempt's place in a distributed trace, as traceparent has it,
+	// for whoever is called; "" for none.
+	Trace string
 }
 
 // Host is what a provider may ask of its caller while a call lasts.

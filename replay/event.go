@@ -47,6 +47,7 @@ type WorkflowSubmitted struct {
 	Schedule string             `json:"schedule,omitempty"` // the schedule that started it
 	By       string             `json:"by,omitempty"`       // who submitted it over the network
 	Mocked   string             `json:"mocked,omitempty"`   // what makes up answers for it, "" if all that it does is real
+	Trace    string             `json:"trace,omitempty"`    // the place in a trace that it is below, as traceparent has it
 
 	plan   *Plan    // found by the codec, or by whoever made the event
 	values [][]byte // documents and files that the log may not have yet
@@ -443,6 +444,9 @@ type WorkflowRetried struct {
 	saved *savedRun // what Run says, and its plan: found by the codec, or by whoever made the event
 	plan  *Plan
 }
+
+// Submitted is the run's first event, as it goes on.
+func (e *WorkflowRetried) Submitted() *WorkflowSubmitted { return e.saved.Submitted }
 
 // MaxNamed is how many tasks one event names.
 const MaxNamed = 4 << 10

@@ -69,7 +69,7 @@ func (s *Scheduler) child(j job, c replay.Context, p childParams) (*Submit, erro
 	if err != nil {
 		return nil, err
 	}
-	child := &Submit{Plan: plan, Context: replay.NewValue(context), Source: p.File,
+	child := &Submit{Plan: plan, Context: replay.NewValue(context), Source: p.File, Trace: s.place(j),
 		Parent: &replay.Parent{Run: j.run, Task: j.task, Depth: j.depth + 1}}
 	for _, h := range known.Files {
 		child.Files = append(child.Files, h)

@@ -32,6 +32,7 @@ type Submit struct {
 	Parent   *replay.Parent // of a child run
 	Schedule string         // that starts it, "" for none
 	By       string         // who submits it, "" if nobody asked
+	Trace    string         // the place in a trace that it is below, "" for none
 
 	// What the log knows of runs that State doesn't hold any more.
 	Earlier *replay.KeyHolder // who was last submitted under Key

@@ -168,7 +168,7 @@ func submission(s *replay.State, now time.Time, c Submit) (*replay.WorkflowSubmi
 		Number: s.NextRun, ID: runID(w, s.Partition, s.NextRun), Name: w.Name, Tags: w.Tags, Source: c.Source,
 		Document: c.Plan.Document, Setup: c.Plan.SetupHash, Context: c.Context, Files: c.Files,
 		Priority: c.Priority, Key: c.Key, Inputs: c.Inputs, Parent: c.Parent, Queue: c.Queue, Budget: c.Budget,
-		Schedule: c.Schedule, By: c.By, Mocked: c.Plan.Mocked(),
+		Schedule: c.Schedule, By: c.By, Mocked: c.Plan.Mocked(), Trace: c.Trace,
 	}
 	if c.ID != "" {
 		e.ID, e.Named = c.ID, true

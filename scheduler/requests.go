@@ -38,6 +38,9 @@ type Submission struct {
 	ID string
 	// By is who submits it, for the history; "" says nothing.
 	By string
+	// Trace is the place in a trace that the run is below, as traceparent has
+	// it, "" for none.
+	Trace string
 	// Key makes submitting safe to repeat: the same key gives the same run,
 	// also after the run has ended.
 	Key string
@@ -83,6 +86,9 @@ func (s *Scheduler) submit(sub Submission) (*Submit, error) {
 			return nil, err
 		}
 	}
+	if _, ok := replay.ParseTrace(sub.Trace); !ok && sub.Trace != "" {
+		return nil, protocols.Errorf(protocols.InvalidParams, "traceparent: %.80q is none; it has the form 00-TRACE-SPAN-01", sub.Trace)
+	}
 	document := sub.Workflow.Encode()
 	setup, err := json.Marshal(sub.Setup)
 	if err != nil {
@@ -93,7 +99,7 @@ func (s *Scheduler) submit(sub Submission) (*Submit, error) {
 		return nil, err
 	}
 	cmd := &Submit{Plan: plan, Values: [][]byte{document, setup}, Source: sub.Source,
-		Priority: sub.Priority, Queue: sub.Queue, Key: sub.Key, ID: sub.ID, By: sub.By}
+		Priority: sub.Priority, Queue: sub.Queue, Key: sub.Key, ID: sub.ID, By: sub.By, Trace: sub.Trace}
 	c := replay.Context{Inputs: sub.Inputs, Env: sub.Env, Dir: sub.Dir, Cwd: sub.Cwd, Roots: sub.Roots, Names: sub.Names}
 	c.Files = cmd.keep(sub.Files)
 	for _, place := range slices.Sorted(maps.Keys(sub.Children)) {

@@ -40,6 +40,9 @@ type Options struct {
 	// Grace is how long a provider may take to stop once its call was
 	// cancelled; then the attempt is given up. 0 means 10 s.
 	Grace time.Duration
+	// Traces tells every provider the place of its call in a trace, also of runs
+	// whose submitters named none.
+	Traces bool
 	// CheckpointEvery is after how many records checkpoints are written.
 	// 0 means 10,000.
 	CheckpointEvery int

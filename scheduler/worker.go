@@ -41,6 +41,7 @@ type job struct {
 	run      uint64
 	retries  int // how often the run has gone on after an end
 	id       string
+	trace    string // that of the run's submitter
 	plan     *replay.Plan
 	context  replay.Value
 	source   string
@@ -119,6 +120,7 @@ func (s *Scheduler) family(r *replay.Run) (runs []uint64, scheduled bool) {
 func newJob(r *replay.Run, task int, references []int) job {
 	j := job{run: r.Number, retries: r.Retries, id: r.ID(), plan: r.Plan, context: r.Submitted.Context,
 		source: r.Submitted.Source, task: task, needs: values(r, references)}
+	j.trace = r.Submitted.Trace
 	if p := r.Submitted.Parent; p != nil {
 		j.depth = p.Depth
 	}
@@ -145,6 +147,14 @@ func (j job) key(store string) string {
 		task += fmt.Sprintf(".agent%d.%d.%d.%d.%d", j.began, o.Iteration, o.Turn, o.Form, o.Call)
 	}
 	return fmt.Sprintf("%s-%d-%s-%d", store, j.run, task, j.group)
+}
+
+// place is the attempt's in a trace, "" if nobody looks at that.
+func (s *Scheduler) place(j job) string {
+	if j.trace == "" && !s.opts.Traces {
+		return ""
+	}
+	return replay.RunTrace(s.log.ID(), j.id, j.retries, j.trace).Attempt(j.task, j.attempt).String()
 }
 
 // values copies the tasks that something refers to.
@@ -426,7 +436,7 @@ func (s *Scheduler) providerCall(j job, c replay.Context, filled *protocols.Subs
 		Dir: existing(c.Dir), Roots: roots(c),
 		Key:          j.key(s.log.ID()),
 		OutputSchema: task.OutputSchema, IdleTimeout: time.Duration(task.IdleTimeout),
-		Run: j.id, Task: j.name, Attempt: j.attempt,
+		Run: j.id, Task: j.name, Attempt: j.attempt, Trace: s.place(j),
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"gleitzeit/cli/server"
+	"gleitzeit/cli/server/traces"
 	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
 	"gleitzeit/providers"
@@ -36,6 +37,9 @@ type Options struct {
 	Memory bool
 	// Retention says which runs are kept, while this process carries runs out.
 	Retention server.Retention
+	// Traces says whom to tell what happens to runs, while this process carries
+	// them out.
+	Traces traces.Options
 	// Log says what keeps the store; its Logger, Fatal and Views are ours.
 	Log eventlog.Options
 	// Server is the address of a server, http://host:port, that is used instead

@@ -127,7 +127,7 @@ func (c *Client) tryLock(w *wait) (*session, error) {
 
 // serving says how this process serves the store.
 func (c *Client) serving() server.Options {
-	return server.Options{Dir: c.o.Store, Retention: c.o.Retention, Scheduler: c.o.Scheduler, Local: c.o.Local, Logger: c.o.Logger, Passive: c.o.Passive, Workers: c.o.Workers}
+	return server.Options{Dir: c.o.Store, Retention: c.o.Retention, Traces: c.o.Traces, Scheduler: c.o.Scheduler, Local: c.o.Local, Logger: c.o.Logger, Passive: c.o.Passive, Workers: c.o.Workers}
 }
 
 // hold serves the store, which is ours.

@@ -95,6 +95,9 @@ type SubmitParams struct {
 	Key string `json:"key,omitempty"`
 	// By is who submits it, for the history.
 	By string `json:"by,omitempty"`
+	// Traceparent is the place in a trace of OpenTelemetry that the run is
+	// below, in the form of W3C's header of that name.
+	Traceparent string `json:"traceparent,omitempty"`
 	// Secrets are those that the run needs, by their references. Whoever holds
 	// the store keeps them in memory alone.
 	Secrets map[string]string `json:"secrets,omitempty"`

@@ -14,6 +14,7 @@ import (
 
 	"gleitzeit/cli/server/socketio"
 	"gleitzeit/protocols"
+	"gleitzeit/replay"
 )
 
 // HTTPOptions say where and how a server listens for HTTP.
@@ -203,6 +204,9 @@ func (h *httpDoor) known(handle func(http.ResponseWriter, *http.Request, *Peer))
 		}
 		defer h.server.served.Done()
 		p := &Peer{role: v.role, name: v.name, proof: v.proof, meter: h.meter}
+		if _, ok := replay.ParseTrace(r.Header.Get("Traceparent")); ok && r.Method == http.MethodPost { // a stream's is not that of its calls
+			p.trace = r.Header.Get("Traceparent")
+		}
 		defer p.leave()
 		handle(w, r, p)
 	}

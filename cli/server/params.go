@@ -144,7 +144,8 @@ func nameParams(raw json.RawMessage, fields []field) (json.RawMessage, error) {
 	return json.Marshal(named)
 }
 
-// vouch writes into params who wishes something, if they say that. Nobody who
+// vouch writes into params who wishes something, if they say that, and the trace
+// of the request, if they have room for one. Nobody who
 // isn't trusted can bring secrets: their references are of our machine. own
 // tells that this program has made the params itself.
 func (p *Peer) vouch(params any, own bool) error {
@@ -154,6 +155,9 @@ func (p *Peer) vouch(params any, own bool) error {
 	v := reflect.ValueOf(params).Elem()
 	if secrets := v.FieldByName("Secrets"); !own && secrets.IsValid() && secrets.Len() > 0 {
 		return protocols.Errorf(protocols.InvalidParams, "secrets can't be sent to a server: they are those of its configuration, by their names")
+	}
+	if trace := v.FieldByName("Traceparent"); trace.IsValid() && trace.String() == "" {
+		trace.SetString(p.trace)
 	}
 	if by := v.FieldByName("By"); by.Kind() == reflect.String {
 		if said := by.String(); said != "" {

@@ -23,6 +23,7 @@ type Peer struct {
 	patient bool
 	role    Role   // of one that isn't trusted
 	name    string // of one that isn't trusted: who it is, for the history
+	trace   string // of one that isn't trusted: the traceparent of its request
 	meter   *meter // of one that isn't trusted: how often it may call
 	// proof is what shows that the peer is still who it was, nil if nothing has to.
 	proof func() error

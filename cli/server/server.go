@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gleitzeit/cli/server/metrics"
+	"gleitzeit/cli/server/traces"
 	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
 	"gleitzeit/providers"
@@ -34,6 +35,8 @@ type Options struct {
 	// Part makes the server of a part of a store, behind a front: the workers are
 	// the front's.
 	Part bool
+	// Traces says whom to tell what happens to runs that are carried out here.
+	Traces traces.Options
 	// Passive lets nothing be run here. Somebody else's wish rings Wanted.
 	Passive bool
 }
@@ -207,6 +210,7 @@ func (s *Server) wish(p *Peer) (*scheduler.Scheduler, error) {
 	if made != nil || err != nil {
 		return made, err
 	}
+	s.o.Scheduler.Traces = s.o.Traces.URL != ""
 	if made, err = scheduler.New(s.log, s.o.Scheduler); err != nil {
 		return nil, err
 	}
@@ -220,7 +224,22 @@ func (s *Server) wish(p *Peer) (*scheduler.Scheduler, error) {
 	if keep := s.o.Retention; !keep.IsZero() && !s.closed {
 		s.served.Go(func() { s.retain(keep) })
 	}
+	if !s.closed {
+		s.trace()
+	}
 	return made, nil
+}
+
+// trace tells what happens to whoever wants to know. mu is held.
+func (s *Server) trace() {
+	if s.o.Traces.URL == "" {
+		if err := traces.Forget(s.log); err != nil {
+			s.o.Logger.Warn("forget what was told", "error", err)
+		}
+		return
+	}
+	tracer := traces.New(s.log, s.opened, s.o.Traces, s.o.Logger)
+	s.served.Go(func() { tracer.Keep(s.quit) })
 }
 
 // allowed returns the scheduler for a wish, or nil if one has to be made, or

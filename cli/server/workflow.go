@@ -52,7 +52,7 @@ func (p *SubmitParams) submission() (sub scheduler.Submission, err error) {
 	children, err := p.children()
 	return scheduler.Submission{Workflow: w, Setup: p.Setup, Inputs: p.Inputs, Env: p.Env, Files: p.Files,
 		Dir: p.Dir, Cwd: p.Cwd, Roots: p.Roots, Children: children, Names: p.Names, Source: p.Source, Priority: p.Priority, Queue: p.Queue,
-		ID: p.ID, Key: p.Key, By: p.By, Secrets: p.Secrets}, err
+		ID: p.ID, Key: p.Key, By: p.By, Trace: p.Traceparent, Secrets: p.Secrets}, err
 }
 
 // children reads the documents of the workflows that tasks run.
