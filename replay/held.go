@@ -33,6 +33,9 @@ func (s *State) HeldBack(r *Run, task int, g *Group) string {
 	if queue := r.Submitted.Queue; len(why) == 0 && queue != "" {
 		return fmt.Sprintf("a slot of the queue %q", queue)
 	}
+	if len(why) == 0 && g.Provider.Cluster { // as far as this log knows
+		return fmt.Sprintf("a slot of %s", g.Provider.Name)
+	}
 	if len(why) == 0 {
 		return "a slot"
 	}
