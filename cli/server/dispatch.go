@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gleitzeit/protocols"
+	"gleitzeit/providers"
 )
 
 // Call is one call as its handler sees it.
@@ -17,7 +18,8 @@ type Call struct {
 	own    bool // they were made by this program, which may say what is so on its machine
 	// vouched tells that given was read for a peer, with what it says of it.
 	vouched bool
-	after   []func() // what begins once the answer is out
+	link    providers.Link // the way to a worker that registers; nil: by notifications
+	after   []func()       // what begins once the answer is out
 }
 
 // maxAnswers is how many bytes the answers to one batch may have before the rest

@@ -71,6 +71,7 @@ type httpDoor struct {
 	room    *room
 	// socketIO has the clients that speak Socket.IO.
 	socketIO *socketio.Engine
+	crowd    *crowd
 	address  string
 	http     *http.Server
 }
@@ -132,7 +133,7 @@ func newHTTPDoor(s *Server, o HTTPOptions, loopback bool) *httpDoor {
 	h := &httpDoor{server: s, o: o, meter: &meter{rate: o.MaxRate, due: map[string]time.Time{}},
 		streams: &streams{most: o.MaxStreams, count: map[string]int{}}, room: newRoom(o.MaxConns)}
 	h.guard = &guard{tokens: o.Tokens, free: loopback && !o.TokenRequired, hosts: o.Hosts, origins: o.Origins}
-	h.socketIO = h.newSocketIO()
+	h.socketIO, h.crowd = h.newSocketIO(), &crowd{all: map[*ioSocket]bool{}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/socket.io/{$}", h.serveSocketIO)
 	mux.HandleFunc("GET /healthz", h.healthz)

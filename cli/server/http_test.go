@@ -46,7 +46,11 @@ func onDisk(t testing.TB) *eventlog.Log {
 }
 
 func listenOn(t testing.TB, log *eventlog.Log, fake *servertest.Fake, change func(*server.HTTPOptions)) *web {
-	so, registry := options(fake), protocols.NewRegistry()
+	return listenWith(t, log, options(fake), change)
+}
+
+func listenWith(t testing.TB, log *eventlog.Log, so server.Options, change func(*server.HTTPOptions)) *web {
+	registry := protocols.NewRegistry()
 	so.Local.Compile = func(p *server.SubmitParams) error {
 		document, _ := protocols.Parse("flow.yaml", []byte(p.Workflow))
 		w, problems := registry.Compile(document)

@@ -86,9 +86,9 @@ func (g *ioGuest) Join(s *socketio.Socket, raw json.RawMessage) (socketio.Listen
 	if err != nil {
 		return nil, err
 	}
-	l := &ioSocket{guest: g, socket: s, server: g.door.server, stories: map[uint64]string{},
+	l := &ioSocket{guest: g, socket: s, server: g.door.server, stories: map[uint64]string{}, protocols: map[string]map[string]*protocols.Method{},
 		peer: &Peer{role: v.role, name: v.name, proof: v.proof, meter: g.door.meter}}
-	l.peer.notify = l.notify
+	l.peer.notify, l.peer.hangUp = l.notify, s.HangUp
 	if err := l.prepare(auth); err != nil {
 		return nil, err
 	}
@@ -181,8 +181,9 @@ type ioSocket struct {
 	begin  func() // what follows once the client is in
 	once   sync.Once
 
-	mu      sync.Mutex
-	stories map[uint64]string // subscriptions that are told as the original did, with their runs
+	mu        sync.Mutex
+	stories   map[uint64]string                       // subscriptions that are told as the original did, with their runs
+	protocols map[string]map[string]*protocols.Method // that it has registered, by id and name
 }
 
 // prepare gets ready what the namespace is for.
@@ -191,6 +192,7 @@ func (l *ioSocket) prepare(auth ioAuth) error {
 	switch {
 	case l.socket.Namespace == "/":
 		l.begin = func() {
+			l.guest.door.crowd.enter(l)
 			l.socket.Emit("connected", map[string]string{"message": "Connected to gleitzeit"})
 		}
 		return nil
@@ -211,6 +213,7 @@ func (l *ioSocket) Connected() { l.once.Do(l.begin) }
 func (l *ioSocket) Left() {
 	l.peer.leave()
 	l.once.Do(l.begin)
+	l.guest.door.crowd.leave(l)
 	l.guest.drop(l.peer)
 }
 

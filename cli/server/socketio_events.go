@@ -25,6 +25,12 @@ var originals = map[string]func(*ioSocket, *Call) (any, error){
 	"list_providers":       renamed(ProviderList),
 	"list_protocols":       renamed(ProtocolList),
 	"get_protocol_methods": (*ioSocket).protocolMethods,
+	"register_protocol":    (*ioSocket).registerProtocol,
+	"register_provider":    (*ioSocket).registerProvider,
+	"provider_request":     (*ioSocket).providerRequest,
+	"register_engine":      (*ioSocket).noEngines,
+	"request_task":         (*ioSocket).noEngines,
+	"task_completed":       (*ioSocket).noEngines,
 }
 
 // renamed is a method under an older name.

@@ -101,8 +101,12 @@ func (s *Server) register(ctx context.Context, c *Call, p RegisterParams) (r Reg
 		}
 	}
 	p.Instance = c.Peer.name + " " + p.Instance // whoever has another token is another
+	link := c.link
+	if link == nil {
+		link = peerLink{c.Peer}
+	}
 	if err := c.Peer.sit(func() (*providers.Seat, error) {
-		return s.o.Workers.Join(peerLink{c.Peer}, p.Registration, s.mayServe)
+		return s.o.Workers.Join(link, p.Registration, s.mayServe)
 	}); err != nil {
 		return r, err
 	}

@@ -543,60 +543,67 @@ func TestQuit(t *testing.T) {
 	}
 }
 
-// What the server asks is answered, also with binary, by whom it asked, and by
-// nobody else.
-func TestCall(t *testing.T) {
+// What the server asks is answered once, also with binary, by whom it asked; and
+// what is asked in another session has another id.
+func TestAsk(t *testing.T) {
 	h := newHost(t, nil)
-	w := h.dial("")
-	w.hear()
-	w.say("40")
-	w.hear()
-	socket := <-h.sockets
-	type answer struct {
-		data json.RawMessage
-		err  error
+	enter := func() (*wire, *Socket) {
+		w := h.dial("")
+		w.hear()
+		w.say("40")
+		w.hear()
+		return w, <-h.sockets
 	}
-	call := func(ctx context.Context, args ...any) chan answer {
-		got := make(chan answer, 1)
-		h.working.Go(func() {
-			data, err := socket.Call(ctx, "do", args...)
-			got <- answer{data, err}
-		})
-		return got
+	w, socket := enter()
+	answers := make(chan string, 10)
+	ask := func(args ...any) {
+		t.Helper()
+		if err := socket.Ask("do", func(data json.RawMessage, err error) { answers <- fmt.Sprint(string(data), err) }, args...); err != nil {
+			t.Fatal(err)
+		}
 	}
-	first := call(t.Context(), 1, Binary{0, 1, 2, 255}, Binary(nil))
-	for _, want := range []string{`452-1["do",1,{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]`, "\x00\x01\x02\xff", ""} {
-		if got := w.hear(); got != want {
-			t.Errorf("%q instead of %q", got, want)
+	ask(1, Binary{0, 1, 2, 255}, Binary(nil))
+	got := w.hear()
+	id, rest, _ := strings.Cut(strings.TrimPrefix(got, "452-"), "[")
+	for _, want := range []string{`"do",1,{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]`, "\x00\x01\x02\xff", ""} {
+		if rest != want {
+			t.Errorf("%q instead of %q", rest, want)
+		}
+		if want != "" {
+			rest = w.hear()
 		}
 	}
 	w.say("4399[1]") // of nothing that was asked
-	w.say(`461-1["x",{"_placeholder":true,"num":0}]`)
+	w.say("461-" + id + `["x",{"_placeholder":true,"num":0}]`)
 	w.conn.Write(soon(t), websocket.MessageBinary, []byte{0, 1, 2, 255})
-	if got := <-first; got.err != nil || string(got.data) != `["x","AAEC/w=="]` {
-		t.Errorf("%s %v", got.data, got.err)
-	}
-	w.say("431[2]") // a second time
-	ctx, giveUp := context.WithCancelCause(t.Context())
-	second := call(ctx)
-	if got := w.hear(); got != `422["do"]` {
+	if got := <-answers; got != `["x","AAEC/w=="]<nil>` {
 		t.Error(got)
 	}
-	giveUp(errors.New("enough"))
-	if got := <-second; got.err == nil || got.err.Error() != "enough" {
-		t.Error(got.err)
+	w.say("43" + id + "[2]") // a second time
+	ask()
+	second, _, _ := strings.Cut(strings.TrimPrefix(w.hear(), "42"), "[")
+	other, stranger := enter()
+	if err := stranger.Ask("do", func(data json.RawMessage, err error) { answers <- fmt.Sprint(string(data), err) }); err != nil {
+		t.Fatal(err)
 	}
-	third := call(t.Context())
-	w.hear()
-	w.say("41")
-	if got := <-third; !errors.Is(got.err, ErrClosed) {
-		t.Error(got.err)
+	other.hear()
+	other.say("43" + second + "[3]") // nor is it anything in another session
+	other.say("41")
+	if got := <-answers; got != "the client is gone" {
+		t.Error(got)
 	}
-	if len(socket.asks) != 0 {
-		t.Errorf("%d calls are still awaited", len(socket.asks))
+	w.say("43" + second + "[]")
+	if got := <-answers; got != "[]<nil>" {
+		t.Error(got)
 	}
-	if _, err := socket.Call(t.Context(), "do"); !errors.Is(err, ErrClosed) {
-		t.Errorf("to one that has left: %v", err)
+	ask()
+	socket.HangUp()
+	socket.HangUp()
+	if got := <-answers; got != "the client is gone" {
+		t.Error(got)
+	}
+	if err := socket.Ask("do", nil); !errors.Is(err, ErrClosed) {
+		t.Errorf("of one that has left: %v", err)
 	}
 	if err := socket.Emit("x", make(chan int)); err == nil {
 		t.Error("what isn't JSON was sent")

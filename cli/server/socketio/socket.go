@@ -2,9 +2,9 @@ package socketio
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"encoding/json"
+	mathrand "math/rand/v2"
 	"sync"
 	"unicode/utf8"
 )
@@ -18,12 +18,16 @@ type Socket struct {
 	left      chan struct{} // closed by leave
 
 	mu    sync.Mutex
-	asked uint64                            // how often Call did
-	asks  map[uint64]chan<- json.RawMessage // those whose acknowledgement is awaited
+	asked uint64                                  // the last id that Ask gave
+	asks  map[uint64]func(json.RawMessage, error) // those whose acknowledgement is awaited; nil: it has left
 }
 
+// newSocket makes a socket, whose ids begin anywhere: what a client acknowledges
+// late, in its next session, must be nothing that was asked there. They stay below
+// 2^53, where JavaScript's numbers end.
 func newSocket(s *session, namespace string) *Socket {
-	return &Socket{ID: rand.Text(), Namespace: namespace, session: s, left: make(chan struct{}), asks: map[uint64]chan<- json.RawMessage{}}
+	return &Socket{ID: rand.Text(), Namespace: namespace, session: s, left: make(chan struct{}),
+		asked: mathrand.Uint64N(1 << 52), asks: map[uint64]func(json.RawMessage, error){}}
 }
 
 // Emit sends an event, once the client takes what came before. An argument that
@@ -33,31 +37,36 @@ func (s *Socket) Emit(name string, args ...any) error {
 	return s.pack(packet{kind: kindEvent}, append([]any{name}, args...))
 }
 
-// Call emits an event and returns what the client acknowledges it with, an array
-// that has binary as strings in base64. An error is one of Emit's, or ctx's.
-func (s *Socket) Call(ctx context.Context, name string, args ...any) (json.RawMessage, error) {
-	answer := make(chan json.RawMessage, 1)
+// Ask emits an event and has answer called once: with what the client
+// acknowledges it with, an array that has binary as strings in base64, or with
+// ErrClosed when it has left before. answer comes from the loop that reads, and
+// must not wait. After an error, which is one of Emit's, it isn't called.
+func (s *Socket) Ask(name string, answer func(json.RawMessage, error), args ...any) error {
+	id, err := s.await(answer)
+	if err != nil {
+		return err
+	}
+	err = s.pack(packet{kind: kindEvent, hasID: true, id: id}, append([]any{name}, args...))
+	if err != nil && s.awaited(id) == nil {
+		return nil // leave has told
+	}
+	return err
+}
+
+// await notes who waits for an acknowledgement.
+func (s *Socket) await(answer func(json.RawMessage, error)) (id uint64, err error) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.asks == nil {
+		return 0, ErrClosed
+	}
 	s.asked++
-	id := s.asked
-	s.asks[id] = answer
-	s.mu.Unlock()
-	defer s.awaited(id)
-	if err := s.pack(packet{kind: kindEvent, hasID: true, id: id}, append([]any{name}, args...)); err != nil {
-		return nil, err
-	}
-	select {
-	case got := <-answer:
-		return got, nil
-	case <-s.left:
-		return nil, ErrClosed
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
+	s.asks[s.asked] = answer
+	return s.asked, nil
 }
 
 // awaited takes who waits for an acknowledgement, nil if nobody does.
-func (s *Socket) awaited(id uint64) chan<- json.RawMessage {
+func (s *Socket) awaited(id uint64) func(json.RawMessage, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	answer := s.asks[id]
@@ -69,10 +78,13 @@ func (s *Socket) awaited(id uint64) chan<- json.RawMessage {
 // still.
 func (s *Socket) acknowledged(p packet, attachments [][]byte) error {
 	data, err := Inline(p.data, attachments)
-	if answer := s.awaited(p.id); err == nil && answer != nil {
-		answer <- bytes.Clone(data)
+	if err != nil {
+		return err // which ends the session
 	}
-	return err
+	if answer := s.awaited(p.id); answer != nil {
+		answer(bytes.Clone(data), nil)
+	}
+	return nil
 }
 
 // pack sends a packet with arguments.
@@ -122,8 +134,19 @@ func (s *Socket) event(p packet, attachments [][]byte) error {
 	return nil
 }
 
+// HangUp ends the client's session, with all its namespaces. Clients come again
+// after that. Twice is fine.
+func (s *Socket) HangUp() { s.session.close(false) }
+
 // leave ends it.
 func (s *Socket) leave() {
 	close(s.left)
+	s.mu.Lock()
+	asks := s.asks
+	s.asks = nil
+	s.mu.Unlock()
+	for _, answer := range asks {
+		answer(nil, ErrClosed)
+	}
 	s.listener.Left()
 }
