@@ -37,6 +37,9 @@ Examples:
 
 // Run does it.
 func (e *exportCmd) Run(s *session) error {
+	if err := s.ownStore(); err != nil {
+		return err
+	}
 	if e.All == (len(e.IDs) > 0) {
 		return usage(errors.New("name the runs to export, or say --all"))
 	}
@@ -75,6 +78,9 @@ Examples:
 
 // Run does it.
 func (i *importCmd) Run(s *session) error {
+	if err := s.ownStore(); err != nil {
+		return err
+	}
 	return s.look(func(ctx context.Context, store *client.Client) error {
 		var r server.ImportResult
 		if err := store.Call(ctx, server.SystemImport, server.FileParams{Path: s.env.expand(i.File, s.env.cwd), By: s.env.user()}, &r); err != nil {
@@ -106,6 +112,9 @@ Examples:
 
 // Run does it.
 func (b *systemBackupCmd) Run(s *session) error {
+	if err := s.ownStore(); err != nil {
+		return err
+	}
 	return s.look(func(ctx context.Context, store *client.Client) error {
 		var info eventlog.ArchiveInfo
 		if err := store.Call(ctx, server.SystemBackup, server.FileParams{Path: s.env.expand(b.File, s.env.cwd), By: s.env.user()}, &info); err != nil {
@@ -140,6 +149,9 @@ Examples:
 
 // Run does it. Nobody can hold a store that isn't there, so nobody is asked.
 func (r *systemRestoreCmd) Run(s *session) error {
+	if err := s.ownStore(); err != nil {
+		return err
+	}
 	c, err := s.config("")
 	if err != nil {
 		return err

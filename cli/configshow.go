@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"gleitzeit/cli/client"
 	"gleitzeit/cli/server"
 	"gleitzeit/providers"
 	"gleitzeit/replay"
@@ -38,6 +40,9 @@ Examples:
 
 // Run does it.
 func (c *configShowCmd) Run(s *session) error {
+	if s.remote() != "" {
+		return s.showServers(c.Near)
+	}
 	dir := ""
 	if c.Near != "" {
 		dir = s.env.expand(c.Near, s.env.cwd)
@@ -51,7 +56,24 @@ func (c *configShowCmd) Run(s *session) error {
 	if err != nil {
 		return err
 	}
-	shown := conf.shown()
+	return s.showSettings(conf.shown())
+}
+
+// showServers shows the configuration of the server that we use.
+func (s *session) showServers(near string) error {
+	if near != "" {
+		return usage(fmt.Errorf("the server at %s has a configuration of its own, which is not about %s: leave that out, or --server and GLEITZEIT_SERVER", s.remote(), near))
+	}
+	return s.look(func(ctx context.Context, store *client.Client) error {
+		var r server.SettingsResult
+		if err := store.Call(ctx, server.SystemConfig, struct{}{}, &r); err != nil {
+			return err
+		}
+		return s.showSettings(r.Settings)
+	})
+}
+
+func (s *session) showSettings(shown []server.Setting) error {
 	return s.print.show(shown, func(w io.Writer) {
 		rows := [][]string{{"KEY", "FROM", "VALUE"}}
 		for _, one := range shown {

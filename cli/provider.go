@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"gleitzeit/cli/client"
 	"gleitzeit/cli/server"
 	"gleitzeit/protocols"
 	"gleitzeit/providers"
@@ -48,13 +49,29 @@ func (providerListCmd) Run(s *session) error {
 	listed, views := []listedProvider{}, []*replay.ProviderView{}
 	rows := [][]string{{"NAME", "PROTOCOL", "KIND", "SLOTS"}}
 	states := s.providerStates(ctx, c)
-	infos := c.providers().List()
+	infos, err := s.providerInfos(ctx, c)
+	if err != nil {
+		return err
+	}
 	for _, info := range infos {
 		v := stateOf(states, infos, info.Name, info.Protocol)
 		listed, views = append(listed, listedProvider{info, v}), append(views, v)
 		rows = append(rows, []string{info.Name, info.Protocol, info.Kind, slotsOf(info, v)})
 	}
 	return s.print.show(listed, func(w io.Writer) { table(w, s.print.outInk.stateColumns(rows, views)) })
+}
+
+// providerInfos are the providers of the configuration, the server's if we use
+// one.
+func (s *session) providerInfos(ctx context.Context, c *config) ([]providers.Info, error) {
+	if s.remote() == "" {
+		return c.providers().List(), nil
+	}
+	var r server.ProvidersResult
+	err := s.use(ctx, c, true, func(store *client.Client) error {
+		return store.Call(ctx, server.ProviderList, struct{}{}, &r)
+	})
+	return r.Providers, err
 }
 
 // slotsOf is how many calls at once a provider may have now.
@@ -95,12 +112,16 @@ func (c *providerCheckCmd) Run(s *session) error {
 	}
 	ctx, stop := interruptible()
 	defer stop()
-	results, closing := s.check(ctx, conf, c.Names, c.Timeout)
+	infos, err := s.providerInfos(ctx, conf)
+	if err != nil {
+		return err
+	}
+	results, closing := s.ask(ctx, conf, c)
 	if results == nil {
 		return closing
 	}
 	code := exitOK
-	states, infos := s.providerStates(ctx, conf), conf.providers().List()
+	states := s.providerStates(ctx, conf)
 	var views []*replay.ProviderView
 	rows := [][]string{{"NAME", "PROTOCOL", "STATUS", "TIME"}}
 	for i, r := range results {
@@ -121,6 +142,18 @@ func (c *providerCheckCmd) Run(s *session) error {
 		table(w, rows)
 	})
 	return errors.Join(err, closing, silently(code))
+}
+
+// ask asks the providers how they are, or has the server ask that we use.
+func (s *session) ask(ctx context.Context, conf *config, c *providerCheckCmd) ([]server.ProviderHealth, error) {
+	if s.remote() == "" {
+		return s.check(ctx, conf, c.Names, c.Timeout)
+	}
+	var r server.HealthsResult
+	err := s.use(ctx, conf, true, func(store *client.Client) error {
+		return store.Call(ctx, server.ProviderCheck, server.NamesParams{Names: c.Names, Timeout: c.Timeout.Seconds()}, &r)
+	})
+	return r.Providers, err
 }
 
 // health colours the word for a provider's state.

@@ -34,6 +34,9 @@ Examples:
 
 // Run does it.
 func (c *providerLoginCmd) Run(s *session) error {
+	if err := s.onlyHere("the configuration"); err != nil {
+		return err
+	}
 	conf, err := s.config("")
 	if err != nil {
 		return err
@@ -134,6 +137,9 @@ Examples:
 
 // Run does it.
 func (c *providerLogoutCmd) Run(s *session) error {
+	if err := s.onlyHere("the configuration"); err != nil {
+		return err
+	}
 	conf, err := s.config("")
 	if err != nil {
 		return err

@@ -47,6 +47,9 @@ type listedModel struct {
 
 // Run does it.
 func (c *providerModelsCmd) Run(s *session) error {
+	if err := s.onlyHere("the configuration"); err != nil {
+		return err
+	}
 	conf, err := s.config("")
 	if err != nil {
 		return err

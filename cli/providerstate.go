@@ -18,15 +18,19 @@ import (
 // providerStates asks the store how the providers are; nil if there is no store
 // yet, or nobody can say.
 func (s *session) providerStates(ctx context.Context, c *config) []replay.ProviderView {
-	if _, err := os.Stat(c.Store); c.Backend == "memory" || err != nil {
-		return nil
+	p := server.ProviderStateParams{} // those of the server that we use
+	if s.remote() == "" {
+		if _, err := os.Stat(c.Store); c.Backend == "memory" || err != nil {
+			return nil
+		}
+		p.Providers = c.setup().Providers
 	}
 	o := s.options(c, true)
 	o.Patience = statePatience
 	store, err := client.Open(ctx, o)
 	if err == nil {
 		var r server.ProviderStatesResult
-		err = store.Call(ctx, server.ProviderState, server.ProviderStateParams{Providers: c.setup().Providers}, &r)
+		err = store.Call(ctx, server.ProviderState, p, &r)
 		if closing := store.Close(ctx); err == nil {
 			err = closing
 		}

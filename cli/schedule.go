@@ -58,7 +58,7 @@ func (a *scheduleAddCmd) Run(s *session) error {
 		return err
 	}
 	p := server.ScheduleAddParams{Name: string(a.Name), Run: *run, By: s.env.user()}
-	if p.Schedule, err = a.schedule(s, run.Document); err != nil {
+	if p.Schedule, err = a.schedule(s, a.document(run)); err != nil {
 		return usage(err)
 	}
 	ctx, stop := interruptible()
@@ -79,6 +79,16 @@ func (a *scheduleAddCmd) Run(s *session) error {
 			fmt.Fprintf(w, "%s: %s in %s, next %s\n", v.Name, v.Cron, v.Timezone, inZone(v.Next, v.Timezone))
 		})
 	})
+}
+
+// document is the compiled file, which has been found right.
+func (a *scheduleAddCmd) document(run *server.SubmitParams) json.RawMessage {
+	if run.Document != nil {
+		return run.Document
+	}
+	document, _ := protocols.Parse(a.File, []byte(run.Workflow)) // it goes to a server as text
+	w, _ := protocols.NewRegistry().Compile(document)
+	return w.Encode()
 }
 
 // schedule is the file's, changed by the flags.

@@ -98,9 +98,12 @@ func (c *config) log() eventlog.Options {
 func (s *session) remote() string { return firstOf(s.ServerURL, s.env.get("GLEITZEIT_SERVER")) }
 
 // ownStore refuses a command that is about a store of this machine.
-func (s *session) ownStore() error {
+func (s *session) ownStore() error { return s.onlyHere("a store") }
+
+// onlyHere refuses a command that is about something of this machine.
+func (s *session) onlyHere(what string) error {
 	if remote := s.remote(); remote != "" {
-		return usage(fmt.Errorf("this is about a store of this machine, not about the server at %s: leave out --server and GLEITZEIT_SERVER", remote))
+		return usage(fmt.Errorf("this is about "+what+" of this machine, not about the server at %s: leave out --server and GLEITZEIT_SERVER", remote))
 	}
 	return nil
 }
