@@ -234,6 +234,7 @@ func (c *chaos) hurt() {
 			n = c.nodes[c.rng.IntN(len(c.nodes))]
 		}
 		do := kinds[i%len(kinds)]
+		c.watch.another()
 		hurting.Go(func() {
 			do(n)
 			n.hurt.Store(false)
@@ -253,7 +254,7 @@ func (c *chaos) did(what string, least, most time.Duration) time.Duration {
 
 func (c *chaos) kill(n *chaosNode) {
 	away := c.did("killed", 0, 3*c.lease)
-	c.watch.dies(n.pid())
+	c.watch.dies(n.pid(), c.alone())
 	n.kill()
 	time.Sleep(away)
 	n.start()
@@ -264,7 +265,7 @@ func (c *chaos) kill(n *chaosNode) {
 // its permits.
 func (c *chaos) stop(n *chaosNode) {
 	away := c.did("stopped", c.lease+time.Second, 4*c.lease)
-	c.watch.dies(n.pid())
+	c.watch.dies(n.pid(), c.alone())
 	n.stopFor(away)
 }
 
@@ -375,9 +376,9 @@ func (c *chaos) check() {
 	for _, problem := range c.watch.problems() {
 		c.t.Error(problem)
 	}
-	for p, took := range c.watch.takeovers() {
+	for _, took := range c.watch.takeovers(false) {
 		if took > c.lease+time.Minute {
-			c.t.Errorf("takeover %d took %s", p, took)
+			c.t.Errorf("a partition was without an owner for %s", took)
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), chaosPatience)
@@ -433,27 +434,38 @@ func (c *chaos) tell() {
 		what = append(what, fmt.Sprintf("%s %d times", name, n))
 	}
 	slices.Sort(what)
-	took := c.watch.takeovers()
-	slices.Sort(took)
-	at := func(share float64) time.Duration {
-		if len(took) == 0 {
-			return 0
-		}
-		return took[int(share*float64(len(took)-1))].Round(time.Millisecond)
-	}
-	within := 0
-	for _, d := range took {
-		if d <= c.lease+2*time.Second {
-			within++
-		}
-	}
 	restarts := 0
 	for _, n := range c.nodes {
 		restarts += int(n.ended.Load())
 	}
 	c.t.Logf("%s: servers were %s, and ended by themselves %d times; %d runs acknowledged, %d sent again elsewhere, %d calls refused or lost; "+
-		"%d calls at the provider, at most %d at once; %d records in %d partitions, newest epoch %d; "+
-		"%d takeovers from dead or stopped servers, lease %s: half within %s, 95%% %s, all %s; %d within the lease and 2s",
+		"%d calls at the provider, at most %d at once; %d records in %d partitions, newest epoch %d; lease %s; "+
+		"what dead and stopped servers had was taken over: %s; while no other server was hurt: %s",
 		c.lasts, strings.Join(what, ", "), restarts, len(c.acked), c.again, c.failed, c.provider.calls.Load(), c.provider.most.Load(),
-		c.watch.records(), c.watch.partitions(), c.watch.newest(), len(took), c.lease, at(0.5), at(0.95), at(1), within)
+		c.watch.records(), c.watch.partitions(), c.watch.newest(), c.lease, c.spread(c.watch.takeovers(false)), c.spread(c.watch.takeovers(true)))
+}
+
+// spread tells how long takeovers took.
+func (c *chaos) spread(took []time.Duration) string {
+	if len(took) == 0 {
+		return "never"
+	}
+	slices.Sort(took)
+	at := func(share float64) time.Duration {
+		return took[int(share*float64(len(took)-1))].Round(10 * time.Millisecond)
+	}
+	within, _ := slices.BinarySearch(took, c.lease+2*time.Second)
+	return fmt.Sprintf("%d partitions, half within %s, 95%% within %s, all within %s, %d within the lease and 2s",
+		len(took), at(0.5), at(0.95), at(1), within)
+}
+
+// alone tells whether one server at most is hurt.
+func (c *chaos) alone() bool {
+	hurt := 0
+	for _, n := range c.nodes {
+		if n.hurt.Load() {
+			hurt++
+		}
+	}
+	return hurt <= 1
 }

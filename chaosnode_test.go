@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -100,6 +101,7 @@ func (n *chaosNode) start() {
 		close(gone)
 		if again {
 			n.ended.Add(1)
+			n.t.Logf("a server has ended by itself:\n%s", n.tail(2000))
 			time.Sleep(time.Second)
 			n.start()
 		}
@@ -147,8 +149,10 @@ func (n *chaosNode) end() error {
 	case <-gone:
 		return nil
 	case <-time.After(time.Minute):
-		return fmt.Errorf("%s doesn't end", n.dir)
 	}
+	_ = n.cmd.Process.Signal(syscall.SIGQUIT) // it tells what it does
+	<-gone
+	return fmt.Errorf("%s doesn't end:\n%s", n.dir, n.tail(100_000))
 }
 
 // await waits until the server answers.
@@ -159,8 +163,20 @@ func (n *chaosNode) await() {
 			return
 		}
 	}
+	n.t.Errorf("%s doesn't answer: %v\n%s", n.dir, err, n.tail(4000))
+}
+
+// tail is the end of what the server has said, but for its answers.
+func (n *chaosNode) tail(most int) string {
 	log, _ := os.ReadFile(filepath.Join(n.dir, "log"))
-	n.t.Errorf("%s doesn't answer: %v\n%s", n.dir, err, log[max(0, len(log)-4000):])
+	var lines []string
+	for line := range strings.Lines(string(log)) {
+		if !strings.Contains(line, "msg=request") && !strings.Contains(line, "msg=call") {
+			lines = append(lines, line)
+		}
+	}
+	text := strings.Join(lines, "")
+	return text[max(0, len(text)-most):]
 }
 
 // chaosError is an answer that is an error.

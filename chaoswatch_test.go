@@ -41,11 +41,15 @@ type chaosLoss struct {
 	part  string
 	epoch uint64
 	at    time.Time
-	took  time.Duration // until somebody else had it
+	alone bool          // no other server was hurt until somebody else had it
+	took  time.Duration // until then
 }
 
 func newChaosWatch(t *testing.T, socket string) *chaosWatch {
 	conn, err := net.Dial("unix", socket)
+	for end := time.Now().Add(patience); err != nil && time.Now().Before(end); conn, err = net.Dial("unix", socket) {
+		time.Sleep(5 * time.Millisecond) // its file is there before it listens
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,13 +190,23 @@ func chaosWords(text string, most int) (words []string) {
 	return words
 }
 
-// dies notes that a server is about to die, or to be stopped.
-func (w *chaosWatch) dies(pid int) {
+// another notes that one more server is hurt.
+func (w *chaosWatch) another() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range w.lost {
+		l.alone = l.alone && l.took > 0
+	}
+}
+
+// dies notes that a server is about to die, or to be stopped, and whether that
+// is the only one.
+func (w *chaosWatch) dies(pid int, alone bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for name, p := range w.parts {
 		if p.pid == pid {
-			w.lost = append(w.lost, &chaosLoss{part: name, epoch: p.epoch, at: time.Now()})
+			w.lost = append(w.lost, &chaosLoss{part: name, epoch: p.epoch, at: time.Now(), alone: alone})
 		}
 	}
 }
@@ -207,12 +221,13 @@ func (w *chaosWatch) problems() []string {
 	return append([]string(nil), w.wrong...)
 }
 
-// takeovers are how long partitions were without an owner.
-func (w *chaosWatch) takeovers() (took []time.Duration) {
+// takeovers are how long partitions were without an owner; alone: but those for
+// which there was more than one reason.
+func (w *chaosWatch) takeovers(alone bool) (took []time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, l := range w.lost {
-		if l.took > 0 {
+		if l.took > 0 && (l.alone || !alone) {
 			took = append(took, l.took)
 		}
 	}
