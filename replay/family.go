@@ -143,6 +143,9 @@ func (m *mover) note(rec eventlog.Record) error {
 	if err := json.Unmarshal(rec.Data, &e); err != nil {
 		return fmt.Errorf("record %d (%s): %w", rec.Seq, rec.Type, err)
 	}
+	if strings.HasPrefix(e.Key, schedulePrefixOfKeys) && (e.Schedule == "" || !strings.HasPrefix(e.Key, schedulePrefixOfKeys+e.Schedule+":")) {
+		return protocols.Errorf(protocols.InvalidParams, "run %d of the archive has the key %q, which only a schedule gives its own runs", old, e.Key)
+	}
 	id := e.ID
 	if e.Named {
 		if err := freeID(id, m.first); err != nil {

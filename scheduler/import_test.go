@@ -60,6 +60,9 @@ func TestImportCrafted(t *testing.T) {
 				r.Data = bytes.Replace(r.Data, []byte(`"number":2`), []byte(`"number":7`), 1)
 			}
 		},
+		"only a schedule gives its own runs": func(r *eventlog.Record) {
+			r.Data = bytes.Replace(r.Data, []byte(`"named":true`), []byte(`"named":true,"key":"schedule:nightly:2030-01-01T00:00:00Z"`), 1)
+		},
 		"ends with a number": func(*eventlog.Record) {},
 	} {
 		to, err := crafted(func(r *eventlog.Record) {
