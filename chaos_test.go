@@ -227,6 +227,8 @@ func (c *chaos) hurt() {
 	for i := 0; time.Now().Before(c.ends); i++ {
 		if i%len(kinds) == 0 {
 			c.rng.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
+			hurting.Wait() // one dies while all others are well
+			c.kill(c.nodes[c.rng.IntN(len(c.nodes))])
 		}
 		room <- struct{}{}
 		n := c.nodes[c.rng.IntN(len(c.nodes))]
