@@ -106,31 +106,33 @@ func BenchmarkChain(b *testing.B) {
 // same size.
 func BenchmarkThroughput(b *testing.B) {
 	for _, flight := range []int{64, 256, 1024} {
-		b.Run(fmt.Sprint(flight), func(b *testing.B) {
-			w := compile(b, chainYAML(5))
-			var ours, theirs time.Duration
-			tasks, appends, records := 0, 0, 0
-			for b.Loop() {
-				runs := max(4096, 8*flight)
-				log, s := newBench(b, b.TempDir(), Options{Policy: Policy{Slots: 1 << 20}})
-				began := time.Now()
-				keepInFlight(b, log, s, w, flight, runs)
-				ours += time.Since(began)
-				s.Close()
-				all := allRecords(b, log)
-				size := max(1, len(all)/max(1, int(log.Stats().Appends)))
-				appends += int(log.Stats().Appends)
-				records += len(all)
-				log.Close()
-				tasks += 5 * runs
-				theirs += appendAll(b, all, size)
-			}
-			b.ReportMetric(float64(tasks)/ours.Seconds(), "tasks/s")
-			b.ReportMetric(float64(tasks)/theirs.Seconds(), "appended-tasks/s")
-			b.ReportMetric(theirs.Seconds()/ours.Seconds(), "of-append-loop")
-			b.ReportMetric(float64(records)/float64(appends), "records/append")
-		})
+		b.Run(fmt.Sprint(flight), func(b *testing.B) { throughput(b, flight) })
 	}
+}
+
+func throughput(b *testing.B, flight int) {
+	w := compile(b, chainYAML(5))
+	var ours, theirs time.Duration
+	tasks, appends, records := 0, 0, 0
+	for b.Loop() {
+		runs := max(4096, 8*flight)
+		log, s := newBench(b, b.TempDir(), Options{Policy: Policy{Slots: 1 << 20}})
+		began := time.Now()
+		keepInFlight(b, log, s, w, flight, runs)
+		ours += time.Since(began)
+		s.Close()
+		all := allRecords(b, log)
+		size := max(1, len(all)/max(1, int(log.Stats().Appends)))
+		appends += int(log.Stats().Appends)
+		records += len(all)
+		log.Close()
+		tasks += 5 * runs
+		theirs += appendAll(b, all, size)
+	}
+	b.ReportMetric(float64(tasks)/ours.Seconds(), "tasks/s")
+	b.ReportMetric(float64(tasks)/theirs.Seconds(), "appended-tasks/s")
+	b.ReportMetric(theirs.Seconds()/ours.Seconds(), "of-append-loop")
+	b.ReportMetric(float64(records)/float64(appends), "records/append")
 }
 
 // keepInFlight submits runs so that always the same number is in flight.
@@ -331,36 +333,38 @@ func BenchmarkStart(b *testing.B) {
 	past := 0
 	fmt.Sscan(os.Getenv("GLEITZEIT_BENCH_PAST"), &past)
 	for _, live := range []int{1_000, 10_000, 100_000} {
-		b.Run(fmt.Sprintf("%d-live-%d-past", live, past), func(b *testing.B) {
-			dir := b.TempDir()
-			generate(b, dir, live, past)
-			var took time.Duration
-			var read int64
-			n := 0
-			for b.Loop() {
-				began := time.Now()
-				log, s := newBench(b, dir, Options{})
-				from := log.Last() + 1
-				go s.ResumeAll(context.Background(), true, "")
-				for rec, err := range log.Follow(b.Context(), from) {
-					if err != nil {
-						b.Fatal(err)
-					}
-					if rec.Type == "task.started" {
-						break
-					}
-				}
-				took += time.Since(began)
-				read += int64(log.Stats().BytesRead)
-				n++
-				s.Close()
-				log.Close()
-			}
-			b.ReportMetric(took.Seconds()*1000/float64(n), "ms/start")
-			b.ReportMetric(float64(read)/float64(n)/1024, "KiB-read")
-			b.ReportMetric(bytesOfStore(b, dir)/float64(live+past), "bytes/run")
-		})
+		b.Run(fmt.Sprintf("%d-live-%d-past", live, past), func(b *testing.B) { startUp(b, live, past) })
 	}
+}
+
+func startUp(b *testing.B, live, past int) {
+	dir := b.TempDir()
+	generate(b, dir, live, past)
+	var took time.Duration
+	var read int64
+	n := 0
+	for b.Loop() {
+		began := time.Now()
+		log, s := newBench(b, dir, Options{})
+		from := log.Last() + 1
+		go s.ResumeAll(context.Background(), true, "")
+		for rec, err := range log.Follow(b.Context(), from) {
+			if err != nil {
+				b.Fatal(err)
+			}
+			if rec.Type == "task.started" {
+				break
+			}
+		}
+		took += time.Since(began)
+		read += int64(log.Stats().BytesRead)
+		n++
+		s.Close()
+		log.Close()
+	}
+	b.ReportMetric(took.Seconds()*1000/float64(n), "ms/start")
+	b.ReportMetric(float64(read)/float64(n)/1024, "KiB-read")
+	b.ReportMetric(bytesOfStore(b, dir)/float64(live+past), "bytes/run")
 }
 
 // bytesOfStore is what a store takes when what it doesn't need was cleared away.
