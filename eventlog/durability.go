@@ -10,7 +10,7 @@ type Durability string
 const (
 	// DurableAlways: nothing. Each append waits for the disk.
 	DurableAlways Durability = "always"
-	// DurableEverySecond: the last second, when Redis's machine dies.
+	// DurableEverySecond: the last second or two, when Redis or its machine dies.
 	DurableEverySecond Durability = "everysec"
 	// DurableSometimes: what the system of Redis's machine had not written yet.
 	DurableSometimes Durability = "no"
@@ -37,7 +37,7 @@ func redisPromise(appendonly, appendfsync, save string) Promise {
 	case appendonly == "yes" && appendfsync == "always":
 		return Promise{DurableAlways, "what was acknowledged is on Redis's disk (AOF, fsync always)"}
 	case appendonly == "yes" && appendfsync == "everysec":
-		return Promise{DurableEverySecond, "if Redis's machine dies, the last second may be lost (AOF, fsync everysec)"}
+		return Promise{DurableEverySecond, "if Redis or its machine dies, the last second may be lost, or two (AOF, fsync everysec)"}
 	case appendonly == "yes":
 		return Promise{DurableSometimes, "if Redis's machine dies, what its system had not yet written is lost (AOF, fsync no)"}
 	case save != "":
