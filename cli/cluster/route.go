@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -65,7 +66,24 @@ func refused(n *Node, _ context.Context, _ *server.Call, m server.Method, _ any)
 
 // one has a call carried out in one partition.
 func (n *Node) one(ctx context.Context, number int, c *server.Call, m server.Method, params any) (any, error) {
-	return n.do(ctx, number, sent{call: c, method: m, params: params, looks: m.Role == server.Read})
+	return n.do(ctx, number, sent{call: c, method: m, params: keyed(params), looks: m.Role == server.Read})
+}
+
+// keyed gives params without a key one if they would count twice, should the
+// call be made again.
+func keyed(params any) any {
+	switch p := params.(type) {
+	case server.SignalParams:
+		p.Key = cmp.Or(p.Key, rand.Text())
+		return p
+	case server.ApprovalParams:
+		p.Key = cmp.Or(p.Key, rand.Text())
+		return p
+	case server.ScheduleAddParams:
+		p.Key = cmp.Or(p.Key, rand.Text())
+		return p
+	}
+	return params
 }
 
 // first has it carried out in the first, where schedules and their runs live.
@@ -77,7 +95,9 @@ func (n *Node) first(ctx context.Context, c *server.Call, m server.Method, param
 func (n *Node) partitionOf(text string) int {
 	h := fnv.New64a()
 	h.Write([]byte(text))
-	return int(h.Sum64()%uint64(n.store.Count())) + 1
+	sum := h.Sum64()
+	sum ^= sum >> 32 // the last bit alone is that of the bytes' sum
+	return int(sum%uint64(n.store.Count())) + 1
 }
 
 // ownIDs are ids that look like those that we give.
