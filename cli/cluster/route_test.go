@@ -121,7 +121,7 @@ func TestOneStore(t *testing.T) {
 	f := &servertest.Fake{}
 	url := urlIn(dir, "partitions=4")
 	a, b := join(t, url, true, f), join(t, url, true, f)
-	a.all()
+	until(t, "each has its share", func() bool { return a.has() == 2 && b.has() == 2 })
 	guest := join(t, url, false, f)
 	if err := guest.ask(server.WorkflowGet, server.GetParams{ID: "@last"}, nil); code(err) != protocols.WorkflowNotFound {
 		t.Errorf("the last of none: %v", err)
