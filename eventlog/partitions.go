@@ -355,6 +355,20 @@ func (p *Partitions) Join(ctx context.Context) ([]string, error) {
 	return nodes, nil
 }
 
+var servedScript = redis.NewScript(`
+local t = redis.call('TIME')
+return redis.call('ZCOUNT', KEYS[1], t[1] * 1000 + math.floor(t[2] / 1000), '+inf')
+`)
+
+// Served tells whether there are servers, who take what nobody has.
+func (p *Partitions) Served(ctx context.Context) (bool, error) {
+	n, err := servedScript.Run(ctx, p.client, []string{p.whole() + ":nodes"}).Int()
+	if err != nil {
+		return false, unreachable(err)
+	}
+	return n > 0, nil
+}
+
 // Leave takes that back.
 func (p *Partitions) Leave(ctx context.Context) error {
 	return p.client.ZRem(ctx, p.whole()+":nodes", p.node).Err()

@@ -114,6 +114,10 @@ func (n *Node) try(ctx context.Context, number int, s sent) (result any, reached
 		n.poke()
 		return nil, false, again(errors.New("nobody has it yet"))
 	}
+	// A server goes on with what is left there, which we don't.
+	if served, err := n.store.Served(ctx); served || err != nil {
+		return nil, false, again(errors.Join(errors.New("no server has it yet"), err))
+	}
 	if err := n.take(number); err != nil {
 		return nil, false, again(err)
 	}

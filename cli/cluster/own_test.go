@@ -181,7 +181,7 @@ func TestCallsMeanwhile(t *testing.T) {
 	var calls atomic.Int64
 	var calling sync.WaitGroup
 	ids := make([][]string, 3)
-	for i, m := range []*member{a, b, a} {
+	for i, m := range []*member{a, b, guest} {
 		calling.Go(func() {
 			for k := range signals / 3 {
 				p := servertest.Chain("short", servertest.Work{})
@@ -219,6 +219,9 @@ func TestCallsMeanwhile(t *testing.T) {
 	var l server.ListResult
 	if b.must(server.WorkflowList, server.ListParams{}, &l); len(l.Runs) != signals/3+1 {
 		t.Errorf("there are %d runs", len(l.Runs))
+	}
+	if guest.has() != 0 {
+		t.Errorf("a command has taken %d partitions from the servers", guest.has())
 	}
 	cursor := guest.hears(t, append([]string{waits}, ids[0]...))
 
