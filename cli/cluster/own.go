@@ -144,16 +144,24 @@ const (
 	lookPause    = time.Second / 2  // between two looks at who has what
 	handOver     = 30 * time.Second // how long what runs may go on in a partition that is given away
 	idlePatience = 30 * time.Second // how long a partition is looked for where nothing runs
+
+	orphanPatience = 3 * lookPause // how long those have whose share a partition is
 )
+
+// balancing is what a node that stays remembers between two looks.
+type balancing struct {
+	tooMany time.Time         // since when we have more than our share
+	orphans map[int]time.Time // since when nobody has a partition
+}
 
 // balance sees to it that this node has its share of the partitions, until we
 // leave: it takes those that nobody has, and gives away what is too much.
 func (n *Node) balance() {
-	var tooMany time.Time // since when we have more than our share
+	b := balancing{orphans: map[int]time.Time{}}
 	for {
 		nodes, err := n.store.Join(n.ctx)
 		if err == nil {
-			err = n.look(nodes, &tooMany)
+			err = n.look(nodes, &b)
 		}
 		if err != nil && n.ctx.Err() == nil {
 			n.logger.Warn("look for partitions", "error", err)
@@ -175,8 +183,9 @@ func (n *Node) poke() {
 	}
 }
 
-func (n *Node) look(nodes []string, tooMany *time.Time) error {
-	count := n.store.Count()
+// look takes what nobody has: our share of it, and what those whose share it is
+// don't take. Then it gives away what is too much.
+func (n *Node) look(nodes []string, b *balancing) error {
 	owners, err := n.owners(n.ctx)
 	if err != nil {
 		return err
@@ -186,8 +195,8 @@ func (n *Node) look(nodes []string, tooMany *time.Time) error {
 		has[o.Node]++
 	}
 	took := false
-	for _, i := range rand.Perm(count) { // else all nodes want the same one
-		if owners[i].Node != "" || len(n.Servers()) >= n.may(nodes, has) {
+	for _, i := range rand.Perm(len(owners)) { // else all nodes want the same one
+		if !b.orphaned(i+1, owners[i]) && (owners[i].Node != "" || len(n.Servers()) >= n.may(nodes, has)) {
 			continue
 		}
 		took = true
@@ -196,14 +205,29 @@ func (n *Node) look(nodes []string, tooMany *time.Time) error {
 		}
 	}
 	if took || len(n.Servers()) <= n.may(nodes, has) { // what others took meanwhile isn't known here
-		*tooMany = time.Time{}
+		b.tooMany = time.Time{}
 		return nil
 	}
-	if tooMany.IsZero() {
-		*tooMany = time.Now()
+	if b.tooMany.IsZero() {
+		b.tooMany = time.Now()
 	}
-	n.giveOne(time.Since(*tooMany) > idlePatience)
+	n.giveOne(time.Since(b.tooMany) > idlePatience)
 	return nil
+}
+
+// orphaned tells whether a partition has had nobody for so long that those whose
+// share it is can't be well.
+func (b *balancing) orphaned(number int, o eventlog.Owner) bool {
+	since, known := b.orphans[number]
+	switch {
+	case o.Node != "":
+		delete(b.orphans, number)
+	case !known:
+		b.orphans[number] = time.Now()
+	default:
+		return time.Since(since) > orphanPatience
+	}
+	return false
 }
 
 // may is how many partitions we may have: our share, rounded up unless a node
