@@ -64,15 +64,15 @@ func TestBusyStays(t *testing.T) {
 		next(t, "a start", started)
 	}
 	b := join(t, url, true, f)
-	var tooMany time.Time
+	own := balancing{orphans: map[int]time.Time{}}
 	nodes := []string{a.node.store.Node(), b.node.store.Node()}
 	for range 3 {
-		if err := a.node.look(nodes, &tooMany); err != nil {
+		if err := a.node.look(nodes, &own); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if a.has() != 2 || tooMany.IsZero() {
-		t.Errorf("%d partitions stay, %v", a.has(), tooMany)
+	if a.has() != 2 || own.tooMany.IsZero() {
+		t.Errorf("%d partitions stay, %v", a.has(), own.tooMany)
 	}
 	close(f.Released)
 	for _, id := range ids {
