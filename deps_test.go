@@ -32,7 +32,8 @@ var (
 		"cli/cluster":           {"eventlog", "protocols", "replay", "cli/server"},
 		"cli/client":            {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/server", "cli/cluster", "cli/server/traces"},
 		"cli/mcp":               {"protocols", "replay", "cli/server"},
-		"cli":                   {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/mcp", "cli/server", "cli/client", "cli/server/traces"},
+		"cli":                   {"eventlog", "protocols", "replay", "providers", "scheduler", "cli/mcp", "cli/server", "cli/client", "cli/server/traces", "cli/worker"},
+		"cli/worker":            {"protocols", "providers", "cli/server"},
 	}
 	owners = map[string][]string{
 		"github.com/cockroachdb/pebble":           {"eventlog"},
@@ -47,7 +48,7 @@ var (
 		"mvdan.cc/sh":                             {"protocols"},
 		"filippo.io/age":                          {"cli"},
 		"charm.land":                              {"cli"},
-		"github.com/sourcegraph/jsonrpc2":         {"providers", "cli/server", "cli/client"},
+		"github.com/sourcegraph/jsonrpc2":         {"providers", "cli/server", "cli/client", "cli/worker"},
 		"github.com/coder/websocket":              {"cli/server", "cli/server/socketio"},
 		"github.com/modelcontextprotocol/go-sdk/": {"providers", "cli/mcp"},
 		"go.opentelemetry.io/proto/otlp":          {"cli/server/traces", "cli/server/servertest"},

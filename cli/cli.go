@@ -64,6 +64,7 @@ type grammar struct {
 
 	Dev        devCmd        `cmd:"" group:"program" help:"A server for whoever writes workflows: it shows what happens."`
 	Server     serverCmd     `cmd:"" group:"program" help:"The process that stays: it carries runs out and lets schedules fire."`
+	Worker     workerCmd     `cmd:"" group:"program" help:"Carry calls out for a server elsewhere, with the providers here."`
 	MCP        mcpCmd        `cmd:"" name:"mcp" group:"program" help:"Workflows as tools of language models (Model Context Protocol)."`
 	Token      tokenCmd      `cmd:"" group:"program" help:"Who may come in at a server over the network."`
 	System     systemCmd     `cmd:"" group:"program" help:"The store and whoever holds it."`

@@ -356,8 +356,7 @@ func silentServer(t *testing.T) string {
 func conformRemote(t testing.TB) conformer {
 	w := NewWorkers()
 	l := &echoing{set: openSet(t, Config{}), stops: map[string]context.CancelFunc{}}
-	seat, err := w.Join(l, Registration{Worker: "echoing", Instance: "1", Slots: 8, Offers: []WorkerOffer{{Protocol: "echo/v1"}}},
-		func(string, string) error { return nil })
+	seat, err := w.Join(l, Registration{Worker: "echoing", Instance: "1", Slots: 8, Offers: []WorkerOffer{{Protocol: "echo/v1"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

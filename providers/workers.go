@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -92,6 +93,14 @@ type WorkerOffer struct {
 	// and results.
 	Methods     []*protocols.Method `json:"methods,omitempty"`
 	Definitions json.RawMessage     `json:"$defs,omitempty"` // that the schemas refer to
+}
+
+// Name is the protocol, after the provider and a colon if there is one.
+func (o WorkerOffer) Name() string {
+	if o.Provider != "" {
+		return o.Provider + ":" + o.Protocol
+	}
+	return o.Protocol
 }
 
 // Registration is what a worker says of itself.
@@ -433,17 +442,12 @@ func (s *Seat) pump() {
 }
 
 // Join gives a worker a seat. One that the same process of it had before is
-// taken from it. allow says whether it may serve a provider ("" for all of the
-// protocol). The error is INVALID_PARAMS or that of allow.
-func (w *Workers) Join(link Link, r Registration, allow func(provider, protocol string) error) (*Seat, error) {
+// taken from it. Whether it may serve what it offers is for whoever calls to say.
+// The error is INVALID_PARAMS, or that there are too many.
+func (w *Workers) Join(link Link, r Registration) (*Seat, error) {
 	s, err := newSeat(w, link, r)
 	if err != nil {
 		return nil, err
-	}
-	for _, o := range r.Offers {
-		if err := allow(o.Provider, o.Protocol); err != nil {
-			return nil, err
-		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -554,7 +558,7 @@ func (s *Seat) Touch() {
 
 // Finish is told what a call came to. It returns false when nobody waits for
 // that, or the call is another's by now: then nothing happens. Of an error only
-// a *protocols.Error keeps its code.
+// a *protocols.Error keeps its code; a *Lost puts the call in doubt.
 func (s *Seat) Finish(id string, result json.RawMessage, failure error) (taken bool) {
 	w := s.of
 	w.mu.Lock()
@@ -566,6 +570,11 @@ func (s *Seat) Finish(id string, result json.RawMessage, failure error) (taken b
 	delete(s.busy, id)
 	delete(s.holds, c.Key)
 	taken = !c.over
+	if _, lost := errors.AsType[*Lost](failure); lost {
+		w.settle(c, answered{err: &Lost{Worker: s.said.Worker}})
+		w.dispatch()
+		return taken
+	}
 	if registry := s.specs[c.protocol]; failure == nil && registry != nil {
 		if wrong := registry.CheckResult(c.Method, result); wrong != nil {
 			failure = wrong
@@ -671,11 +680,7 @@ func (w *Workers) List() []WorkerInfo {
 	for _, s := range w.seats {
 		info := WorkerInfo{Worker: s.said.Worker, Slots: s.slots, Busy: len(s.busy), Since: s.since}
 		for _, o := range s.said.Offers {
-			name := o.Protocol
-			if o.Provider != "" {
-				name = o.Provider + ":" + name
-			}
-			info.Serves = append(info.Serves, name)
+			info.Serves = append(info.Serves, o.Name())
 		}
 		all = append(all, info)
 	}

@@ -37,7 +37,7 @@ func comes(t *testing.T, w *Workers, instance string, slots int, holds ...string
 	t.Helper()
 	f := &far{calls: make(chan WorkerCall, 100), cancels: make(chan WorkerCancel, 100), closed: make(chan struct{})}
 	seat, err := w.Join(f, Registration{Worker: "w-" + instance, Instance: instance, Slots: slots, Holds: holds,
-		Offers: []WorkerOffer{{Provider: "far", Protocol: "echo/v1"}}}, func(string, string) error { return nil })
+		Offers: []WorkerOffer{{Provider: "far", Protocol: "echo/v1"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,7 +253,7 @@ func TestWorkerSchemas(t *testing.T) {
 		f := &far{calls: make(chan WorkerCall, 100), cancels: make(chan WorkerCancel, 100), closed: make(chan struct{})}
 		f.seat, err = w.Join(f, Registration{Worker: "w", Instance: "i", Slots: 1, Offers: []WorkerOffer{{Protocol: "images/v1", Methods: []*protocols.Method{
 			{Name: "images/resize", Parameters: json.RawMessage(`{"type":"object","properties":{"width":{"type":"integer"}},"required":["width"]}`),
-				Result: json.RawMessage(`{"type":"string"}`)}}}}}, func(string, string) error { return nil })
+				Result: json.RawMessage(`{"type":"string"}`)}}}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -294,7 +294,7 @@ func TestWorkerRefused(t *testing.T) {
 	} {
 		r := good
 		change(&r)
-		_, err := w.Join(&far{}, r, func(string, string) error { return nil })
+		_, err := w.Join(&far{}, r)
 		if e, is := errors.AsType[*protocols.Error](err); !is || e.Code != protocols.InvalidParams {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -40,6 +40,9 @@ type RegisterResult struct {
 	// Heartbeat is how many seconds there may be between two signs of life. Any
 	// call is one. A worker that is silent for three times as long is lost.
 	Heartbeat float64 `json:"heartbeat"`
+	// Serves are those of its offers that the server has a use for: protocols,
+	// after the provider and a colon if there is one.
+	Serves []string `json:"serves"`
 }
 
 // CallResultParams say what a call came to: a result, or an error.
@@ -49,6 +52,9 @@ type CallResultParams struct {
 	// Error has the code, message and data of protocols.Error; a code that is
 	// none of ours counts as TASK_EXECUTION_FAILED.
 	Error *protocols.Error `json:"error,omitempty"`
+	// Lost tells, instead of both, that the worker doesn't know what the call
+	// came to: it is in doubt, and the task's on_crash says what becomes of it.
+	Lost bool `json:"lost,omitempty"`
 }
 
 // CallResultResult says whether the outcome was taken. If not, nobody waits for
@@ -101,17 +107,45 @@ func (s *Server) register(ctx context.Context, c *Call, p RegisterParams) (r Reg
 		}
 	}
 	p.Instance = c.Peer.name + " " + p.Instance // whoever has another token is another
+	if p.Offers, err = s.useful(p.Offers); err != nil {
+		return r, err
+	}
 	link := c.link
 	if link == nil {
 		link = peerLink{c.Peer}
 	}
 	if err := c.Peer.sit(func() (*providers.Seat, error) {
-		return s.o.Workers.Join(link, p.Registration, s.mayServe)
+		return s.o.Workers.Join(link, p.Registration)
 	}); err != nil {
 		return r, err
 	}
 	s.o.Logger.Info("a worker came", "worker", p.Worker, "slots", p.Slots, "peer", c.Peer.name)
-	return RegisterResult{Heartbeat: providers.Heartbeat.Seconds()}, nil
+	r.Heartbeat = providers.Heartbeat.Seconds()
+	for _, o := range p.Offers {
+		r.Serves = append(r.Serves, o.Name())
+	}
+	return r, nil
+}
+
+// useful are the offers that the server has a use for: all that name a provider,
+// and of the others those that are for one. If there are none, the error says why
+// not.
+func (s *Server) useful(offers []providers.WorkerOffer) (some []providers.WorkerOffer, err error) {
+	for _, o := range offers {
+		wrong := s.mayServe(o.Provider, o.Protocol)
+		switch {
+		case wrong == nil:
+			some = append(some, o)
+		case o.Provider != "":
+			return nil, wrong
+		default:
+			err = wrong
+		}
+	}
+	if len(some) > 0 {
+		err = nil
+	}
+	return some, err
 }
 
 // mayServe tells whether a worker may carry out a provider's calls; "" are all
@@ -199,13 +233,15 @@ func (s *Server) callResult(_ context.Context, c *Call, p CallResultParams) (r C
 	}
 	var failure error
 	switch {
+	case p.Lost:
+		failure = &providers.Lost{}
 	case p.Error != nil:
 		if !p.Error.Code.Known() {
 			p.Error.Code = protocols.TaskExecutionFailed
 		}
 		failure = p.Error
 	case p.Result == nil:
-		return r, protocols.Errorf(protocols.InvalidParams, "%s: a call ends with a result or an error", ProviderResult)
+		return r, protocols.Errorf(protocols.InvalidParams, "%s: a call ends with a result or an error, or is lost", ProviderResult)
 	}
 	r.Taken = seat.Finish(p.ID, p.Result, failure)
 	return r, nil
