@@ -506,7 +506,7 @@ func (r *watched) hopeless(task int, too []int) bool {
 
 func (r *watched) inDoubt(e *replay.TaskInDoubt) error {
 	t := &r.tasks[e.Task]
-	if t.stand != runs || !t.doubtful || t.attempts != e.Attempt {
+	if t.stand != runs || t.doubtful == (e.Worker != "") || t.attempts != e.Attempt {
 		return fmt.Errorf("task %d: %+v", e.Task, *t)
 	}
 	t.uncounted++

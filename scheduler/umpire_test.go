@@ -322,9 +322,17 @@ func (u *umpire) event(f replay.Fact, m *match) error {
 		}
 		t.runs = false
 		t.uncounted++
+	case *replay.TaskReattached:
+		for _, i := range e.Tasks {
+			t := &m.tasks[i]
+			if !t.runs || !t.doubtful || !m.held {
+				return fmt.Errorf("task %d: %+v", i, *t)
+			}
+			t.doubtful = false
+		}
 	case *replay.TaskInDoubt:
 		t := &m.tasks[e.Task]
-		if !t.runs || !t.doubtful || t.attempts != e.Attempt {
+		if !t.runs || t.doubtful == (e.Worker != "") || t.attempts != e.Attempt {
 			return fmt.Errorf("task %d: %+v", e.Task, *t)
 		}
 		t.runs, t.doubtful, t.judged = false, e.Action == protocols.CrashAsk, e.Action

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"slices"
 	"time"
 
@@ -293,10 +294,13 @@ func (s *Server) employ(to *scheduler.Scheduler) {
 		}
 		if !slices.Equal(offers, told) {
 			ctx, enough := context.WithTimeout(context.Background(), employing)
-			if err := to.Employ(ctx, offers); err != nil {
+			err := to.Employ(ctx, offers)
+			enough()
+			if errors.Is(err, scheduler.ErrClosed) {
+				return
+			} else if err != nil {
 				s.o.Logger.Warn("tell the scheduler of workers", "error", err)
 			}
-			enough()
 			told = offers
 		}
 		select {

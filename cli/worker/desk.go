@@ -28,6 +28,9 @@ const (
 	keepBytes   = 64 << 20
 )
 
+// maxResult is what fits into a message to the server, with room to spare.
+const maxResult = 48 << 20
+
 // errNoServer is what calls get while there is no connection.
 var errNoServer = protocols.Errorf(protocols.ConnectionLost, "there is no connection to the server")
 
@@ -240,6 +243,9 @@ func (d *desk) do(ctx context.Context, c Call) (result json.RawMessage, err erro
 		}
 	}()
 	result, err = d.o.Do(ctx, c)
+	if len(result) > maxResult {
+		return nil, protocols.Errorf(protocols.TaskResultInvalid, "the worker's result has %d bytes, the limit is %d", len(result), maxResult)
+	}
 	if err == nil && !json.Valid(result) {
 		return nil, protocols.Errorf(protocols.TaskResultInvalid, "the worker's result is not JSON")
 	}
