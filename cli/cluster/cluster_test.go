@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -34,7 +35,7 @@ func soon(t testing.TB) context.Context {
 }
 
 // redisDir starts a Redis for the test and returns its folder: its socket is s.
-func redisDir(t *testing.T) string {
+func redisDir(t testing.TB) string {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		if os.Getenv("GLEITZEIT_TEST_REDIS") == "required" {
@@ -57,7 +58,8 @@ func redisDir(t *testing.T) string {
 		os.RemoveAll(dir)
 	})
 	for ctx := soon(t); ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
-		if _, err := os.Stat(filepath.Join(dir, "s")); err == nil {
+		if conn, err := net.Dial("unix", filepath.Join(dir, "s")); err == nil {
+			conn.Close()
 			return dir
 		}
 	}

@@ -84,6 +84,12 @@ func (n *Node) ID() string { return n.store.ID() }
 // Trouble tells why nothing can be written just now, nil if it can.
 func (n *Node) Trouble() error { return n.store.Trouble() }
 
+// Served tells whether there are servers, which carry out what is wished.
+func (n *Node) Served(ctx context.Context) bool {
+	served, err := n.store.Served(ctx)
+	return err == nil && served
+}
+
 // Servers are those of the partitions that are ours now.
 func (n *Node) Servers() map[int]*server.Server {
 	n.mu.Lock()

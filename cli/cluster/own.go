@@ -152,20 +152,22 @@ const (
 type balancing struct {
 	tooMany time.Time         // since when we have more than our share
 	orphans map[int]time.Time // since when nobody has a partition
+	well    bool              // the last look went well
 }
 
 // balance sees to it that this node has its share of the partitions, until we
 // leave: it takes those that nobody has, and gives away what is too much.
 func (n *Node) balance() {
-	b := balancing{orphans: map[int]time.Time{}}
+	b := balancing{orphans: map[int]time.Time{}, well: true}
 	for {
 		nodes, err := n.store.Join(n.ctx)
 		if err == nil {
 			err = n.look(nodes, &b)
 		}
-		if err != nil && n.ctx.Err() == nil {
+		if err != nil && b.well && n.ctx.Err() == nil { // once is enough
 			n.logger.Warn("look for partitions", "error", err)
 		}
+		b.well = err == nil
 		select {
 		case <-n.ctx.Done():
 			return

@@ -21,6 +21,7 @@ type nowhere struct{}
 
 func (nowhere) ID() string                      { return "nowhere" }
 func (nowhere) Trouble() error                  { return nil }
+func (nowhere) Served(context.Context) bool     { return false }
 func (nowhere) Here(method string) bool         { return ways[method] == nil }
 func (nowhere) Servers() map[int]*server.Server { return nil }
 func (nowhere) Drain(context.Context) error     { return nil }

@@ -21,6 +21,8 @@ type Router interface {
 	ID() string
 	// Trouble tells why nothing can be written just now, nil if it can.
 	Trouble() error
+	// Served tells whether any process that stays carries out what is wished.
+	Served(ctx context.Context) bool
 	// Here tells whether the front can carry a method out by itself.
 	Here(method string) bool
 	// Route carries out any other. params is what the method takes, read.

@@ -8,9 +8,10 @@ import (
 	"gleitzeit/scheduler"
 )
 
-func (s *Server) hello(context.Context, *Call, HelloParams) (HelloResult, error) {
+func (s *Server) hello(ctx context.Context, _ *Call, _ HelloParams) (HelloResult, error) {
+	stays := s.o.Scheduler.Policy.Schedules || s.router != nil && s.router.Served(ctx)
 	return HelloResult{API: APIVersion, Store: s.o.Dir, ID: s.storeID(), PID: os.Getpid(), Version: s.o.Scheduler.Version,
-		Server: s.o.Scheduler.Policy.Schedules}, nil
+		Server: stays}, nil
 }
 
 func (s *Server) storeID() string {
