@@ -69,7 +69,7 @@ func TestRepairWAL(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	repairs := 0
+	repairs, token := 0, filepath.Join("tokens", "1.json")
 	for at := 100; at < len(text)-64<<10; at += 30_011 {
 		dir := filepath.Join(t.TempDir(), "store")
 		if err := os.CopyFS(dir, os.DirFS(whole)); err != nil {
@@ -77,7 +77,10 @@ func TestRepairWAL(t *testing.T) {
 		}
 		bad := bytes.Clone(text)
 		bad[at] ^= 0x10
-		for name, what := range map[string][]byte{log: bad, "tokens": []byte("somebody's")} {
+		if err := os.Mkdir(filepath.Join(dir, "tokens"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for name, what := range map[string][]byte{log: bad, token: []byte("somebody's")} {
 			if err := os.WriteFile(filepath.Join(dir, name), what, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -113,7 +116,7 @@ func TestRepairWAL(t *testing.T) {
 		if err != nil || !strings.HasPrefix(want, got) || strings.Count(got, ":")%2 != 0 || again.Last() != told.Keep || again.Last() == 80 {
 			t.Errorf("byte %d: up to %d of %+v, %v", at, again.Last(), told, err)
 		}
-		if kept := string(must(os.ReadFile(filepath.Join(dir, "tokens")))); kept != "somebody's" {
+		if kept := string(must(os.ReadFile(filepath.Join(dir, token)))); kept != "somebody's" || must(os.Stat(filepath.Join(dir, "tokens"))).Mode().Perm() != 0o700 {
 			t.Errorf("tokens: %q", kept)
 		}
 		add(t, again, rec("a", "goes on"))

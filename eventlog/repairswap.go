@@ -27,15 +27,36 @@ func copyPebble(from, to string) error {
 	})
 }
 
-// carryOver copies the files of a folder that are no engine's, such as the
-// tokens of a server.
+// carryOver copies what a folder holds that is no engine's, such as the tokens
+// of a server.
 func carryOver(from, to string) error {
-	return eachFile(from, func(name string) error {
-		if isPebbles(name) || name == markerFile || name == "LOCK" || name == "PID" {
-			return nil
+	entries, err := os.ReadDir(from)
+	for _, e := range entries {
+		if name := e.Name(); !isPebbles(name) && name != markerFile && name != "LOCK" && name != "PID" {
+			err = errors.Join(err, copyAll(filepath.Join(from, name), filepath.Join(to, name)))
 		}
-		return copyFile(filepath.Join(from, name), filepath.Join(to, name))
-	})
+	}
+	return err
+}
+
+// copyAll copies a file, or a folder with all files and folders in it. Links and
+// sockets are left out.
+func copyAll(from, to string) error {
+	info, err := os.Lstat(from)
+	switch {
+	case err != nil:
+		return err
+	case info.Mode().IsRegular():
+		return copyFile(from, to)
+	case !info.IsDir():
+		return nil
+	}
+	entries, err := os.ReadDir(from)
+	err = errors.Join(err, os.MkdirAll(to, info.Mode().Perm()))
+	for _, e := range entries {
+		err = errors.Join(err, copyAll(filepath.Join(from, e.Name()), filepath.Join(to, e.Name())))
+	}
+	return errors.Join(err, syncDir(to))
 }
 
 func eachFile(dir string, do func(name string) error) error {
