@@ -112,5 +112,8 @@ func (m mcpStore) Follow(ctx context.Context, id string, entry func(replay.Entry
 	}})
 }
 
+// Submits is nil: the store is the user's own.
+func (mcpStore) Submits() error { return nil }
+
 // Decides is true: the store is the user's own.
 func (mcpStore) Decides() bool { return true }

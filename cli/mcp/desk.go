@@ -26,6 +26,8 @@ type Store interface {
 	// it has ended (nil) or ctx has. entry gets every event in order, sign the
 	// signs of life of tasks, of which some may be lost.
 	Follow(ctx context.Context, id string, entry func(replay.Entry), sign func(task, text string)) error
+	// Submits tells, by nil, whether whoever is behind it may submit.
+	Submits() error
 	// Decides tells whether whoever is behind it may decide approvals.
 	Decides() bool
 }

@@ -33,6 +33,8 @@ func (m inMemory) Follow(ctx context.Context, id string, entry func(replay.Entry
 
 func (inMemory) Decides() bool { return true }
 
+func (inMemory) Submits() error { return nil }
+
 // asks is a workflow of a task that waits for two approvals, one after the other.
 func asks() *Workflow {
 	approval := func(id string, after ...int) *protocols.Task {
@@ -187,5 +189,29 @@ func TestSessions(t *testing.T) {
 		if wrong {
 			t.Error("somebody has the session of another")
 		}
+	}
+}
+
+// reader is a Store whose client may only look.
+type reader struct{ inMemory }
+
+func (reader) Submits() error {
+	return protocols.Errorf(protocols.AuthorizationFailed, "workflow/submit needs the role submit")
+}
+
+// TestReaderOpensNothing: for a client that may not submit no workflow is read
+// and no secret opened.
+func TestReaderOpensNothing(t *testing.T) {
+	w := asks()
+	w.Submission = func(map[string]json.RawMessage) (*server.SubmitParams, error) {
+		t.Error("it was made ready")
+		return nil, io.EOF
+	}
+	d := New(Options{Workflows: func() []*Workflow { return []*Workflow{w} }})
+	s := d.newSession(reader{}, sessionOptions{})
+	s.offer([]*Workflow{w})
+	r, err := s.tool("asks")(t.Context(), &sdk.CallToolRequest{Params: &sdk.CallToolParamsRaw{}})
+	if err != nil || !r.IsError || !strings.Contains(r.Content[0].(*sdk.TextContent).Text, "needs the role submit") {
+		t.Errorf("%+v, %v", r, err)
 	}
 }

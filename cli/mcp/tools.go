@@ -75,6 +75,9 @@ func (s *session) tool(name string) sdk.ToolHandler {
 		if w == nil {
 			return said("the workflow %s is gone from the folder; list the tools again", name), nil
 		}
+		if err := s.store.Submits(); err != nil { // before anything is read of this machine for it
+			return failed(err), nil
+		}
 		inputs := map[string]json.RawMessage{}
 		if err := read(req.Params.Arguments, &inputs); err != nil {
 			return said("the arguments: %v", err), nil

@@ -27,6 +27,10 @@ func (h *httpDoor) serveMCP(w http.ResponseWriter, r *http.Request, p *Peer) {
 		refuse(w, protocols.Errorf(protocols.MethodNotSupported, "this server doesn't offer MCP"))
 		return
 	}
+	if err := p.may(Method{Name: "/mcp", Role: Read}); err != nil { // what tools there are is something to look at
+		refuse(w, err)
+		return
+	}
 	release, err := h.streams.take(p.name)
 	if err != nil {
 		refuse(w, err)

@@ -25,6 +25,9 @@ func (h *httpDoor) visitor(p *Peer) *Visitor {
 // Name is who it is, for the history and for telling visitors apart.
 func (v *Visitor) Name() string { return v.name }
 
+// Submits tells, by nil, whether the visitor may submit.
+func (v *Visitor) Submits() error { return v.peer().may(v.server.methods[WorkflowSubmit]) }
+
 // Decides tells whether the visitor may decide approvals.
 func (v *Visitor) Decides() bool { return v.role.May(Operate) }
 
