@@ -144,9 +144,18 @@ const (
 	maxWorkers     = 10_000
 	maxWorkerSlots = 10_000
 	maxOffers      = 64
-	maxWorkerName  = 100
+	maxWorkerName  = 100 // and of a protocol's
 	maxInstance    = 300
 	maxHolds       = 100_000
+	maxSchemas     = 1 << 20 // bytes of one worker's offers, as JSON
+)
+
+// Bounds of what all of them together may say. What they offer is one event for
+// the scheduler, which a record of the log has to hold: see Capacities.
+const (
+	maxSaid     = 64 << 20 // bytes of registrations
+	maxOffered  = 48 << 10 // bytes of different offers
+	offerWeight = 80       // bytes of one without its names
 )
 
 // heartbeat is how often a worker gives a sign of life, and silence after which
@@ -186,6 +195,7 @@ type Seat struct {
 	since    time.Time
 	alarm    *time.Timer // rings when the worker was silent for too long
 	slots    int
+	size     int                    // of what it said, in bytes
 	busy     map[string]*remoteCall // by id; of some nobody waits for the outcome
 	holds    map[string]bool        // keys
 	given    int                    // calls, ever
@@ -216,10 +226,26 @@ type job struct {
 	host Host
 }
 
+// errGone says that a worker has left.
+var errGone = protocols.Errorf(protocols.ConnectionLost, "the worker is gone")
+
 // answered is how a call ended.
 type answered struct {
 	result json.RawMessage
 	err    error
+	by     *protocols.Registry // that the result must fit; nil: none
+}
+
+// checked is the outcome, or that the result doesn't fit what the worker has
+// said of the method. A worker's schemas may take long: mu is not held, and
+// whoever waits for the call may give up.
+func (a answered) checked(method string) (json.RawMessage, error) {
+	if a.err == nil && a.by != nil {
+		if wrong := a.by.CheckResult(method, a.result); wrong != nil {
+			return nil, wrong
+		}
+	}
+	return a.result, a.err
 }
 
 // call has a worker carry out a call, and returns what that comes to.
@@ -229,7 +255,7 @@ func (w *Workers) call(ctx context.Context, j job) (json.RawMessage, error) {
 	w.enter(c)
 	select {
 	case a := <-c.outcome:
-		return a.result, a.err
+		return a.checked(c.Method)
 	case <-ctx.Done():
 		w.forsake(c)
 		return nil, endedError(ctx)
@@ -388,16 +414,38 @@ func (s *Seat) give(c *remoteCall) {
 	if c.timer != nil {
 		c.timer.Stop()
 	}
-	if registry := s.specs[c.protocol]; registry != nil && !c.Rejoin {
-		if wrong := registry.CheckParameters(c.Method, c.Parameters); wrong != nil {
-			s.of.settle(c, answered{err: wrong})
-			return
-		}
-	}
 	c.seat, c.away, c.worker = s, "", s.said.Worker
 	s.busy[c.id] = c
 	s.given++
-	s.push(func() error { return s.link.Call(c.wire()) })
+	s.push(func() error { return s.deliver(c) })
+}
+
+// deliver sends a call to the worker, unless its parameters don't fit what the
+// worker has said of the method. mu is not held.
+func (s *Seat) deliver(c *remoteCall) error {
+	if registry := s.specs[c.protocol]; registry != nil && !c.Rejoin {
+		if wrong := s.misfit(registry, c); wrong != nil {
+			s.Finish(c.id, nil, wrong)
+			return nil
+		}
+	}
+	return s.link.Call(c.wire())
+}
+
+// misfit tells what is wrong with a call's parameters. With some schemas that
+// takes for ever, which must hold up nobody but the worker that has said them.
+func (s *Seat) misfit(registry *protocols.Registry, c *remoteCall) error {
+	found := make(chan *protocols.Error, 1)
+	go func() { found <- registry.CheckParameters(c.Method, c.Parameters) }()
+	select {
+	case wrong := <-found:
+		if wrong != nil {
+			return wrong
+		}
+	case <-s.gone: // and the call is another's matter
+		return errGone
+	}
+	return nil
 }
 
 // wire is the call as the worker gets it.
@@ -457,8 +505,8 @@ func (w *Workers) Join(link Link, r Registration) (*Seat, error) {
 	if old := w.seats[r.Instance]; old != nil {
 		old.leave()
 	}
-	if len(w.seats) >= maxWorkers {
-		return nil, protocols.Errorf(protocols.ResourceExhausted, "more than %d workers", maxWorkers)
+	if err := w.room(s); err != nil {
+		return nil, err
 	}
 	w.seats[r.Instance] = s
 	s.alarm = time.AfterFunc(silence, s.Leave)
@@ -467,6 +515,33 @@ func (w *Workers) Join(link Link, r Registration) (*Seat, error) {
 	w.dispatch()
 	w.change()
 	return s, nil
+}
+
+// room tells, by nil, that there is room for one more.
+func (w *Workers) room(s *Seat) error {
+	said, offered := s.size, map[[2]string]bool{}
+	for _, o := range s.said.Offers {
+		offered[[2]string{o.Protocol, o.Provider}] = true
+	}
+	for _, there := range w.seats {
+		said += there.size
+		for _, o := range there.said.Offers {
+			offered[[2]string{o.Protocol, o.Provider}] = true
+		}
+	}
+	size := 0
+	for names := range offered {
+		size += len(names[0]) + len(names[1]) + offerWeight
+	}
+	switch {
+	case len(w.seats) >= maxWorkers:
+		return protocols.Errorf(protocols.ResourceExhausted, "more than %d workers", maxWorkers)
+	case said > maxSaid:
+		return protocols.Errorf(protocols.ResourceExhausted, "what all workers say of themselves has more than %d MiB", maxSaid>>20)
+	case size > maxOffered:
+		return protocols.Errorf(protocols.ResourceExhausted, "the workers offer too many different providers and protocols")
+	}
+	return nil
 }
 
 // newSeat reads what a worker says of itself.
@@ -488,21 +563,32 @@ func newSeat(w *Workers, link Link, r Registration) (*Seat, error) {
 	case len(r.Holds) > maxHolds:
 		return refuse("holds: more than %d", maxHolds)
 	}
+	for _, o := range r.Offers {
+		raw, _ := json.Marshal(o) // which came as JSON
+		s.size += len(raw)
+	}
+	if s.size > maxSchemas {
+		return refuse("offers: more than %d KiB of methods and schemas", maxSchemas>>10)
+	}
 	for i, o := range r.Offers {
 		if err := s.offers(o); err != nil {
 			return refuse("offers[%d]: %v", i, err)
 		}
+		if slices.ContainsFunc(r.Offers[:i], func(p WorkerOffer) bool { return p.Protocol == o.Protocol && p.Provider == o.Provider }) {
+			return refuse("offers[%d]: %s is offered already", i, o.Protocol)
+		}
 	}
 	for _, key := range r.Holds {
 		s.holds[key] = true
+		s.size += len(key)
 	}
 	return s, nil
 }
 
 // offers reads one of a worker's offers.
 func (s *Seat) offers(o WorkerOffer) error {
-	if !protocols.IsProtocol(o.Protocol) {
-		return fmt.Errorf("protocol: %q must be of the form name/v1", o.Protocol)
+	if len(o.Protocol) > maxWorkerName || !protocols.IsProtocol(o.Protocol) {
+		return fmt.Errorf("protocol: %.200q must be of the form name/v1, of at most %d bytes", o.Protocol, maxWorkerName)
 	}
 	if o.Provider != "" && (!configName.MatchString(o.Provider) || len(o.Provider) > maxWorkerName) {
 		return fmt.Errorf("provider: %q has letters, digits, '_', '-' and '.' only", o.Provider)
@@ -575,15 +661,10 @@ func (s *Seat) Finish(id string, result json.RawMessage, failure error) (taken b
 		w.dispatch()
 		return taken
 	}
-	if registry := s.specs[c.protocol]; failure == nil && registry != nil {
-		if wrong := registry.CheckResult(c.Method, result); wrong != nil {
-			failure = wrong
-		}
-	}
 	if failure != nil {
 		failure, result = asError(failure), nil
 	}
-	w.settle(c, answered{result, failure})
+	w.settle(c, answered{result, failure, s.specs[c.protocol]})
 	w.dispatch()
 	return taken
 }

@@ -4,7 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"os"
+	"os/exec"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -268,6 +272,96 @@ func TestWorkerSchemas(t *testing.T) {
 		wantError(t, wrong.err, protocols.TaskParameterError)
 		wantError(t, unknown.err, protocols.MethodNotSupported)
 	})
+}
+
+// TestWorkerEndless: a worker whose schemas take for ever to check holds up
+// nobody else. It is a process of its own that tries it, for the checks have no end.
+func TestWorkerEndless(t *testing.T) {
+	const inside = "GLEITZEIT_TEST_ENDLESS"
+	if os.Getenv(inside) != "" {
+		if endless(t); !t.Failed() {
+			os.Exit(0) // with checks that go on
+		}
+		return
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	c := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestWorkerEndless$")
+	c.Env = append(os.Environ(), inside+"=1")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Errorf("%v, %v\n%s", err, ctx.Err(), out)
+	}
+}
+
+func endless(t *testing.T) {
+	const steps = 60 // each doubles what there is to check
+	defs := map[string]any{"a0": map[string]any{"not": map[string]any{"type": "string"}}}
+	for i := range steps {
+		below := map[string]string{"$ref": fmt.Sprintf("#/$defs/a%d", i)}
+		defs[fmt.Sprintf("a%d", i+1)] = map[string]any{"allOf": []any{below, below}}
+	}
+	definitions, err := json.Marshal(defs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := NewWorkers()
+	s, err := Open(Config{Providers: map[string]ProviderConfig{"far": {Kind: "remote", Protocols: []string{"echo/v1", "slow/v1"}}}}, Options{Workers: w})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow := &far{calls: make(chan WorkerCall, 2), cancels: make(chan WorkerCancel, 2), closed: make(chan struct{})}
+	long := json.RawMessage(fmt.Sprintf(`{"$ref":"#/$defs/a%d"}`, steps))
+	if slow.seat, err = w.Join(slow, Registration{Worker: "slow", Instance: "slow", Slots: 9, Offers: []WorkerOffer{{Protocol: "slow/v1", Definitions: definitions,
+		Methods: []*protocols.Method{{Name: "slow/in", Parameters: long}, {Name: "slow/out", Result: long}}}}}); err != nil {
+		t.Fatal(err)
+	}
+	well := comes(t, w, "well", 1)
+	ask := func(method string) {
+		_, err := s.Call(context.Background(), "far", Call{Method: method, Parameters: json.RawMessage(`{}`)}, nil)
+		if method != "echo/echo" || err != nil {
+			t.Errorf("%s: %v", method, err)
+		}
+	}
+	go ask("slow/out")
+	slow.seat.Finish((<-slow.calls).ID, json.RawMessage(`{}`), nil)
+	go ask("slow/in")
+	for !slices.ContainsFunc(w.List(), func(i WorkerInfo) bool { return i.Worker == "slow" && i.Busy == 1 }) {
+		time.Sleep(time.Millisecond)
+	}
+	go func() { well.seat.Finish((<-well.calls).ID, json.RawMessage(`1`), nil) }()
+	ask("echo/echo")
+	w.Close()
+	s.Close()
+}
+
+// TestWorkersSayTooMuch: what workers say of themselves is bounded, for one and
+// for all of them together.
+func TestWorkersSayTooMuch(t *testing.T) {
+	w := NewWorkers()
+	defer w.Close()
+	long, code := strings.Repeat("x", maxSchemas), func(r Registration) protocols.Code {
+		f := &far{closed: make(chan struct{})}
+		_, err := w.Join(f, r)
+		if e, is := errors.AsType[*protocols.Error](err); is {
+			return e.Code
+		}
+		return 0
+	}
+	r := Registration{Worker: "w", Instance: "i", Slots: 1, Offers: []WorkerOffer{{Protocol: "images/v1", Methods: []*protocols.Method{{Name: "images/x", Description: long}}}}}
+	if got := code(r); got != protocols.InvalidParams {
+		t.Errorf("schemas: %v", got)
+	}
+	r.Offers = []WorkerOffer{{Protocol: "echo/v1"}, {Protocol: "echo/v1"}}
+	if got := code(r); got != protocols.InvalidParams {
+		t.Errorf("the same twice: %v", got)
+	}
+	r.Offers, r.Holds = r.Offers[:1], []string{long}
+	for i := range maxSaid / maxSchemas {
+		r.Instance = fmt.Sprint(i)
+		if got, last := code(r), i == maxSaid/maxSchemas-1; last != (got == protocols.ResourceExhausted) {
+			t.Errorf("worker %d: %v", i, got)
+		}
+	}
 }
 
 // TestWorkerRefused: what can't be is refused when the worker comes.

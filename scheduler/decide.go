@@ -89,7 +89,7 @@ func Decide(s *replay.State, p Policy, now time.Time, c Command) ([]replay.Fact,
 	case Note:
 		return []replay.Fact{{At: now, Event: &replay.Acted{Method: c.Method, By: shorten(c.By, maxBy), Text: shorten(c.Text, maxNote)}}}, nil
 	case Employ:
-		return decideEmploy(s, now, c), nil
+		return decideEmploy(s, now, c)
 	case AddSchedule:
 		return decideAddSchedule(s, now, c)
 	case PauseSchedule:

@@ -1,9 +1,11 @@
 package scheduler
 
 import (
+	"encoding/json"
 	"slices"
 	"time"
 
+	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
 	"gleitzeit/replay"
 )
@@ -19,12 +21,17 @@ func (Employ) command() {}
 // maxReattached is how many attempts one TaskReattached names.
 const maxReattached = maxSkipped
 
-// decideEmploy notes what workers offer, if that is something new.
-func decideEmploy(s *replay.State, now time.Time, c Employ) []replay.Fact {
+// decideEmploy notes what workers offer, if that is something new. More than a
+// record holds is refused.
+func decideEmploy(s *replay.State, now time.Time, c Employ) ([]replay.Fact, error) {
 	if slices.Equal(s.Offers(), c.Offers) {
-		return nil
+		return nil, nil
 	}
-	return []replay.Fact{{At: now, Event: &replay.WorkersChanged{Offers: c.Offers}}}
+	e := &replay.WorkersChanged{Offers: c.Offers}
+	if raw, err := json.Marshal(e); err != nil || len(raw) > eventlog.MaxData {
+		return nil, protocols.Errorf(protocols.ResourceExhausted, "%d offers of workers are more than the log can note", len(c.Offers))
+	}
+	return []replay.Fact{{At: now, Event: e}}, nil
 }
 
 // lost says what becomes of an attempt whose worker was lost: it is in doubt.

@@ -184,6 +184,7 @@ type ioSocket struct {
 	mu        sync.Mutex
 	stories   map[uint64]string                       // subscriptions that are told as the original did, with their runs
 	protocols map[string]map[string]*protocols.Method // that it has registered, by id and name
+	described int                                     // how many bytes it has said of them
 }
 
 // prepare gets ready what the namespace is for.

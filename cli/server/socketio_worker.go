@@ -42,8 +42,12 @@ func (p *ioProtocol) id() string {
 	return strings.Split(p.Name, "/")[0] + "/v" + strings.TrimPrefix(cmp.Or(p.Version, "v1"), "v")
 }
 
-// maxProtocols is how many one client may register.
-const maxProtocols = 64
+// maxProtocols is how many one client may register, and maxProtocolBytes how much
+// it may say of all of them.
+const (
+	maxProtocols     = 64
+	maxProtocolBytes = 1 << 20
+)
 
 // registerProtocol notes what the methods of a protocol are, for the provider
 // that the same client is about to register.
@@ -65,6 +69,9 @@ func (l *ioSocket) registerProtocol(c *Call) (any, error) {
 	defer l.mu.Unlock()
 	if len(l.protocols) >= maxProtocols {
 		return nil, protocols.Errorf(protocols.ResourceExhausted, "more than %d protocols", maxProtocols)
+	}
+	if l.described += len(c.Params); l.described > maxProtocolBytes {
+		return nil, protocols.Errorf(protocols.ResourceExhausted, "more than %d KiB of protocols", maxProtocolBytes>>10)
 	}
 	l.protocols[id] = p.Protocol.Methods
 	return l.confirm(c, "protocol_registered", map[string]any{"protocol_id": id, "message": fmt.Sprintf("Protocol %s registered", id)}), nil
@@ -135,8 +142,12 @@ func (k *ioLink) offer(p *ioProvider) (all []*protocols.Method) {
 	return all
 }
 
-// Call sends execute_method.
+// Call sends execute_method, which may hold secrets, while the provider is who
+// it was.
 func (k *ioLink) Call(c providers.WorkerCall) error {
+	if err := k.socket.peer.proven(); err != nil {
+		return err
+	}
 	asked := ioExecute{c, c.Parameters}
 	asked.Method, asked.Parameters = cmp.Or(k.names[c.Method], c.Method), nil
 	return k.socket.socket.Ask(executeMethod, func(answer json.RawMessage, err error) {

@@ -219,8 +219,15 @@ func (s *Server) heartbeat(_ context.Context, c *Call, _ empty) (empty, error) {
 	return empty{}, err
 }
 
+// maxProgress bounds one sign of life of a call, in bytes: as many followers as
+// there are have some of them in memory.
+const maxProgress = 256 << 10
+
 func (s *Server) callProgress(_ context.Context, c *Call, p CallProgressParams) (empty, error) {
 	seat, err := c.Peer.worker()
+	if err == nil && len(p.Message)+len(p.Stream) > maxProgress {
+		err = protocols.Errorf(protocols.InvalidParams, "message: more than %d KiB: say it in pieces", maxProgress>>10)
+	}
 	if err == nil {
 		seat.Progress(p.ID, p.Progress)
 	}
@@ -263,8 +270,11 @@ func (s *Server) callFile(_ context.Context, c *Call, p CallFileParams) (r CallF
 // peerLink is the way to a worker that is a peer.
 type peerLink struct{ peer *Peer }
 
-// Call sends worker/call.
+// Call sends worker/call, which may hold secrets, while the worker is who it was.
 func (l peerLink) Call(c providers.WorkerCall) error {
+	if err := l.peer.proven(); err != nil {
+		return err
+	}
 	return l.peer.notify(context.Background(), WorkerCall, c)
 }
 
