@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -136,6 +137,45 @@ func TestDamagedTable(t *testing.T) {
 	told, harmless, _ := flipAll(t, mem, l, ".sst", 13)
 	if told < 100 || harmless > told/4 {
 		t.Error("that is not as it should be")
+	}
+}
+
+// TestDamageInBrief: a damaged file is named once in the program's log, and each
+// problem is one line, whatever Pebble's errors have to say about themselves.
+func TestDamageInBrief(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	l := openOn(t, mem)
+	var b Batch
+	for i := range 1000 { // so that what opening reads lies elsewhere
+		b.Add(rec(fmt.Sprintf("run-%d", i), strings.Repeat(fmt.Sprint(i), 10)))
+	}
+	addBatch(t, l, &b)
+	if err := l.store.(*pebbleStore).db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	clone, table := mem.CrashClone(vfs.CrashCloneCfg{}), lastFile(t, mem, ".sst")
+	flip(t, clone, table, fileSize(t, clone, table)/2)
+	var said strings.Builder
+	damaged, err := Open("store", Options{FS: clone, Logger: slog.New(slog.NewTextHandler(&said, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer damaged.Close()
+	r, err := damaged.Verify(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(said.String()), "\n")
+	if len(lines) != 1 || !strings.Contains(lines[0], "a file is damaged") || len(lines[0]) > 500 {
+		t.Errorf("the program's log has %d lines:\n%s", len(lines), said.String())
+	}
+	for _, p := range r.Problems {
+		if strings.Contains(p, "\n") {
+			t.Errorf("more than a line: %s", p)
+		}
+	}
+	if len(r.Problems) < 2 {
+		t.Errorf("the problems are %q", r.Problems)
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -13,13 +15,14 @@ import (
 type pebbleLogger struct {
 	slog *slog.Logger
 	doom *doom
+	told sync.Map // the damaged files that were named, by path
 }
 
 func newPebbleLogger(to *slog.Logger, d *doom) *pebbleLogger {
 	if to == nil {
 		to = slog.New(slog.DiscardHandler)
 	}
-	return &pebbleLogger{to, d}
+	return &pebbleLogger{slog: to, doom: d}
 }
 
 // Infof is for developers: Pebble is chatty.
@@ -55,7 +58,7 @@ const nothingToFlush = "pebble: empty table"
 // which does no more harm there than where it is.
 func (p *pebbleLogger) listener() *pebble.EventListener {
 	return &pebble.EventListener{
-		BackgroundError: func(err error) { p.slog.Error("store: background", "error", err) },
+		BackgroundError: func(err error) { p.slog.Error("store: background", "error", firstLine(err)) },
 		FlushEnd: func(i pebble.FlushInfo) {
 			if i.Err != nil && i.Err.Error() != nothingToFlush {
 				p.doom.fail(fmt.Errorf("write a table: %w", i.Err))
@@ -67,9 +70,18 @@ func (p *pebbleLogger) listener() *pebble.EventListener {
 			}
 		},
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
-			p.slog.Error("store: a file is damaged", "path", i.Path, "error", i.Details)
+			if _, told := p.told.LoadOrStore(i.Path, true); !told {
+				p.slog.Error("store: a file is damaged", "path", i.Path, "error", firstLine(i.Details))
+			}
 		},
 	}
+}
+
+// firstLine is what an error says first. Those of Pebble go on with lines about
+// themselves, and as values with the places in its source, for pages.
+func firstLine(err error) string {
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	return text
 }
 
 // storeError is an error that Pebble has put into words.

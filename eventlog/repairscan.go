@@ -94,7 +94,7 @@ func (c *scan) cover(w row) {
 func (c *scan) absent(from, before Seq, err error) {
 	why := "is missing"
 	if err != nil {
-		why = "can't be read: " + err.Error()
+		why = "can't be read: " + firstLine(err)
 	}
 	for q := from; q < before; q++ {
 		if !c.covered.has(q) {

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/record"
@@ -41,7 +40,7 @@ func (r *repairer) openPebble(copyTo string) (store, error) {
 		if copyErr := errors.Join(os.RemoveAll(copyTo), copyPebble(r.folder.dir, copyTo)); copyErr != nil {
 			return nil, copyErr
 		}
-		r.done.Damage = Damage{Problems: []string{clearText(err)}}
+		r.done.Damage = Damage{Problems: []string{"the write-ahead log is damaged: " + firstLine(err)}}
 		if cutErr := r.cut(logs[i:], at, copyTo); cutErr != nil {
 			return nil, cutErr
 		}
@@ -50,12 +49,6 @@ func (r *repairer) openPebble(copyTo string) (store, error) {
 		}
 	}
 	return nil, fmt.Errorf("%w: %w", ErrNotTail, err)
-}
-
-// clearText is what Pebble said, without the places in its source.
-func clearText(err error) string {
-	text, _, _ := strings.Cut(err.Error(), "\n")
-	return "the write-ahead log is damaged: " + text
 }
 
 func (r *repairer) openFolder(dir string, lock *pebble.Lock) (store, error) {

@@ -52,8 +52,9 @@ type verifier struct {
 	uses    uint64 // that the records have
 }
 
+// problem notes one, on one line.
 func (v *verifier) problem(format string, args ...any) {
-	v.report.Problems = append(v.report.Problems, fmt.Sprintf(format, args...))
+	v.report.Problems = append(v.report.Problems, firstLine(fmt.Errorf(format, args...)))
 }
 
 // stopped returns why checking must end early.
