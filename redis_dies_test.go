@@ -286,6 +286,17 @@ func (s *serverProcess) count(t *testing.T) int {
 	}
 }
 
+// figures are what the server tells Prometheus.
+func (s *serverProcess) figures() (string, error) {
+	response, err := ask.Get(s.url + "/metrics")
+	if err != nil {
+		return "", err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	return string(text), err
+}
+
 // idleOutage: a server that does nothing notices, too, and what is asked then
 // is refused at once.
 func (s *serverProcess) idleOutage(t *testing.T, redis *redisServer) {
@@ -294,6 +305,9 @@ func (s *serverProcess) idleOutage(t *testing.T, redis *redisServer) {
 	s.refuses(t, "workflow/list")
 	if status, header, answer, err := s.post("/workflow/submit", shortYAML); status != http.StatusServiceUnavailable || header.Get("Retry-After") == "" {
 		t.Errorf("a submit while Redis is away: %d, Retry-After %q, %s %v", status, header.Get("Retry-After"), answer, err)
+	}
+	if figures, err := s.figures(); err != nil || !strings.Contains(figures, "\ngleitzeit_log_trouble 1\n") || strings.Contains(figures, "gleitzeit_log_records") {
+		t.Errorf("figures while Redis is away: %v\n%s", err, figures)
 	}
 	redis.start(t)
 	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {

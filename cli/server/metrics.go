@@ -36,12 +36,17 @@ func (h *httpDoor) metrics(w http.ResponseWriter, r *http.Request, p *Peer) {
 	writeAs(w, http.StatusOK, "text/plain; version=0.0.4; charset=utf-8", text)
 }
 
-// scrape makes the text.
+// scrape makes the text. While the log can't be read it has only what is known
+// without it, that there is trouble first of all.
 func (h *httpDoor) scrape(ctx context.Context) ([]byte, error) {
 	counting, enough := context.WithTimeout(ctx, countWithin)
 	defer enough()
 	var all [][]*metrics.Family
-	for _, part := range h.server.parts() {
+	parts := h.server.parts()
+	if h.server.trouble() != nil {
+		parts, all = nil, [][]*metrics.Family{{logTrouble(1)}}
+	}
+	for _, part := range parts {
 		its, err := part.logged(ctx, counting)
 		if err != nil {
 			return nil, err
@@ -204,13 +209,17 @@ func (s *Server) logFigures() []*metrics.Family {
 		one(metrics.Gauge, "gleitzeit_log_values", "Values that exist.", float64(st.Values)),
 		one(metrics.Gauge, "gleitzeit_log_value_bytes", "Bytes in values.", float64(st.ValueBytes)),
 		one(metrics.Gauge, "gleitzeit_log_disk_bytes", "What the store takes, about.", float64(st.DiskBytes)),
-		one(metrics.Gauge, "gleitzeit_log_trouble", "1 while nothing can be written down, else 0.", trouble),
+		logTrouble(trouble),
 		one(metrics.Counter, "gleitzeit_log_appends_total", "Appends since the process opened the store.", float64(st.Appends)),
 		one(metrics.Counter, "gleitzeit_log_commits_total", "Commits of appends since then.", float64(st.Commits)),
 		one(metrics.Counter, "gleitzeit_log_appended_bytes_total", "Bytes of records and values appended since then.", float64(st.AppendedBytes)),
 		one(metrics.Counter, "gleitzeit_log_syncs_total", "Syncs of files and folders since then.", float64(st.Syncs)),
 		one(metrics.Counter, "gleitzeit_log_read_bytes_total", "Bytes read of the store since then.", float64(st.BytesRead)),
 	}
+}
+
+func logTrouble(v float64) *metrics.Family {
+	return one(metrics.Gauge, "gleitzeit_log_trouble", "1 while nothing can be written down, else 0.", v)
 }
 
 // doorFigures are those of connections and of the process.
