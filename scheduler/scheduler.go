@@ -457,6 +457,8 @@ func (s *Scheduler) send(ctx context.Context, r request) error {
 		return nil
 	case <-s.quit:
 		return ErrClosed
+	case <-s.done: // it was fenced: nobody empties the inbox any more
+		return ErrClosed
 	case <-ctx.Done():
 		return ctx.Err()
 	}
