@@ -43,6 +43,9 @@ type Node struct {
 	ctx     context.Context // until Close
 	stop    context.CancelFunc
 	working sync.WaitGroup
+	serving context.Context // until Drain
+	retire  context.CancelFunc
+	joining sync.Mutex // held while we tell the others that we serve, or no more
 
 	poked  chan struct{} // see poke
 	giving atomic.Bool   // a partition is being given away
@@ -71,6 +74,7 @@ func New(o Options) (*Node, error) {
 		n.methods[m.Name] = m
 	}
 	n.ctx, n.stop = context.WithCancel(context.Background())
+	n.serving, n.retire = context.WithCancel(n.ctx)
 	n.working.Go(func() { n.store.Answers(n.ctx, n.answered) })
 	if o.Serve {
 		n.working.Go(n.balance)
@@ -107,8 +111,9 @@ func (n *Node) Drain(ctx context.Context) error {
 	n.mu.Lock()
 	n.leaving = true
 	n.mu.Unlock()
+	n.retire()
 	if n.o.Serve {
-		_ = n.store.Leave(ctx) // or else others wait for a lease
+		n.resign(ctx)
 	}
 	n.taking.Lock() // what is being taken is ours by then
 	defer n.taking.Unlock()
@@ -127,6 +132,25 @@ func (n *Node) Drain(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// resign tells the others that we are no server any more, or else they wait for a
+// lease.
+func (n *Node) resign(ctx context.Context) {
+	n.joining.Lock()
+	defer n.joining.Unlock()
+	_ = n.store.Leave(ctx)
+}
+
+// join tells the others that we are a server, unless we are about to leave, and
+// returns who is.
+func (n *Node) join() (nodes []string, err error) {
+	n.joining.Lock()
+	defer n.joining.Unlock()
+	if n.serving.Err() != nil {
+		return nil, n.serving.Err()
+	}
+	return n.store.Join(n.serving)
+}
+
 // Close ends the use of the store. Drain must have come before.
 func (n *Node) Close() error {
 	n.stop()
@@ -136,6 +160,11 @@ func (n *Node) Close() error {
 
 // mirror is a server that only looks at a partition, whoever owns it.
 func (n *Node) mirror(number int) (*server.Server, error) {
+	s, log := n.openMirror(number)
+	return s, log.Refresh() // which waits while the Redis is away
+}
+
+func (n *Node) openMirror(number int) (*server.Server, *eventlog.Log) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	log := n.store.OpenMirror(number)
@@ -147,5 +176,5 @@ func (n *Node) mirror(number int) (*server.Server, error) {
 		n.mirrors[number] = s
 		n.working.Go(func() { log.Watch(n.ctx) })
 	}
-	return s, log.Refresh()
+	return s, log
 }

@@ -160,16 +160,16 @@ type balancing struct {
 func (n *Node) balance() {
 	b := balancing{orphans: map[int]time.Time{}, well: true}
 	for {
-		nodes, err := n.store.Join(n.ctx)
+		nodes, err := n.join()
 		if err == nil {
 			err = n.look(nodes, &b)
 		}
-		if err != nil && b.well && n.ctx.Err() == nil { // once is enough
+		if err != nil && b.well && n.serving.Err() == nil { // once is enough
 			n.logger.Warn("look for partitions", "error", err)
 		}
 		b.well = err == nil
 		select {
-		case <-n.ctx.Done():
+		case <-n.serving.Done():
 			return
 		case <-n.poked:
 		case <-time.After(lookPause):
@@ -188,7 +188,7 @@ func (n *Node) poke() {
 // look takes what nobody has: our share of it, and what those whose share it is
 // don't take. Then it gives away what is too much.
 func (n *Node) look(nodes []string, b *balancing) error {
-	owners, err := n.owners(n.ctx)
+	owners, err := n.owners(n.serving)
 	if err != nil {
 		return err
 	}
