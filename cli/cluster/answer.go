@@ -15,8 +15,8 @@ import (
 // This file carries out the calls that other nodes send for partitions of ours.
 
 // maxIn bounds the calls of other nodes that one partition carries out at once,
-// and those that it remembers.
-const maxIn = 10_000
+// with those that it remembers; a test may lower it.
+var maxIn = 10_000
 
 // remembered is how long a call that was answered is known, should it come
 // again: its answer may have been lost.
@@ -71,13 +71,15 @@ func (n *Node) receive(p *partition, l eventlog.Letter) {
 	})
 }
 
-// clear forgets calls that were answered long ago.
+// clear forgets calls that were answered long ago, or if there is no room, all
+// that were answered: what would count twice has a key.
 func (p *partition) clear(now time.Time) {
+	full := len(p.calls) >= maxIn
 	if len(p.calls) < maxIn/10 {
 		return
 	}
 	for id, in := range p.calls {
-		if in.answer != nil && now.Sub(in.at) > remembered {
+		if in.answer != nil && (full || now.Sub(in.at) > remembered) {
 			delete(p.calls, id)
 		}
 	}
