@@ -61,7 +61,7 @@ func (s *State) lacking(q *Route, r *Run, task int, now time.Time) (lacking []*G
 	for _, tier := range q.tiers {
 		fit := false
 		for _, g := range tier {
-			if !g.shut(now).IsZero() {
+			if !g.shut(now).IsZero() || g.unmanned() {
 				continue
 			}
 			fit = true
