@@ -33,7 +33,7 @@ func init() { // a way may name others
 
 		server.WorkflowWait: (*Node).ofRun, server.WorkflowResume: (*Node).ofRun, server.WorkflowInterrupt: (*Node).ofRun,
 		server.WorkflowCancel: (*Node).ofRun, server.WorkflowPause: (*Node).ofRun, server.WorkflowUnpause: (*Node).ofRun,
-		server.WorkflowRetry: (*Node).ofRun, server.SignalSend: (*Node).ofRun, server.ApprovalDecide: (*Node).ofRun,
+		server.WorkflowRetry: (*Node).retry, server.SignalSend: (*Node).ofRun, server.ApprovalDecide: (*Node).ofRun,
 		server.WorkflowStatus: (*Node).ofRun, server.TaskGet: (*Node).ofRun, server.WorkflowGet: (*Node).ofRun,
 		server.WorkflowHistory: (*Node).ofRun,
 
@@ -162,6 +162,26 @@ func (n *Node) ofRun(ctx context.Context, c *server.Call, m server.Method, param
 		return nil, err
 	}
 	return n.one(ctx, number, c, m, withID(params, id))
+}
+
+// retry has it said which end is taken back: should the call be made again, that
+// one is, and no later one.
+func (n *Node) retry(ctx context.Context, c *server.Call, m server.Method, params any) (any, error) {
+	p, _ := params.(server.RetryParams)
+	number, id, err := n.whereIs(ctx, c, p.ID)
+	if err != nil {
+		return nil, err
+	}
+	if p.ID = id; p.End == 0 {
+		s, err := n.mirror(number)
+		if err == nil {
+			p.End, err = s.EndOf(id)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return n.one(ctx, number, c, m, p)
 }
 
 // idOf is the id of the run that params are about.

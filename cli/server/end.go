@@ -71,6 +71,15 @@ func (s *Server) awaitEnd(ctx context.Context, c *Call, id string, patience time
 	return s.get(ctx, c, GetParams{ID: ref.id, Values: values})
 }
 
+// EndOf is the place in the log of a run's end, 0 of one that goes on.
+func (s *Server) EndOf(id string) (eventlog.Seq, error) {
+	ref, err := s.find(id)
+	if err != nil || !replay.Ends(ref.head) {
+		return 0, err
+	}
+	return ref.head.Seq, nil
+}
+
 // untilEnded returns when the run has ended or ctx has.
 func (s *Server) untilEnded(ctx context.Context, ref runRef) error {
 	for _, err := range s.log.FollowStream(ctx, replay.Stream(ref.number), ref.head.Seq) {
