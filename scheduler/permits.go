@@ -57,8 +57,10 @@ type permits struct {
 	hears  bool
 
 	mu    sync.Mutex
-	pokes map[string]map[*asker]bool             // who asks, by provider
-	told  map[string]eventlog.PermitBreakerState // what the core was told last
+	pokes map[string]map[*asker]bool // who asks, by provider
+
+	hearing sync.Mutex                             // held until the core is told: it must not be told in another order
+	told    map[string]eventlog.PermitBreakerState // last
 }
 
 // permit is one that we hold.
@@ -296,10 +298,10 @@ func (p *permits) poke(provider string) {
 // hear tells the core how the shared breaker stands, if it wasn't told yet.
 func (s *Scheduler) hear(provider, name string, b eventlog.PermitBreakerState) {
 	p := s.permits
-	p.mu.Lock()
+	p.hearing.Lock()
+	defer p.hearing.Unlock()
 	before, known := p.told[provider]
 	p.told[provider] = b
-	p.mu.Unlock()
 	if known && before.State == b.State && before.Opened == b.Opened {
 		return
 	}
