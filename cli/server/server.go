@@ -162,7 +162,8 @@ func (s *Server) close(ctx context.Context) error {
 		errs = append(errs, s.router.Drain(ctx))
 	}
 	if running != nil {
-		if err := running.Drain(ctx); err != nil && ctx.Err() == nil {
+		err := running.Drain(ctx)
+		if err != nil && ctx.Err() == nil && !errors.Is(err, scheduler.ErrClosed) { // one that was fenced has ended already
 			errs = append(errs, err)
 		}
 		if s.o.Workers != nil && !s.o.Part {
