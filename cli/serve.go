@@ -199,12 +199,14 @@ func (s *session) begin(c *config, l life, store *client.Client) error {
 		}
 	}
 	var resumed server.RunsResult
-	secrets, err := s.needed(ctx, c, store, "")
-	if err != nil {
-		return err
-	}
-	if err := store.Call(ctx, server.WorkflowResumeAll, server.ResumeAllParams{Secrets: secrets}, &resumed); err != nil {
-		return err
+	if !store.Divided() { // else it takes on what is in a partition when it takes that
+		secrets, err := s.needed(ctx, c, store, "")
+		if err != nil {
+			return err
+		}
+		if err := store.Call(ctx, server.WorkflowResumeAll, server.ResumeAllParams{Secrets: secrets}, &resumed); err != nil {
+			return err
+		}
 	}
 	var hello server.HelloResult
 	if err := store.Call(ctx, server.SystemHello, server.HelloParams{}, &hello); err != nil {

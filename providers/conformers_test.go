@@ -16,6 +16,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"gleitzeit/protocols"
 )
@@ -361,7 +362,23 @@ func conformRemote(t testing.TB) conformer {
 		t.Fatal(err)
 	}
 	l.seat = seat
-	t.Cleanup(w.Close)
+	over := make(chan struct{})
+	var beating sync.WaitGroup
+	beating.Go(func() { // or else it is lost before it is its turn
+		for {
+			select {
+			case <-over:
+				return
+			case <-time.After(Heartbeat):
+				seat.Touch()
+			}
+		}
+	})
+	t.Cleanup(func() {
+		close(over)
+		beating.Wait()
+		w.Close()
+	})
 	return conformer{
 		config:   Config{Providers: map[string]ProviderConfig{"far": {Kind: "remote", Protocols: []string{"echo/v1"}}}},
 		workers:  w,

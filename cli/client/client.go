@@ -144,6 +144,12 @@ func (c *Client) Holder() bool {
 	return s != nil && s.server != nil
 }
 
+// Divided tells whether this process is a node of a store that many share.
+func (c *Client) Divided() bool {
+	s := c.present()
+	return s != nil && s.server != nil && s.server.IsFront()
+}
+
 // Close ends the way to the store. A client that holds the store starts
 // nothing new, lets what runs for others come to its end (or, once ctx has
 // ended, stops it so that it will be tried again), and gives the store up:

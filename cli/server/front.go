@@ -43,6 +43,9 @@ func NewFront(r Router, o Options) *Server {
 	return s
 }
 
+// IsFront tells whether it is one.
+func (s *Server) IsFront() bool { return s.router != nil }
+
 // route has the router carry a call out, unless it is the front's own.
 func (s *Server) route(ctx context.Context, c *Call, m Method) (any, error) {
 	if s.router == nil {

@@ -46,7 +46,7 @@ func TestLeanRefusals(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var answer string
-			most := uint64(8*len(body) + 4<<20) // the body itself is read and copied a few times
+			most := uint64(12*len(body) + 8<<20) // the body itself is read and copied a few times
 			if took := allocated(func() { _, answer = w.do("POST", "/rpc", body) }); took > most {
 				t.Errorf("%d bytes made the server allocate %d", len(body), took)
 			}
