@@ -34,8 +34,17 @@ func soon(t testing.TB) context.Context {
 	return ctx
 }
 
-// redisDir starts a Redis for the test and returns its folder: its socket is s.
+// redisDir starts a Redis for the test, which writes everything down before it
+// answers, and returns its folder: its socket is s.
 func redisDir(t testing.TB) string {
+	t.Helper()
+	dir, _ := runRedis(t, "--appendonly", "yes", "--appendfsync", "always")
+	return dir
+}
+
+// runRedis starts a Redis for the test. Where there is none the test is skipped,
+// unless GLEITZEIT_TEST_REDIS is "required".
+func runRedis(t testing.TB, args ...string) (dir string, process *os.Process) {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		if os.Getenv("GLEITZEIT_TEST_REDIS") == "required" {
@@ -47,8 +56,9 @@ func redisDir(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	redis := exec.Command("redis-server", "--port", "0", "--unixsocket", filepath.Join(dir, "s"), "--dir", dir, "--save", "",
-		"--appendonly", "yes", "--appendfsync", "always", "--logfile", filepath.Join(dir, "log"))
+	socket := filepath.Join(dir, "s")
+	redis := exec.Command("redis-server", append([]string{"--port", "0", "--unixsocket", socket, "--dir", dir, "--save", "",
+		"--logfile", filepath.Join(dir, "log")}, args...)...)
 	if err := redis.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -58,13 +68,13 @@ func redisDir(t testing.TB) string {
 		os.RemoveAll(dir)
 	})
 	for ctx := soon(t); ctx.Err() == nil; time.Sleep(5 * time.Millisecond) {
-		if conn, err := net.Dial("unix", filepath.Join(dir, "s")); err == nil {
+		if conn, err := net.Dial("unix", socket); err == nil {
 			conn.Close()
-			return dir
+			return dir, redis.Process
 		}
 	}
 	t.Fatal("redis-server does not start")
-	return ""
+	return "", nil
 }
 
 // urlIn names a store in the Redis of a folder.

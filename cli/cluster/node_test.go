@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,38 +25,11 @@ import (
 
 // This file tests what happens to a node in the middle of a call.
 
-// startRedis starts a Redis on a socket, which is ended with the test. Where
-// there is none the test is skipped, unless GLEITZEIT_TEST_REDIS is "required".
+// startRedis starts a Redis that the test may stop.
 func startRedis(t testing.TB) (url string, process *os.Process) {
 	t.Helper()
-	if _, err := exec.LookPath("redis-server"); err != nil {
-		if os.Getenv("GLEITZEIT_TEST_REDIS") == "required" {
-			t.Fatal("there is no redis-server")
-		}
-		t.Skip("SKIPPED, NOT PROVEN: there is no redis-server")
-	}
-	dir, err := os.MkdirTemp("", "r") // a socket's path must be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	socket := filepath.Join(dir, "s")
-	cmd := exec.Command("redis-server", "--port", "0", "--unixsocket", socket, "--dir", dir, "--save", "")
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		os.RemoveAll(dir)
-	})
-	for ctx := soon(t); ; time.Sleep(5 * time.Millisecond) {
-		if _, err := os.Stat(socket); err == nil {
-			return "unix://" + socket + "?lease=1h&partitions=", cmd.Process
-		}
-		if ctx.Err() != nil {
-			t.Fatal("Redis does not start")
-		}
-	}
+	dir, process := runRedis(t)
+	return "unix://" + filepath.Join(dir, "s") + "?lease=1h&partitions=", process
 }
 
 func openStore(t testing.TB, url string) *eventlog.Partitions {
