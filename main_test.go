@@ -50,6 +50,7 @@ func TestScript(t *testing.T) {
 			"until":     until,
 			"gone":      gone,
 			"json":      checkJSON,
+			"alone":     alone,
 			"openai":    openai,
 			"models":    serveModels,
 			"answer":    answerWith,

@@ -37,6 +37,18 @@ func ollama() bool {
 	return answer.StatusCode == http.StatusOK
 }
 
+// alone keeps the real Ollama to this script until its end:
+//
+//	alone
+func alone(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 0 {
+		ts.Fatalf("usage: alone")
+	}
+	release, err := llmtest.Alone()
+	ts.Check(err)
+	ts.Defer(release)
+}
+
 // openai starts a model server with scripted answers and a gleitzeit.yaml that
 // names it:
 //

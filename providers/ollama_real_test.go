@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gleitzeit/protocols"
+	"gleitzeit/providers/llmtest"
 )
 
 // These tests talk to a real Ollama server that has the models which
@@ -30,6 +31,11 @@ func realOllama(t *testing.T, kind string) Provider {
 	why := "OLLAMA_HOST is not set"
 	if host != "" {
 		p := openReal(t, host, kind)
+		release, err := llmtest.Alone()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(release)
 		h := p.Check(t.Context())
 		if d, is := h.Details.(map[string]any); is && hasTestModel(d["models"]) {
 			return p
