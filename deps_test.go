@@ -42,7 +42,7 @@ var (
 		"go.yaml.in/yaml":                         {"protocols", "cli"},
 		"github.com/google/jsonschema-go":         {"protocols"},
 		"github.com/itchyny/gojq":                 {"protocols"},
-		"github.com/google/btree":                 {"replay"},
+		"github.com/google/btree":                 {"replay", "eventlog"},
 		"github.com/netresearch/go-cron":          {"scheduler"},
 		"github.com/alecthomas/kong":              {"cli"},
 		"mvdan.cc/sh":                             {"protocols"},

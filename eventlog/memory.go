@@ -2,15 +2,13 @@ package eventlog
 
 import (
 	"bytes"
-	"cmp"
 	"context"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
 )
 
-// memoryStore keeps everything in maps; nothing outlives it.
+// memoryStore keeps everything in maps (memorytable.go); nothing outlives it.
 type memoryStore struct {
 	mu          sync.RWMutex
 	bodies      [][]byte // by seq-1; nil where a stream was deleted
@@ -159,17 +157,19 @@ func (m *memoryStore) head(name string, to Seq) (row, error) {
 }
 
 func (m *memoryStore) streams(l listing) ([]string, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	names := between(m.byStream.ordered(), l.prefix, l.after, l.reverse)
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	names := ascending
+	if l.reverse {
+		names = descending
+	}
 	var out []string
-	for i := 0; i < len(names) && len(out) < l.limit; i++ {
-		name := names[i]
-		if l.reverse {
-			name = names[len(names)-1-i]
-		}
+	for name := range names(m.byStream.keys, l.prefix, l.after) {
 		if m.byStream.rows[name].listed(l) {
 			out = append(out, name)
+		}
+		if len(out) == l.limit {
+			break
 		}
 	}
 	return out, nil
@@ -202,9 +202,9 @@ func (m *memoryStore) hasValue(h Hash) (bool, error) {
 }
 
 func (m *memoryStore) values(after Hash, limit int) ([]Hash, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Clone(atMost(m.byHash.beyond(after), limit)), nil
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return slices.Collect(m.byHash.beyond(after, limit)), nil
 }
 
 func (m *memoryStore) hasUse(u use) (bool, error) {
@@ -215,9 +215,9 @@ func (m *memoryStore) hasUse(u use) (bool, error) {
 }
 
 func (m *memoryStore) users(h Hash, limit int) (out []string, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, u := range atMost(m.byUse.beyond(use{hash: h}), limit) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for u := range m.byUse.beyond(use{hash: h}, limit) {
 		if u.hash != h {
 			break
 		}
@@ -227,9 +227,9 @@ func (m *memoryStore) users(h Hash, limit int) (out []string, err error) {
 }
 
 func (m *memoryStore) uses(after use, limit int) ([]use, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Clone(atMost(m.byUse.beyond(after), limit)), nil
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return slices.Collect(m.byUse.beyond(after, limit)), nil
 }
 
 func (m *memoryStore) claim(key string) (claim, bool, error) {
@@ -240,9 +240,9 @@ func (m *memoryStore) claim(key string) (claim, bool, error) {
 }
 
 func (m *memoryStore) claims(after string, limit int) (out []claim, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, k := range atMost(m.byKey.beyond(after), limit) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for k := range m.byKey.beyond(after, limit) {
 		out = append(out, m.byKey.rows[k])
 	}
 	return out, nil
@@ -257,12 +257,15 @@ func (m *memoryStore) checkpoint(stream string) (Checkpoint, bool, error) {
 }
 
 func (m *memoryStore) checkpoints(prefix, after string, limit int) (out []Checkpoint, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for _, name := range atMost(between(m.byCheck.ordered(), prefix, after, false), limit) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for name := range ascending(m.byCheck.keys, prefix, after) {
 		c := m.byCheck.rows[name]
 		c.Data = bytes.Clone(c.Data)
 		out = append(out, c)
+		if len(out) == limit {
+			break
+		}
 	}
 	return out, nil
 }
@@ -278,8 +281,8 @@ func (m *memoryStore) size() int64 {
 }
 
 func (m *memoryStore) view() (store, error) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
+	m.mu.Lock() // a tree is not to be read while it is cloned
+	defer m.mu.Unlock()
 	v := &memoryStore{
 		bodies:      slices.Clone(m.bodies),
 		byStream:    m.byStream.clone(),
@@ -299,83 +302,3 @@ func (m *memoryStore) view() (store, error) {
 func (m *memoryStore) compact(context.Context) error { return nil }
 
 func (m *memoryStore) close() error { return nil }
-
-// table is a map that can list its keys in order; it sorts only when asked.
-type table[K comparable, V any] struct {
-	rows    map[K]V
-	keys    []K // all of rows, if sorted
-	sorted  bool
-	compare func(a, b K) int
-}
-
-func newTable[K comparable, V any](compare func(a, b K) int) *table[K, V] {
-	return &table[K, V]{rows: make(map[K]V), compare: compare}
-}
-
-func (t *table[K, V]) clone() *table[K, V] {
-	return &table[K, V]{rows: maps.Clone(t.rows), compare: t.compare}
-}
-
-func (t *table[K, V]) set(k K, v V) {
-	if _, ok := t.rows[k]; !ok {
-		t.sorted = false
-	}
-	t.rows[k] = v
-}
-
-func (t *table[K, V]) delete(k K) {
-	delete(t.rows, k)
-	t.sorted = false
-}
-
-func (t *table[K, V]) ordered() []K {
-	if !t.sorted {
-		t.keys = slices.AppendSeq(t.keys[:0], maps.Keys(t.rows))
-		slices.SortFunc(t.keys, t.compare)
-		t.sorted = true
-	}
-	return t.keys
-}
-
-// beyond returns the keys greater than k.
-func (t *table[K, V]) beyond(k K) []K {
-	keys := t.ordered()
-	i, found := slices.BinarySearchFunc(keys, k, t.compare)
-	if found {
-		i++
-	}
-	return keys[i:]
-}
-
-func atMost[T any](s []T, n int) []T { return s[:min(n, len(s))] }
-
-func compareHashes(a, b Hash) int { return bytes.Compare(a[:], b[:]) }
-
-func compareUses(a, b use) int {
-	return cmp.Or(compareHashes(a.hash, b.hash), strings.Compare(a.stream, b.stream))
-}
-
-// between returns those of the ordered names that begin with prefix and,
-// unless after is empty, lie beyond it in the direction of reading.
-func between(names []string, prefix, after string, reverse bool) []string {
-	lo, _ := slices.BinarySearch(names, prefix)
-	names = names[lo:]
-	hi, _ := slices.BinarySearchFunc(names, prefix, func(name, prefix string) int {
-		if strings.HasPrefix(name, prefix) {
-			return -1
-		}
-		return 1
-	})
-	names = names[:hi]
-	if after == "" {
-		return names
-	}
-	i, found := slices.BinarySearch(names, after)
-	if reverse {
-		return names[:i]
-	}
-	if found {
-		i++
-	}
-	return names[i:]
-}
