@@ -133,7 +133,7 @@ func (s *redisStore) insist(args []any, before, after string) error {
 		case err == nil && said[0] == "done":
 			return nil
 		case err == nil && said[0] == "fenced":
-			return fmt.Errorf("%w (its owner is %q now)", ErrFenced, said[1])
+			return owned(said[1])
 		case err == nil && said[1] == after:
 			return nil
 		case err == nil:

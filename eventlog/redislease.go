@@ -53,9 +53,9 @@ return {'owner', owner}
 `)
 
 var renewScript = redis.NewScript(`
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
-return 1
+local owner = redis.call('GET', KEYS[1]) or ''
+if owner == ARGV[1] then redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3]) end
+return owner
 `)
 
 var releaseScript = redis.NewScript(`
@@ -358,10 +358,20 @@ func (s *redisStore) keep(ctx context.Context, keys []string, us []byte) {
 			return
 		case <-tick.C:
 		}
-		ours, err := renewScript.Run(ctx, s.client, keys, s.owner, us, s.lease.Milliseconds()).Int()
-		if err == nil && ours == 0 {
-			s.lost(ErrFenced)
+		owner, err := renewScript.Run(ctx, s.client, keys, s.owner, us, s.lease.Milliseconds()).Text()
+		if err == nil && owner != s.owner {
+			s.lost(owned(owner))
 			return
 		}
 	}
+}
+
+// owned says what it means that the owner isn't who we are: somebody follows
+// another one, but nobody takes the owner's name away, so that where there is
+// none all is gone, by a failover to an empty replica, say.
+func owned(owner string) error {
+	if owner == "" {
+		return errors.New("the Redis has lost what it had acknowledged: it has nothing of this store any more")
+	}
+	return fmt.Errorf("%w (its owner is %q now)", ErrFenced, owner)
 }
