@@ -116,6 +116,9 @@ func Encode(f Fact, b *eventlog.Batch) error {
 	case *WorkflowRetried:
 		e.Run.put(b, &r)
 	}
+	if f.Call != "" {
+		r.Keys = append(r.Keys, CallKey(f.Call))
+	}
 	data, err := marshal(f.Event)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", r.Type, err)

@@ -26,6 +26,10 @@ const (
 // or a decision which was sent under that name.
 func SentKey(name string) string { return sentPrefix + name }
 
+// CallKey is the key under which the log finds what a call has changed, by the
+// name that whoever passes it on has drawn for it.
+func CallKey(name string) string { return SentKey("call " + name) }
+
 // sentKeys are the keys of such an event.
 func sentKeys(name string) []string {
 	if name == "" {

@@ -60,6 +60,28 @@ func times(n int) string {
 	return fmt.Sprintf("%d times", n)
 }
 
+// LastSchedule is the schedule that had a name last, as it is or was when it
+// was removed; nil if there was none.
+func LastSchedule(log *eventlog.Log, name string) (last *Schedule, err error) {
+	s, codec := NewState(), NewCodec(log.Value)
+	for rec, err := range log.ReadStream(ScheduleStream(name), 1) {
+		if err != nil {
+			return nil, err
+		}
+		f, known, err := codec.Decode(rec)
+		if err != nil {
+			return nil, err
+		}
+		if known {
+			s.Apply(f)
+		}
+		if c := s.schedules[name]; c != nil {
+			last = c
+		}
+	}
+	return last, nil
+}
+
 // ScheduleHistory returns the last of what happened to the schedules that had
 // the name, oldest first.
 func ScheduleHistory(log *eventlog.Log, name string, most int) ([]Entry, error) {

@@ -17,6 +17,9 @@ type Fact struct {
 	At    time.Time
 	Run   uint64 // the run's number, 0 for the store as a whole
 	Event Event
+	// Call names the call that it is the first fact of, see CallKey. Only Encode
+	// looks at it: a fact that was read has none.
+	Call string
 }
 
 // SystemStream is the stream of the events that concern the whole store.

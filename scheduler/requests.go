@@ -183,7 +183,8 @@ func (s *Scheduler) Offer(ctx context.Context, run uint64, secrets map[string]st
 	if err := checkOffered(secrets); err != nil {
 		return err
 	}
-	err := s.ask(ctx, request{command: Offer{Run: run, Secrets: s.vault.offer(run, secrets)}})
+	// What a call offers it offers again, should it come again.
+	err := s.ask(Called(ctx, ""), request{command: Offer{Run: run, Secrets: s.vault.offer(run, secrets)}})
 	if ended(err) {
 		s.vault.forget(run)
 	}

@@ -113,6 +113,7 @@ type request struct {
 	end     eventlog.Seq      // of a Retry: the run's end as its sender knows it
 	act     func()            // runs after the append; for what only the loop may do
 	secrets map[string]string // of the run that the command submits or lets go on
+	call    string            // that brings the command; see Called
 	reply   chan reply
 }
 
@@ -280,6 +281,9 @@ func (s *Scheduler) decide(now time.Time, r request) (reply, []replay.Fact) {
 	re := reply{err: err}
 	if err != nil {
 		return re, decided
+	}
+	if len(decided) > 0 {
+		decided[0].Call = r.call
 	}
 	switch c := c.(type) {
 	case Submit:
@@ -472,7 +476,7 @@ func (s *Scheduler) ask(ctx context.Context, r request) error {
 
 // request is ask for who wants to know more than that it went well.
 func (s *Scheduler) request(ctx context.Context, r request) (reply, error) {
-	r.reply = make(chan reply, 1)
+	r.reply, r.call = make(chan reply, 1), CallOf(ctx)
 	if err := s.send(ctx, r); err != nil {
 		return reply{}, err
 	}

@@ -103,7 +103,7 @@ func (n *Node) carryOut(ctx context.Context, p *partition, l eventlog.Letter) (a
 	if err != nil {
 		return nil, protocols.Errorf(protocols.InvalidParams, "%s: params: %v", m.Method, err)
 	}
-	result, err := p.server.Do(ctx, &server.Call{Peer: server.NewPeer(ctx, m.By)}, method, params)
+	result, err := p.server.Do(ctx, &server.Call{Peer: server.NewPeer(ctx, m.By), Name: l.ID}, method, params)
 	if err != nil && p.ctx.Err() != nil || errors.Is(err, eventlog.ErrFenced) {
 		err = protocols.Errorf(protocols.SystemShutdown, "%v", err)
 	}

@@ -15,7 +15,8 @@ import (
 
 // This file brings a call to the owner of its partition, again and again until
 // there is an answer. Every method bears that: what would count twice has a key
-// (see client.Call), and the owner knows calls that it has had.
+// (see client.Call), what a call has changed is in the log under the call's name
+// (server's again.go), and the owner knows calls that it has had.
 
 // The times of a call.
 const (
@@ -45,6 +46,7 @@ type sent struct {
 // do has a call carried out in a partition.
 func (n *Node) do(ctx context.Context, number int, s sent) (any, error) {
 	s.id = rand.Text()
+	s.call.Name = s.id
 	patience := n.store.Lease() + ownerPatience
 	pause := firstPause
 	for alone := time.Now(); ; pause = min(2*pause, maxPause) {

@@ -131,6 +131,13 @@ func TestAgain(t *testing.T) {
 	n.call(t, n.methods[server.WorkflowWait], server.WaitParams{ID: id})
 	n.call(t, twice(n.methods[server.WorkflowRetry]), server.RetryParams{ID: id})
 	waits("second")
+	for _, name := range []string{server.WorkflowPause, server.WorkflowUnpause, server.WorkflowInterrupt, server.WorkflowResume, server.WorkflowCancel} {
+		m := twice(n.methods[name])
+		if got := n.call(t, m, withID(m.Params, id)).(server.RunResult).ID; got != id {
+			t.Errorf("%s is answered with %q", name, got)
+		}
+	}
+	n.call(t, twice(n.methods[server.SystemNote]), server.NoteParams{Method: "test", Text: "once"})
 	add := server.ScheduleAddParams{Schedule: protocols.Schedule{Cron: "0 0 1 1 *"}, Run: server.SubmitParams{Document: compiled(t)}}
 	n.call(t, twice(n.methods[server.ScheduleAdd]), add)
 
@@ -139,14 +146,63 @@ func TestAgain(t *testing.T) {
 	for _, e := range history.Entries {
 		came[e.Type]++
 	}
-	if came["signal.received"] != 1 || came["approval.decided"] != 2 || came["workflow.retried"] != 1 {
-		t.Errorf("it happened: %v", came)
+	for what, often := range map[string]int{"signal.received": 1, "approval.decided": 2, "workflow.retried": 1, "workflow.paused": 1,
+		"workflow.unpaused": 1, "workflow.interrupted": 1, "workflow.resumed": 1, "workflow.cancel_requested": 1, "workflow.cancelled": 1} {
+		if came[what] != often {
+			t.Errorf("%s %d times, want %d: %v", what, came[what], often, came)
+		}
+	}
+	if audit := n.call(t, n.methods[server.SystemAudit], server.AuditParams{}).(server.AuditResult); len(audit.Entries) != 1 {
+		t.Errorf("noted: %+v", audit.Entries)
 	}
 	if runs := n.call(t, n.methods[server.WorkflowList], server.ListParams{}).(server.ListResult).Runs; len(runs) != 1 {
 		t.Errorf("%d runs", len(runs))
 	}
-	if all := n.call(t, n.methods[server.ScheduleList], n.methods[server.ScheduleList].Params).(server.ScheduleListResult).Schedules; len(all) != 1 {
-		t.Errorf("%d schedules", len(all))
+	list := n.methods[server.ScheduleList]
+	all := n.call(t, list, list.Params).(server.ScheduleListResult).Schedules
+	if len(all) != 1 {
+		t.Fatalf("%d schedules", len(all))
+	}
+	change := server.ScheduleParams{Name: all[0].Name}
+	paused := n.call(t, twice(n.methods[server.SchedulePause]), change).(server.ScheduleView)
+	n.call(t, twice(n.methods[server.ScheduleUnpause]), change)
+	removed := n.call(t, twice(n.methods[server.ScheduleRemove]), change).(server.ScheduleView)
+	if !paused.Paused || removed.Name != change.Name || removed.Cron != "0 0 1 1 *" || removed.Paused {
+		t.Errorf("paused %+v, removed %+v", paused, removed)
+	}
+	if all := n.call(t, list, list.Params).(server.ScheduleListResult).Schedules; len(all) != 0 {
+		t.Errorf("%d schedules are left", len(all))
+	}
+}
+
+// TestOwnerGone: the owner of a partition carries out what another node asks of
+// it, and is gone before it can answer: the next owner answers as it would have.
+func TestOwnerGone(t *testing.T) {
+	t.Parallel()
+	dir := redisDir(t)
+	url := urlIn(dir, "partitions=2&lease=1h")
+	owner, n := startNode(t, url, false), startNode(t, url, false)
+	cancel := owner.methods[server.WorkflowCancel]
+	did := cancel.Handler
+	cancel.Handler = func(ctx context.Context, s *server.Server, c *server.Call) (any, error) {
+		result, err := did(ctx, s, c)
+		overthrow(t, dir, 1)
+		return result, err
+	}
+	owner.methods[cancel.Name] = cancel
+	if err := owner.take(1); err != nil {
+		t.Fatal(err)
+	}
+	p := server.SubmitParams{Document: compiled(t)}
+	for p.Key = "k"; n.partitionOf(p.Key) != 1; p.Key += "k" {
+	}
+	id := n.call(t, n.methods[server.WorkflowSubmit], p).(server.SubmitResult).ID
+	if got := n.call(t, n.methods[server.WorkflowCancel], server.CancelParams{ID: id}).(server.RunResult).ID; got != id {
+		t.Errorf("it is answered with %q", got)
+	}
+	v := n.call(t, n.methods[server.WorkflowGet], server.GetParams{ID: id}).(*replay.RunView)
+	if v.Status != replay.Cancelled || n.owns(1) == nil {
+		t.Errorf("the run is %s, and its partition ours: %v", v.Status, n.owns(1) != nil)
 	}
 }
 

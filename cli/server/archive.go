@@ -113,7 +113,7 @@ func intoFile(path string, write func(io.Writer) error) error {
 // importRuns brings the runs of an archive in. Nothing may run here: what is
 // under way in the archive was begun elsewhere, and a new scheduler will find it
 // as it finds what a crash left.
-func (s *Server) importRuns(_ context.Context, c *Call, p FileParams) (r ImportResult, err error) {
+func (s *Server) importRuns(ctx context.Context, c *Call, p FileParams) (r ImportResult, err error) {
 	if err := nearby(c, SystemImport); err != nil {
 		return r, err
 	}
@@ -141,7 +141,7 @@ func (s *Server) importRuns(_ context.Context, c *Call, p FileParams) (r ImportR
 	}); err != nil {
 		return r, fmt.Errorf("import %s: %w", p.Path, err)
 	}
-	return r, s.write(scheduler.Note{Method: SystemImport, By: p.By, Text: fmt.Sprintf("runs of %s: %d", p.Path, len(r.Runs))})
+	return r, s.write(ctx, scheduler.Note{Method: SystemImport, By: p.By, Text: fmt.Sprintf("runs of %s: %d", p.Path, len(r.Runs))})
 }
 
 func (s *Server) compact(ctx context.Context, _ *Call, p ActorParams) (r CompactResult, err error) {

@@ -51,17 +51,18 @@ func (s *Server) note(ctx context.Context, n scheduler.Note) error {
 		return running.Note(ctx, n)
 	}
 	defer s.making.Unlock()
-	return s.write(n)
+	return s.write(ctx, n)
 }
 
 // write writes it into the log. No scheduler may be there, or come.
-func (s *Server) write(n scheduler.Note) error {
+func (s *Server) write(ctx context.Context, n scheduler.Note) error {
 	facts, err := scheduler.Decide(nil, scheduler.Policy{}, time.Now().UTC().Round(0), n)
 	if err != nil {
 		return err
 	}
 	var b eventlog.Batch
 	for _, f := range facts {
+		f.Call = scheduler.CallOf(ctx)
 		if err := replay.Encode(f, &b); err != nil {
 			return err
 		}

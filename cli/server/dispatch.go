@@ -14,8 +14,11 @@ import (
 type Call struct {
 	Params json.RawMessage // an object, an array in the order of the fields, or nothing
 	Peer   *Peer
-	given  any  // the params, read already; else nil
-	own    bool // they were made by this program, which may say what is so on its machine
+	// Name is what a front calls it, however often it passes it on; "" is of one
+	// that comes once.
+	Name  string
+	given any  // the params, read already; else nil
+	own   bool // they were made by this program, which may say what is so on its machine
 	// vouched tells that given was read for a peer, with what it says of it.
 	vouched bool
 	link    providers.Link // the way to a worker that registers; nil: by notifications

@@ -87,12 +87,12 @@ func (s *Server) takes(m Method, p *Peer) error {
 	return nil
 }
 
-// Do carries out a call for a front. params is what the method takes, read and
-// vouched for.
+// Do carries out a call for a front, once even if it comes again (again.go).
+// params is what the method takes, read and vouched for.
 func (s *Server) Do(ctx context.Context, c *Call, m Method, params any) (result any, err error) {
 	own := &Call{Peer: c.Peer, given: params, vouched: true}
 	defer func() { c.after = append(c.after, own.after...) }()
-	return s.run(ctx, m, own)
+	return s.run(ctx, m.once(c.Name), own)
 }
 
 // within makes a call of the server's own, whoever carries it out.
