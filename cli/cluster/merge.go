@@ -92,6 +92,16 @@ func addAudit(sum *server.AuditResult, one server.AuditResult) {
 	slices.SortStableFunc(sum.Entries, func(a, b replay.Entry) int { return a.Time.Compare(b.Time) })
 }
 
+// providers asks for the same providers everywhere: those of this node, unless
+// some are named. Another node may be configured with others.
+func (n *Node) providers(ctx context.Context, c *server.Call, m server.Method, params any) (any, error) {
+	p, _ := params.(server.ProviderStateParams)
+	if setup := n.o.Server.Local.Setup; len(p.Providers) == 0 && setup != nil {
+		p.Providers = setup().Providers
+	}
+	return merged(addProviders)(n, ctx, c, m, p)
+}
+
 // addProviders adds up the calls. A breaker is shown as the worst that it is
 // anywhere, and rates as the least that is left.
 func addProviders(sum *server.ProviderStatesResult, one server.ProviderStatesResult) {

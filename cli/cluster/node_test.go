@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -318,6 +319,54 @@ func TestGivenUpWhenLost(t *testing.T) {
 	}
 	if err := n.give(ctx, 1); err != nil {
 		t.Errorf("give it up: %v", err)
+	}
+}
+
+// TestOneIsIll: a partition that can't be taken keeps nobody from the others.
+func TestOneIsIll(t *testing.T) {
+	t.Parallel()
+	dir := redisDir(t)
+	n := startNode(t, urlIn(dir, "partitions=16"), false)
+	out, err := exec.Command("redis-cli", "-s", filepath.Join(dir, "s"), "SET", "gleitzeit:{c.p3}:lease", "damaged").CombinedOutput()
+	if err != nil {
+		t.Fatalf("redis-cli: %v: %s", err, out)
+	}
+	own := balancing{orphans: map[int]time.Time{}}
+	if err := n.look([]string{n.store.Node()}, &own); err == nil || !strings.Contains(err.Error(), "partition 3") {
+		t.Errorf("it says %v", err)
+	}
+	if has := len(n.Servers()); has != 15 {
+		t.Errorf("it has %d partitions", has)
+	}
+}
+
+// TestProvidersOfOne: nodes that are configured differently are asked for the
+// same providers.
+func TestProvidersOfOne(t *testing.T) {
+	t.Parallel()
+	url, _ := startRedis(t)
+	a, b := startNode(t, url+"2", false), startNode(t, url+"2", false)
+	for i, n := range []*Node{a, b} {
+		names := []string{"small", "large"}[i:]
+		n.o.Server.Local.Setup = func() (s replay.Setup) {
+			for _, name := range names {
+				s.Providers = append(s.Providers, replay.ProviderSlots{Name: name, ID: name, Slots: len(name) + len(names)})
+			}
+			return s
+		}
+		if err := n.take(i + 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n, want := range map[*Node][]int{a: {14, 14}, b: {12}} {
+		states := n.call(t, n.methods[server.ProviderState], server.ProviderStateParams{}).(server.ProviderStatesResult).States
+		var slots []int
+		for _, s := range states {
+			slots = append(slots, s.Slots)
+		}
+		if !slices.Equal(slots, want) {
+			t.Errorf("slots %v, want %v", slots, want)
+		}
 	}
 }
 

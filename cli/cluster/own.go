@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -197,14 +198,18 @@ func (n *Node) look(nodes []string, b *balancing) error {
 		has[o.Node]++
 	}
 	took := false
+	var failed []error
 	for _, i := range rand.Perm(len(owners)) { // else all nodes want the same one
 		if !b.orphaned(i+1, owners[i]) && (owners[i].Node != "" || len(n.Servers()) >= n.may(nodes, has)) {
 			continue
 		}
 		took = true
 		if err := n.take(i + 1); err != nil && !errors.As(err, new(*eventlog.LockedError)) {
-			return err
+			failed = append(failed, fmt.Errorf("partition %d: %w", i+1, err)) // others may be well
 		}
+	}
+	if len(failed) > 0 {
+		return errors.Join(failed...)
 	}
 	if took || len(n.Servers()) <= n.may(nodes, has) { // what others took meanwhile isn't known here
 		b.tooMany = time.Time{}

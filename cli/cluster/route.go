@@ -38,7 +38,7 @@ func init() { // a way may name others
 		server.WorkflowHistory: (*Node).ofRun,
 
 		server.LogFollow: (*Node).follow, server.SecretReferences: (*Node).references, server.WorkflowList: (*Node).list,
-		server.WorkflowResumeAll: merged(addRuns), server.ProviderState: merged(addProviders),
+		server.WorkflowResumeAll: merged(addRuns), server.ProviderState: (*Node).providers,
 		server.SystemStatus: (*Node).status, server.SystemVerify: (*Node).verify, server.SystemGC: (*Node).gc,
 		server.SystemCompact: merged(addCompact), server.SystemAudit: merged(addAudit),
 
