@@ -181,10 +181,10 @@ func startZygote(cs *children, interpreter string, env []string) (*zygote, error
 	if err != nil {
 		return nil, err
 	}
-	defer theirs.Close()
 	kid, err := cs.start(command{
 		Path: interpreter, Args: []string{"-X", "utf8", "-c", pythonBoot, "serve", "3"}, Env: env, Dir: "/", Files: []*os.File{theirs},
 	})
+	theirs.Close() // or we don't hear that it died
 	if err != nil {
 		conn.Close()
 		return nil, err
