@@ -50,8 +50,7 @@ var sendScript = redis.NewScript(`
 local owner = redis.call('GET', KEYS[1]) or ''
 if string.match(owner, '^%d+') ~= ARGV[1] then return 'moved' end
 if redis.call('XLEN', KEYS[2]) >= tonumber(ARGV[2]) then return 'full' end
-redis.call('XADD', KEYS[2], '*', 'l', ARGV[3])
-return 'sent'
+return redis.call('XADD', KEYS[2], '*', 'l', ARGV[3])
 `)
 
 // ErrMoved says that a partition has another owner than the one meant.
@@ -86,6 +85,16 @@ func (p *Partitions) Send(ctx context.Context, partition int, epoch uint64, l Le
 func (p *Partitions) Inbox(ctx context.Context, l *Log, take func(Letter)) {
 	s := l.store.(*redisStore)
 	key, at := s.key("inbox"), "0"
+	tidy := func(had ...any) { // what isn't removed now goes with the next owner
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), watchPause)
+		defer cancel()
+		_ = tidyScript.Run(ctx, s.client, []string{s.key("owner"), key}, append([]any{s.owner}, had...)...).Err()
+	}
+	defer wakes(ctx, func(ctx context.Context) {
+		if id, err := sendScript.Run(ctx, s.client, []string{s.key("owner"), key}, l.Epoch(), maxInbox, "").Text(); err == nil {
+			tidy(id)
+		}
+	})()
 	for ctx.Err() == nil && !l.isFenced() && !l.isEnded() {
 		some, err := s.client.XRead(ctx, &redis.XReadArgs{Streams: []string{key, at}, Count: pageRows, Block: watchPause}).Result()
 		if err != nil {
@@ -104,8 +113,7 @@ func (p *Partitions) Inbox(ctx context.Context, l *Log, take func(Letter)) {
 				take(letter)
 			}
 		}
-		// What isn't removed now goes with the next owner.
-		_ = tidyScript.Run(ctx, s.client, []string{s.key("owner"), key}, append([]any{s.owner}, had...)...).Err()
+		tidy(had...)
 	}
 }
 
@@ -147,9 +155,33 @@ func (p *Partitions) mail(node string) string {
 	return fmt.Sprintf("gleitzeit:{%s:%s}:mail", p.address.name, node)
 }
 
+// wakes has whoever waits for something to read until ctx ends get something then,
+// or a command would be over only when its patience is. What it returns waits
+// until that is done.
+func wakes(ctx context.Context, send func(context.Context)) (done func()) {
+	sent := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(sent)
+		soon, cancel := context.WithTimeout(context.Background(), watchPause)
+		defer cancel()
+		send(soon)
+	})
+	return func() {
+		if !stop() {
+			<-sent
+		}
+	}
+}
+
 // Answers hands the answers for this node to take, until ctx ends.
 func (p *Partitions) Answers(ctx context.Context, take func(Answer)) {
 	key := p.mail(p.node)
+	defer wakes(ctx, func(ctx context.Context) {
+		pipe := p.client.TxPipeline()
+		pipe.RPush(ctx, key, "")
+		pipe.PExpire(ctx, key, mailLife)
+		_, _ = pipe.Exec(ctx)
+	})()
 	for ctx.Err() == nil {
 		some, err := p.client.BLPop(ctx, watchPause, key).Result()
 		if err != nil {

@@ -198,3 +198,30 @@ func TestMailThatIsNone(t *testing.T) {
 		t.Errorf("it gets %+v", got)
 	}
 }
+
+// TestMailEnds: who waits for calls or answers ends when told to, not when its
+// patience is over.
+func TestMailEnds(t *testing.T) {
+	defer func(d time.Duration) { watchPause = d }(watchPause)
+	watchPause = time.Hour
+	a := openParts(t, redisURL(t)+"&partitions=2")
+	l := takePart(t, a, 1, newLosses())
+	ctx, cancel := context.WithCancel(t.Context())
+	var reading sync.WaitGroup
+	reading.Go(func() { a.Inbox(ctx, l, func(l Letter) { t.Errorf("it reads %+v", l) }) })
+	reading.Go(func() { a.Answers(ctx, func(a Answer) { t.Errorf("it gets %+v", a) }) })
+	for ctx := soon(t); ; time.Sleep(time.Millisecond) {
+		if clients := a.client.Info(ctx, "clients").Val(); strings.Contains(clients, "blocked_clients:2") {
+			break
+		} else if ctx.Err() != nil {
+			t.Fatalf("they don't wait: %s", clients)
+		}
+	}
+	cancel()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		reading.Wait()
+	}()
+	next(t, "the end of reading", ended)
+}

@@ -269,8 +269,8 @@ func (l *Log) advance(last Seq, touched []touch) {
 }
 
 // watchPause is how long a watch waits for a record before it looks whether it
-// should end, and after a failure before it tries again.
-const watchPause = time.Second
+// should end, and after a failure before it tries again; a test may change it.
+var watchPause = time.Second
 
 // Watch shows a mirror's followers what happens, as it happens, until ctx ends
 // or the mirror is closed.
