@@ -25,7 +25,10 @@ import (
 
 // This file has nodes of a real Redis, for the tests of the others.
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	lookPause = 50 * time.Millisecond // they mostly wait for it
+	goleak.VerifyTestMain(m)
+}
 
 // soon bounds a wait that a bug would make endless.
 func soon(t testing.TB) context.Context {

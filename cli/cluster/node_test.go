@@ -261,7 +261,7 @@ func TestMirrorWhileAway(t *testing.T) {
 		if has != 1 {
 			t.Errorf("it has %d partitions", has)
 		}
-	case <-time.After(10 * time.Second):
+	case <-soon(t).Done():
 		t.Error("it waits for the Redis to say what it has itself")
 	}
 	if err := process.Signal(syscall.SIGCONT); err != nil {

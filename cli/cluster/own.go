@@ -140,13 +140,15 @@ func (p *partition) close(ctx context.Context) error {
 	return err
 }
 
-// The times of balancing.
+// lookPause is the time between two looks at who has what; it is changed in tests
+// only.
+var lookPause = time.Second / 2
+
+// The other times of balancing.
 const (
-	lookPause    = time.Second / 2  // between two looks at who has what
 	handOver     = 30 * time.Second // how long what runs may go on in a partition that is given away
 	idlePatience = 30 * time.Second // how long a partition is looked for where nothing runs
-
-	orphanPatience = 3 * lookPause // how long those have whose share a partition is
+	orphanLooks  = 3                // how many of our looks those have whose share a partition is
 )
 
 // balancing is what a node that stays remembers between two looks.
@@ -232,7 +234,7 @@ func (b *balancing) orphaned(number int, o eventlog.Owner) bool {
 	case !known:
 		b.orphans[number] = time.Now()
 	default:
-		return time.Since(since) > orphanPatience
+		return time.Since(since) > orphanLooks*lookPause
 	}
 	return false
 }

@@ -24,6 +24,7 @@ import (
 
 // TestBalance: each server has its share, when servers come and when they go.
 func TestBalance(t *testing.T) {
+	t.Parallel()
 	url := urlIn(redisDir(t), "partitions=7&lease=1s")
 	f := &servertest.Fake{}
 	a := join(t, url, true, f)
@@ -50,6 +51,7 @@ func TestBalance(t *testing.T) {
 // TestBusyStays: a partition in which something runs isn't given away for
 // another's share.
 func TestBusyStays(t *testing.T) {
+	t.Parallel()
 	url := urlIn(redisDir(t), "partitions=2&lease=1s")
 	started := make(chan providers.Call, 2)
 	f := &servertest.Fake{Started: started, Released: make(chan struct{})}
@@ -87,6 +89,7 @@ func TestBusyStays(t *testing.T) {
 // TestTakeOver: what runs in a partition that its owner loses is stopped there,
 // and comes to its end at another node.
 func TestTakeOver(t *testing.T) {
+	t.Parallel()
 	dir := redisDir(t)
 	url := urlIn(dir, "partitions=2&lease=1s")
 	started := make(chan providers.Call, 10)
@@ -169,6 +172,7 @@ func waitingFor(t testing.TB, n int) server.SubmitParams {
 // that is answered was carried out, and once; and whoever follows all runs sees
 // each event once, in order.
 func TestCallsMeanwhile(t *testing.T) {
+	t.Parallel()
 	dir := redisDir(t)
 	url := urlIn(dir, "partitions=2&lease=1s")
 	f := &servertest.Fake{}
@@ -275,6 +279,7 @@ func (m *member) hears(t *testing.T, runs []string) (cursor string) {
 // TestCallTwice: a call that comes again is answered again, and carried out
 // once; and one that nobody waits for any more is called off.
 func TestCallTwice(t *testing.T) {
+	t.Parallel()
 	url := urlIn(redisDir(t), "partitions=2&lease=1h")
 	started := make(chan providers.Call, 10)
 	f := &servertest.Fake{Started: started, Released: make(chan struct{})}
@@ -360,6 +365,7 @@ func TestCallTwice(t *testing.T) {
 // TestSecretsStaySealed: what a submission brings of secrets lies nowhere in
 // the Redis, nor in its files.
 func TestSecretsStaySealed(t *testing.T) {
+	t.Parallel()
 	dir := redisDir(t)
 	url := urlIn(dir, "partitions=2&lease=1h")
 	f := &servertest.Fake{}

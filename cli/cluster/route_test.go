@@ -56,6 +56,7 @@ func TestWays(t *testing.T) {
 // TestKeysAndIDs: a key is one run, whichever nodes are asked; and so is an id
 // that somebody chose.
 func TestKeysAndIDs(t *testing.T) {
+	t.Parallel()
 	dir := redisDir(t)
 	f := &servertest.Fake{}
 	a, b := join(t, urlIn(dir, "partitions=4"), true, f), join(t, urlIn(dir, "partitions=4"), true, f)
@@ -118,6 +119,7 @@ func TestKeysAndIDs(t *testing.T) {
 // TestOneStore: every node shows the same runs: by any name, by pages, and
 // added up.
 func TestOneStore(t *testing.T) {
+	t.Parallel()
 	dir := redisDir(t)
 	f := &servertest.Fake{}
 	url := urlIn(dir, "partitions=4")
