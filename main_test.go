@@ -144,8 +144,9 @@ func codeOf(err error) int {
 	return -2
 }
 
-// start starts gleitzeit without waiting for it.
-func start(ts *testscript.TestScript, args []string) (cmd *exec.Cmd, stdout, stderr *bytes.Buffer) {
+// start starts gleitzeit without waiting for it. What it says on its standard
+// error is in a file as soon as it has said it.
+func start(ts *testscript.TestScript, args []string) (cmd *exec.Cmd, stdout *bytes.Buffer, said string) {
 	cmd = exec.Command("gleitzeit", args...)
 	path, err := lookPath(ts.Getenv("PATH"))
 	ts.Check(err)
@@ -157,10 +158,14 @@ func start(ts *testscript.TestScript, args []string) (cmd *exec.Cmd, stdout, std
 			cmd.Env = append(cmd.Env, name+"="+value)
 		}
 	}
-	stdout, stderr = &bytes.Buffer{}, &bytes.Buffer{}
+	said = "said"
+	stderr, err := os.Create(ts.MkAbs(said))
+	ts.Check(err)
+	defer stderr.Close()
+	stdout = &bytes.Buffer{}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	ts.Check(cmd.Start())
-	return cmd, stdout, stderr
+	return cmd, stdout, said
 }
 
 func lookPath(path string) (string, error) {
@@ -174,27 +179,30 @@ func lookPath(path string) (string, error) {
 	return "", errors.New("gleitzeit is not in the PATH")
 }
 
-// signalWhen starts gleitzeit, sends it signals once the file is there, half a
-// second apart, and wants that exit code (killed: -1):
+// signalWhen starts gleitzeit, sends it signals once the file is there, the
+// second when it has told of the first, and wants that exit code (killed: -1).
+// What it says on its standard error is in the file "said" at once, which may be
+// waited for, too:
 //
 //	signal INT started 130 run flow.yaml
 //	signal INT,INT started 130 run flow.yaml
 //	signal KILL started -1 run flow.yaml
+//	signal KILL 'said task nap: waits' -1 run flow.yaml
 func signalWhen(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 4 {
-		ts.Fatalf("usage: signal SIGNAL[,SIGNAL...] FILE CODE ARGUMENT...")
+		ts.Fatalf("usage: signal SIGNAL[,SIGNAL...] 'FILE [PATTERN]' CODE ARGUMENT...")
 	}
-	cmd, stdout, stderr := start(ts, args[3:])
-	waitForFile(ts, args[1])
+	cmd, stdout, said := start(ts, args[3:])
+	await(ts, false, strings.SplitN(args[1], " ", 2))
 	for i, name := range strings.Split(args[0], ",") {
 		if i > 0 {
-			time.Sleep(500 * time.Millisecond)
+			await(ts, false, []string{said, "Ctrl-C again stops them"})
 		}
 		ts.Check(cmd.Process.Signal(signals[name]))
 	}
 	err := waitFor(ts, cmd)
 	fmt.Fprint(ts.Stdout(), stdout)
-	fmt.Fprint(ts.Stderr(), stderr)
+	fmt.Fprint(ts.Stderr(), ts.ReadFile(said))
 	wantCode(ts, err, args[2])
 }
 
@@ -238,8 +246,6 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 		time.Sleep(5 * time.Millisecond)
 	}
 }
-
-func waitForFile(ts *testscript.TestScript, name string) { await(ts, false, []string{name}) }
 
 // until runs gleitzeit again and again until its output matches:
 //
@@ -295,11 +301,11 @@ func crash(ts *testscript.TestScript, neg bool, args []string) {
 	most := int(time.Since(began))
 	command, kills := begin, 0
 	for {
-		cmd, stdout, stderr := start(ts, command)
+		cmd, stdout, said := start(ts, command)
 		if kills == times {
 			err := waitFor(ts, cmd)
 			fmt.Fprint(ts.Stdout(), stdout)
-			fmt.Fprint(ts.Stderr(), stderr)
+			fmt.Fprint(ts.Stderr(), ts.ReadFile(said))
 			wantCode(ts, err, "0")
 			return
 		}
@@ -313,7 +319,7 @@ func crash(ts *testscript.TestScript, neg bool, args []string) {
 		case code == 0:
 			command = begin
 		default:
-			ts.Fatalf("exit code %d after %d kills:\n%s", code, kills, stderr)
+			ts.Fatalf("exit code %d after %d kills:\n%s", code, kills, ts.ReadFile(said))
 		}
 	}
 }
