@@ -1,11 +1,13 @@
 package eventlog
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/wal"
 )
 
 // disk stands between Pebble and the file system.
@@ -21,6 +23,9 @@ import (
 // name is on disk; Pebble syncs the folder only after both, so that a file system
 // that doesn't keep the order could be left with a marker that points nowhere.
 //
+// It also knows how far Pebble's write-ahead log is on disk, and looks at such a
+// log before Pebble reads it: see walcheck.go.
+//
 // And while a store is made, it leaves out the syncs of folders, of which
 // Pebble makes a dozen: see makeStore.
 type disk struct {
@@ -29,6 +34,21 @@ type disk struct {
 	making      atomic.Bool
 	doom        *doom       // what befalls the log
 	running     atomic.Bool // between Open and Close
+	acked       acked       // what was acknowledged before Open
+	durable     atomic.Pointer[logEnd]
+}
+
+// logEnd is how far a write-ahead log of Pebble's is on disk.
+type logEnd struct {
+	log uint64
+	end int64
+}
+
+// logNumber returns the number of a write-ahead log of Pebble's, 0 for any other
+// file.
+func logNumber(name string) uint64 {
+	n, _, _ := wal.ParseLogFilename(name)
+	return uint64(n)
 }
 
 func (d *disk) Unwrap() vfs.FS { return d.FS }
@@ -62,6 +82,11 @@ func (d *disk) Rename(old, name string) error {
 
 func (d *disk) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	f, err := d.FS.Open(name, opts...)
+	if number := logNumber(d.PathBase(name)); number != 0 && err == nil && !d.running.Load() {
+		if err = d.checkWAL(f, name, number); err != nil {
+			err = errors.Join(err, f.Close())
+		}
+	}
 	return d.file(f, name, err)
 }
 
@@ -82,13 +107,15 @@ func (d *disk) file(f vfs.File, name string, err error) (vfs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &diskFile{f, d, name}, nil
+	return &diskFile{File: f, disk: d, name: name, log: logNumber(d.PathBase(name))}, nil
 }
 
 type diskFile struct {
 	vfs.File
-	disk *disk
-	name string
+	disk    *disk
+	name    string
+	log     uint64 // its number, of a write-ahead log
+	written int64  // to it, from its begin on
 }
 
 func (f *diskFile) Read(p []byte) (int, error) {
@@ -105,6 +132,7 @@ func (f *diskFile) ReadAt(p []byte, off int64) (int, error) {
 
 func (f *diskFile) Write(p []byte) (int, error) {
 	n, err := f.File.Write(p)
+	f.written += int64(n)
 	return n, f.disk.failed("write", f.name, err)
 }
 
@@ -115,12 +143,19 @@ func (f *diskFile) WriteAt(p []byte, off int64) (int, error) {
 
 func (f *diskFile) Sync() error {
 	f.disk.syncs.Add(1)
-	return f.disk.failed("sync", f.name, f.File.Sync())
+	return f.synced(f.File.Sync())
 }
 
 func (f *diskFile) SyncData() error {
 	f.disk.syncs.Add(1)
-	return f.disk.failed("sync", f.name, f.File.SyncData())
+	return f.synced(f.File.SyncData())
+}
+
+func (f *diskFile) synced(err error) error {
+	if err == nil && f.log != 0 {
+		f.disk.durable.Store(&logEnd{f.log, f.written})
+	}
+	return f.disk.failed("sync", f.name, err)
 }
 
 func (f *diskFile) SyncTo(length int64) (bool, error) {

@@ -46,6 +46,7 @@
 //	STORE   text: "gleitzeit store", then lines "format …", "id …", "writer …",
 //	        and from format 2 on "engine …"
 //	PID     text: the process that has the store, beside the file LOCK
+//	ACKED   text: what was acknowledged, two lines written in turns; none for Redis
 //
 // STORE is read before anything else. A format higher than this program's is
 // refused. Format 1 is Pebble's, format 2 that of any other engine. The format
@@ -92,8 +93,11 @@
 //
 // # Limits
 //
-// One process has a store at a time. Damage in the last 32 KiB of Pebble's
-// write-ahead log, or anywhere in SQLite's, can't be told from a write that was
-// cut short: the log then ends at the batch before. Verify knows a lost checkpoint from no checkpoint
-// as little as anybody.
+// One process has a store at a time. Damage in a write-ahead log is told by
+// ACKED, which is written after each commit but left to the system to sync
+// (acked.go): after a power cut it may be some seconds old. Damage among what
+// was acknowledged in those seconds is told if Pebble's log itself proves it
+// (walcheck.go), as it does for all but about the last batch; else it can't be
+// told from a write that was cut short, and the log ends at the batch before.
+// Verify knows a lost checkpoint from no checkpoint as little as anybody.
 package eventlog

@@ -175,6 +175,10 @@ func parseMarker(text string) (m marker, err error) {
 
 // explain adds to an error of pebble.Open what the marker knows.
 func (m marker) explain(err error) error {
+	var proven *walDamage
+	if errors.As(err, &proven) {
+		err = proven // Pebble has nothing to add
+	}
 	if pebble.IsCorruptionError(err) {
 		return fmt.Errorf("it is damaged (it was made by %s): %w", m.writer, err)
 	}

@@ -15,6 +15,8 @@ type pebbleStore struct {
 	db      *pebble.DB
 	reader  pebble.Reader // db, or a snapshot of it
 	release func() error  // gives up what the store holds
+	disk    *disk         // that it lies on, and
+	acked   *ackedBook    // the evidence of what was acknowledged; nil: none is kept
 }
 
 func (s *pebbleStore) commit(c *change, sync bool) (err error) {
@@ -39,7 +41,22 @@ func (s *pebbleStore) commit(c *change, sync bool) (err error) {
 	if err := b.Commit(o); err != nil {
 		return err
 	}
+	if sync && c.totals != nil {
+		s.note(c.totals.last)
+	}
 	return b.Close()
+}
+
+// note keeps the evidence that the records up to last are on disk.
+func (s *pebbleStore) note(last Seq) {
+	if s.acked == nil {
+		return
+	}
+	a := acked{last: last}
+	if at := s.disk.durable.Load(); at != nil {
+		a.log, a.end = at.log, at.end
+	}
+	s.acked.note(a)
 }
 
 // fill puts the change into a Pebble batch, what goes before what comes.

@@ -69,7 +69,9 @@ func openIn(f *folder, disk *disk, o Options) (*Log, error) {
 func openPebble(f *folder, disk *disk, m marker, found bool, o Options) (l *Log, err error) {
 	options := pebbleOptions(disk, f.lock, newPebbleLogger(o.Logger, disk.doom))
 	var db *pebble.DB
+	var line int64
 	if found {
+		disk.acked, line = readAcked(f, m.id)
 		db, err = pebble.Open(f.dir, options)
 	} else {
 		m, db, err = makeStore(f, disk, options, o)
@@ -77,10 +79,17 @@ func openPebble(f *folder, disk *disk, m marker, found bool, o Options) (l *Log,
 	if err != nil {
 		return nil, m.explain(err)
 	}
-	closeAll := func() error { return errors.Join(db.Close(), f.release()) }
-	l, err = newLog(&pebbleStore{db: db, reader: db, release: closeAll}, m.id, disk.doom)
+	s := &pebbleStore{db: db, reader: db, disk: disk}
+	if l, err = newLog(s, m.id, disk.doom); err == nil {
+		err = disk.acked.check(l.Last())
+	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
+	}
+	s.acked = keepAcked(f, m.id, line)
+	s.release = func() error {
+		defer s.acked.close()
+		return errors.Join(db.Close(), f.release())
 	}
 	l.disk, l.readByOpen = disk, disk.read.Load()
 	disk.running.Store(true)

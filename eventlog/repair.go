@@ -93,6 +93,7 @@ type repairer struct {
 	agree  func(Damage) bool
 	began  time.Time
 	marker marker
+	acked  acked
 	done   Repaired
 }
 
@@ -105,6 +106,7 @@ func (r *repairer) run() error {
 		return errors.New("there is no store")
 	}
 	r.marker = m
+	r.acked, _ = readAcked(r.folder, m.id)
 	engine, err := r.folder.engine(m, found, r.o.Engine)
 	if err != nil {
 		return err
@@ -196,6 +198,9 @@ func (r *repairer) rebuild(s store, dir string) (err error) {
 	scan := newScan(r.ctx, s)
 	if err := scan.run(); err != nil {
 		return err
+	}
+	if why := r.acked.missing(scan.last); why != "" {
+		scan.problems = append(scan.problems, why)
 	}
 	scan.lost(&r.done.Damage)
 	switch {

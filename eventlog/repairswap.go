@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // This file has what Repair does to files and folders.
@@ -27,12 +28,16 @@ func copyPebble(from, to string) error {
 	})
 }
 
+// ownFiles are those of a store that aren't its engine's; one that is made anew
+// has its own.
+var ownFiles = []string{markerFile, ackedFile, "LOCK", "PID"}
+
 // carryOver copies what a folder holds that is no engine's, such as the tokens
 // of a server.
 func carryOver(from, to string) error {
 	entries, err := os.ReadDir(from)
 	for _, e := range entries {
-		if name := e.Name(); !isPebbles(name) && name != markerFile && name != "LOCK" && name != "PID" {
+		if name := e.Name(); !isPebbles(name) && !slices.Contains(ownFiles, name) {
 			err = errors.Join(err, copyAll(filepath.Join(from, name), filepath.Join(to, name)))
 		}
 	}

@@ -32,15 +32,20 @@ func (r *repairer) openPebble(copyTo string) (store, error) {
 	}
 	// A log that isn't needed any more may be damaged as well: the later the cut,
 	// the less is lost.
+	var proven *walDamage
+	known := errors.As(err, &proven)
 	for i := len(logs) - 1; i >= 0; i-- {
 		at, damaged := soundUntil(logs[i], i == len(logs)-1)
+		if _, path := logs[i].SegmentLocation(0); known {
+			at, damaged = proven.batch, filepath.Base(path) == proven.file
+		}
 		if !damaged {
 			continue
 		}
 		if copyErr := errors.Join(os.RemoveAll(copyTo), copyPebble(r.folder.dir, copyTo)); copyErr != nil {
 			return nil, copyErr
 		}
-		r.done.Damage = Damage{Problems: []string{"the write-ahead log is damaged: " + firstLine(err)}}
+		r.done.Damage = Damage{Problems: []string{walProblem(err)}}
 		if cutErr := r.cut(logs[i:], at, copyTo); cutErr != nil {
 			return nil, cutErr
 		}
@@ -51,9 +56,23 @@ func (r *repairer) openPebble(copyTo string) (store, error) {
 	return nil, fmt.Errorf("%w: %w", ErrNotTail, err)
 }
 
+// walProblem says what is wrong with a write-ahead log.
+func walProblem(err error) string {
+	var proven *walDamage
+	if errors.As(err, &proven) {
+		return proven.Error()
+	}
+	return "the write-ahead log is damaged: " + firstLine(err)
+}
+
+// openFolder opens the store, with its lock, or a copy, of which nothing was
+// acknowledged.
 func (r *repairer) openFolder(dir string, lock *pebble.Lock) (store, error) {
-	d := &doom{dir: dir, then: r.o.Fatal}
-	options := pebbleOptions(vfs.Default, lock, newPebbleLogger(r.o.Logger, d))
+	d := &disk{FS: vfs.Default, doom: &doom{dir: dir, then: r.o.Fatal}}
+	if lock != nil {
+		d.acked = r.acked
+	}
+	options := pebbleOptions(d, lock, newPebbleLogger(r.o.Logger, d.doom))
 	options.ErrorIfNotExists = true
 	db, err := pebble.Open(dir, options)
 	if err != nil {
