@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -54,9 +55,10 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // walChunk is a sound chunk.
 type walChunk struct {
-	size   int   // with its header
-	kind   byte  // full, first, middle or last
-	synced int64 // the offset up to which the log was on disk; 0: unknown
+	size      int   // with its header
+	kind      byte  // full, first, middle or last
+	offsetted bool  // it has
+	synced    int64 // the offset up to which the log was on disk
 }
 
 // parseChunk returns the chunk of the log at the begin of what is left of a block.
@@ -82,7 +84,7 @@ func parseChunk(rest []byte, log uint32) (c walChunk, sound bool) {
 		return c, false
 	}
 	if header == walOffsetted {
-		c.synced = int64(binary.LittleEndian.Uint64(rest[11:]))
+		c.offsetted, c.synced = true, int64(binary.LittleEndian.Uint64(rest[11:]))
 	}
 	c.kind = (kind-1)%walTypes + 1
 	return c, true
@@ -141,12 +143,15 @@ func (e *walEnd) walk(rest []byte, log uint32) ([]byte, bool) {
 // search looks for sound chunks anywhere in what is left of a block, at this
 // place in the log.
 func (e *walEnd) search(rest []byte, at int64, log uint32) {
+	number := binary.LittleEndian.AppendUint32(nil, log)
 	for i := 0; i+walOffsetted <= len(rest); i++ {
-		if rest[i+6] < walOffsetType || binary.LittleEndian.Uint32(rest[i+7:]) != log {
-			continue
+		next := bytes.Index(rest[i+walHeader:], number)
+		if next < 0 {
+			return
 		}
+		i += next
 		c, sound := parseChunk(rest[i:], log)
-		if here := at + int64(i); sound && here > e.at && c.synced <= here {
+		if here := at + int64(i); sound && c.offsetted && here > e.at && c.synced <= here {
 			e.beyond, e.synced = true, max(e.synced, c.synced)
 		}
 	}

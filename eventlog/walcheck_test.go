@@ -189,6 +189,8 @@ func TestDamagedOpen(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			m := must(parseMarker(string(must(os.ReadFile(filepath.Join(whole, "STORE"))))))
+			known, _ := readAcked(&folder{fs: vfs.Default, dir: whole}, m.id)
 			log := newest(t, whole, ".log")
 			text := must(os.ReadFile(filepath.Join(whole, log)))
 			want, err := openCopy(t, whole, log, text)
@@ -205,8 +207,8 @@ func TestDamagedOpen(t *testing.T) {
 					told++
 				case err != nil:
 					t.Errorf("byte %d: %v", at, err)
-				case got != want:
-					t.Errorf("byte %d of %d: nobody tells, and the log reads\n%s", at, len(text), got)
+				case got != want && (int64(at) < known.end || !strings.HasPrefix(want, got)): // a kill may leave more than was acknowledged
+					t.Errorf("byte %d of %d, %+v: nobody tells, and the log reads\n%s", at, len(text), known, got)
 				}
 			}
 			t.Logf("%d flips in %d bytes of %s were told", told, len(text), log)
