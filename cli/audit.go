@@ -59,7 +59,7 @@ func (s *session) audited(method, text string) {
 	if err == nil {
 		ctx, enough := context.WithTimeout(context.Background(), auditPatience)
 		defer enough()
-		err = s.use(ctx, c, true, func(store *client.Client) error {
+		err = s.use(ctx, c, keeps, func(store *client.Client) error {
 			return store.Call(ctx, server.SystemNote, server.NoteParams{Method: method, Text: text, By: s.env.user()}, nil)
 		})
 	}

@@ -152,7 +152,7 @@ func (s *session) runIDs() []candidate {
 	ctx, enough := context.WithTimeout(context.Background(), time.Second)
 	defer enough()
 	found := []candidate{{"@last", "the newest run"}}
-	_ = s.use(ctx, c, true, func(store *client.Client) error {
+	_ = s.use(ctx, c, looks, func(store *client.Client) error {
 		runs, err := listRuns(ctx, store, server.ListParams{}, 50)
 		for _, v := range runs {
 			found = append(found, candidate{v.ID, summary(v)})

@@ -66,7 +66,7 @@ func (m *mcpServeCmd) Run(s *session) error {
 	defer stop()
 	var store *client.Client
 	err = unlessAsked(asked, func(ctx context.Context) (err error) {
-		store, err = client.Open(ctx, s.options(c, false))
+		store, err = client.Open(ctx, s.options(c, works))
 		return openError(err)
 	})
 	if err != nil {

@@ -68,7 +68,7 @@ func (s *session) providerInfos(ctx context.Context, c *config) ([]providers.Inf
 		return c.providers().List(), nil
 	}
 	var r server.ProvidersResult
-	err := s.use(ctx, c, true, func(store *client.Client) error {
+	err := s.use(ctx, c, looks, func(store *client.Client) error {
 		return store.Call(ctx, server.ProviderList, struct{}{}, &r)
 	})
 	return r.Providers, err
@@ -150,7 +150,7 @@ func (s *session) ask(ctx context.Context, conf *config, c *providerCheckCmd) ([
 		return s.check(ctx, conf, c.Names, c.Timeout)
 	}
 	var r server.HealthsResult
-	err := s.use(ctx, conf, true, func(store *client.Client) error {
+	err := s.use(ctx, conf, looks, func(store *client.Client) error {
 		return store.Call(ctx, server.ProviderCheck, server.NamesParams{Names: c.Names, Timeout: c.Timeout.Seconds()}, &r)
 	})
 	return r.Providers, err

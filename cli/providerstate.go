@@ -25,7 +25,7 @@ func (s *session) providerStates(ctx context.Context, c *config) []replay.Provid
 		}
 		p.Providers = c.setup().Providers
 	}
-	o := s.options(c, true)
+	o := s.options(c, looks)
 	o.Patience = statePatience
 	store, err := client.Open(ctx, o)
 	if err == nil {

@@ -99,7 +99,7 @@ func (s *session) carry(c *config, p patience, begin func(context.Context, *clie
 	defer stop()
 	var store *client.Client
 	err := unlessAsked(wishes, func(ctx context.Context) (err error) {
-		store, err = client.Open(ctx, s.options(c, false))
+		store, err = client.Open(ctx, s.options(c, works))
 		return openError(err)
 	})
 	if err != nil {

@@ -63,7 +63,7 @@ func (a *scheduleAddCmd) Run(s *session) error {
 	}
 	ctx, stop := interruptible()
 	defer stop()
-	return s.use(ctx, c, false, func(store *client.Client) error {
+	return s.use(ctx, c, works, func(store *client.Client) error {
 		var v server.ScheduleView
 		if err := store.Call(ctx, server.ScheduleAdd, p, &v); err != nil {
 			return err

@@ -90,7 +90,7 @@ func (s *session) wish(do func(context.Context, *client.Client) error) error {
 	}
 	ctx, stop := interruptible()
 	defer stop()
-	return s.use(ctx, c, false, func(store *client.Client) error { return do(ctx, store) })
+	return s.use(ctx, c, works, func(store *client.Client) error { return do(ctx, store) })
 }
 
 // acted does something to a live run, returns how it stands then, and tells

@@ -19,10 +19,18 @@ import (
 
 // This file opens the way to the store.
 
-// use opens the way to the store, does something with it and closes it. What
-// only looks never carries anything out.
-func (s *session) use(ctx context.Context, c *config, looks bool, do func(*client.Client) error) error {
-	store, err := client.Open(ctx, s.options(c, looks))
+// access is what a command wants of the store.
+type access int
+
+const (
+	works access = iota // carry runs out
+	keeps               // change the store, but carry nothing out
+	looks               // only look; then it need not be writable
+)
+
+// use opens the way to the store, does something with it and closes it.
+func (s *session) use(ctx context.Context, c *config, wants access, do func(*client.Client) error) error {
+	store, err := client.Open(ctx, s.options(c, wants))
 	if err != nil {
 		return openError(err)
 	}
@@ -36,13 +44,22 @@ func (s *session) use(ctx context.Context, c *config, looks bool, do func(*clien
 
 // look is use for commands that only look and need no workflow.
 func (s *session) look(do func(context.Context, *client.Client) error) error {
+	return s.with(looks, do)
+}
+
+// keep is use for commands that change the store and need no workflow.
+func (s *session) keep(do func(context.Context, *client.Client) error) error {
+	return s.with(keeps, do)
+}
+
+func (s *session) with(wants access, do func(context.Context, *client.Client) error) error {
 	c, err := s.config("")
 	if err != nil {
 		return err
 	}
 	ctx, stop := interruptible()
 	defer stop()
-	return s.use(ctx, c, true, func(store *client.Client) error { return do(ctx, store) })
+	return s.use(ctx, c, wants, func(store *client.Client) error { return do(ctx, store) })
 }
 
 func openError(err error) error {
@@ -62,11 +79,11 @@ func (c *config) logger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-func (s *session) options(c *config, looks bool) client.Options {
+func (s *session) options(c *config, wants access) client.Options {
 	logger := c.logger(s.env.stderr)
 	o := client.Options{
 		Local: s.local(c), Workers: s.workers,
-		Store: c.Store, Memory: c.Backend == "memory", Log: c.log(), Retention: c.Retention.keep(), Traces: s.traces(c), Logger: logger, Fatal: s.fatal("resume"), Passive: looks, Secrets: s.offers(c),
+		Store: c.Store, Memory: c.Backend == "memory", Log: c.log(), Retention: c.Retention.keep(), Traces: s.traces(c), Logger: logger, Fatal: s.fatal("resume"), Passive: wants != works, Secrets: s.offers(c),
 		Scheduler: scheduler.Options{
 			Policy:  c.policy(),
 			Open:    s.openProviders,
@@ -74,6 +91,7 @@ func (s *session) options(c *config, looks bool) client.Options {
 			Grace:   time.Duration(c.Grace),
 		},
 	}
+	o.Log.Looks = wants == looks
 	if o.Memory {
 		o.Store = ""
 	}

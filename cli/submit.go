@@ -59,7 +59,7 @@ func (r *submitCmd) Run(s *session) error {
 	}
 	ctx, stop := interruptible()
 	defer stop()
-	return s.use(ctx, c, true, func(store *client.Client) error {
+	return s.use(ctx, c, looks, func(store *client.Client) error {
 		var hello server.HelloResult
 		if err := store.Call(ctx, server.SystemHello, server.HelloParams{}, &hello); err != nil {
 			return err

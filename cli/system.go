@@ -71,16 +71,21 @@ func writeSystem(w io.Writer, v server.StatusResult, ours bool) {
 	if len(v.Partitions) > 0 {
 		holder, records = writeNodes(v), fmt.Sprint(v.Records)
 	}
-	table(w, [][]string{
+	rows := [][]string{
 		{"store", firstOf(v.Store, "in memory")},
 		{"kept by", fmt.Sprintf("%s: %s", v.Engine, v.Promise)},
+	}
+	if v.ReadOnly != "" {
+		rows = append(rows, []string{"written", "no: " + v.ReadOnly})
+	}
+	table(w, append(rows, [][]string{
 		{"held by", holder},
 		{"records", records},
 		{"values", fmt.Sprintf("%d, %s", v.Values, bytesOf(int64(v.ValueBytes)))},
 		{"on disk", bytesOf(v.DiskBytes)},
 		{"running", fmt.Sprintf("%d of %s, %d ready", v.Running, plural(v.Slots, "slot"), v.Ready)},
 		{"live runs", firstOf(live, "none")},
-	})
+	}...))
 }
 
 // writeNodes says who has the partitions of a store that is divided.

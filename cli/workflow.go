@@ -318,7 +318,7 @@ func (c *cancelCmd) Run(s *session) error {
 	}
 	ctx, stop := interruptible()
 	defer stop()
-	return s.use(ctx, conf, false, func(store *client.Client) error {
+	return s.use(ctx, conf, works, func(store *client.Client) error {
 		var views []*replay.RunView
 		var failed []error
 		for _, id := range c.IDs {

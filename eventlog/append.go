@@ -46,6 +46,9 @@ type queue struct {
 
 // submit waits until r is part of a durable commit or refused.
 func (l *Log) submit(r *request) (Seq, error) {
+	if l.readOnly != nil {
+		return 0, l.readOnly
+	}
 	if err := l.enter(); err != nil {
 		return 0, err
 	}

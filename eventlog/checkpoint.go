@@ -73,6 +73,9 @@ func (l *Log) SaveCheckpoints(save []Checkpoint, drop []string) error {
 		return err
 	}
 	defer l.leave()
+	if l.readOnly != nil {
+		return fmt.Errorf("save checkpoints: %w", l.readOnly)
+	}
 	for _, c := range save {
 		if err := checkStream(c.Stream); err != nil {
 			return fmt.Errorf("save checkpoints: %w", err)

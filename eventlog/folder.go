@@ -54,7 +54,7 @@ func claimFolder(dir string, fs vfs.FS) (*folder, error) {
 	}
 	f := &folder{fs: fs, dir: dir, lock: lock}
 	if err := f.writePID(); err != nil {
-		return nil, errors.Join(fmt.Errorf("write the file PID: %w", err), lock.Close())
+		return nil, errors.Join(fmt.Errorf("write the file PID: %w", err), f.release())
 	}
 	return f, nil
 }

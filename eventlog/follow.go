@@ -8,7 +8,7 @@ import (
 
 // Follow gives the durable records from Seq from on, in order, and then waits
 // for more until ctx ends; then it stops without an error. When the log is
-// closed it yields ErrClosed. A slow follower keeps nobody waiting: it reads
+// closed it yields ErrClosed, and where nothing can come an ErrReadOnly. A slow follower keeps nobody waiting: it reads
 // from the store.
 func (l *Log) Follow(ctx context.Context, from Seq) iter.Seq2[Record, error] {
 	return l.follow(ctx, "", from)
@@ -31,6 +31,11 @@ func (l *Log) follow(ctx context.Context, stream string, from Seq) iter.Seq2[Rec
 			rung := l.bells.join(stream)
 			if !c.emit(alive) {
 				l.bells.leave(stream, rung)
+				return
+			}
+			if l.readOnly != nil {
+				l.bells.leave(stream, rung)
+				yield(Record{}, l.readOnly)
 				return
 			}
 			select {

@@ -1,7 +1,9 @@
 package eventlog
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,3 +72,108 @@ func fullDisk(t *testing.T, engine Engine) {
 	}
 	add(t, l, rec("a", "goes on"))
 }
+
+// TestLooksAtDisks looks at stores that were closed or killed, on a disk that is
+// full to the last byte and on one that is mounted for reading. Nothing is written.
+func TestLooksAtDisks(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("SKIPPED, NOT PROVEN: only root can mount the small file systems that this test fills")
+	}
+	for _, engine := range []Engine{Pebble, SQLite} {
+		for _, closed := range []bool{true, false} {
+			name := fmt.Sprintf("%s/killed", engine)
+			if closed {
+				name = fmt.Sprintf("%s/closed", engine)
+			}
+			t.Run(name, func(t *testing.T) { looksAtDisks(t, engine, closed) })
+		}
+	}
+}
+
+func looksAtDisks(t *testing.T, engine Engine, closed bool) {
+	mount := t.TempDir()
+	if err := syscall.Mount("tmpfs", mount, "tmpfs", 0, "size=48m"); err != nil {
+		t.Skipf("SKIPPED, NOT PROVEN: a tmpfs can't be mounted here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(mount, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	live, dir := filepath.Join(mount, "live"), filepath.Join(mount, "store")
+	l, err := Open(live, Options{Engine: engine})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hundred(t, l)
+	if closed { // else the copy is what a kill would leave
+		err = l.Close()
+	}
+	if err := errors.Join(err, os.CopyFS(dir, os.DirFS(live)), l.Close()); err != nil {
+		t.Fatal(err)
+	}
+	os.Remove(filepath.Join(dir, "log.db-shm"))
+
+	rest, err := os.Create(filepath.Join(mount, "rest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(rest, neverEnding{}); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	if err := rest.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if closed { // else it may get as far as to Fatal
+		if _, err := Open(dir, Options{}); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("whoever wants to write gets %v", err)
+		}
+	}
+	looksTwice(t, dir)
+
+	if err := syscall.Mount("", mount, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	looksTwice(t, dir)
+}
+
+// looksTwice opens a store twice at the same time for reading.
+func looksTwice(t *testing.T, dir string) {
+	t.Helper()
+	before := contents(t, dir)
+	for range 2 {
+		l, err := Open(dir, Options{Looks: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		looksOnly(t, l)
+		defer l.Close()
+	}
+	if after := contents(t, dir); after != before {
+		t.Errorf("the folder has changed:\n%s\nbefore:\n%s", after, before)
+	}
+}
+
+// contents describes the files of a folder, but for PID, which may be stale.
+func contents(t *testing.T, dir string) (text string) {
+	t.Helper()
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if f.Name() == "PID" {
+			continue
+		}
+		data, err := os.ReadFile(filepath.Join(dir, f.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text += fmt.Sprintln(f.Name(), len(data), Sum(data))
+	}
+	return text
+}
+
+type neverEnding struct{}
+
+func (neverEnding) Read(p []byte) (int, error) { return len(p), nil }

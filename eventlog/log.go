@@ -49,6 +49,10 @@ type Options struct {
 	// RedisPatience is how long an append waits for a Redis that can't be
 	// reached before it calls Fatal; 0 is two minutes.
 	RedisPatience time.Duration
+	// Looks is for whoever only reads: a store that can't be written (the disk is
+	// full or mounted for reading, the folder somebody else's) is opened all the
+	// same. See Log.ReadOnly.
+	Looks bool
 	// id is the name of a new store; "" is a random one.
 	id string
 	// Views are made in a store of SQLite, for people who look into it with
@@ -76,7 +80,8 @@ type Log struct {
 	bells  bells
 	counts counts
 
-	disk       *disk // nil in memory
+	disk       *disk // nil in memory, and if the log is only read
+	readOnly   error // see ReadOnly
 	readByOpen uint64
 
 	// whenFenced is called, once, when another process has taken a partition

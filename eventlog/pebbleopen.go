@@ -26,12 +26,19 @@ func Open(dir string, o Options) (*Log, error) {
 		dir, fs = abs, vfs.Default
 	}
 	l, err := open(dir, &disk{FS: fs, doom: &doom{dir: dir, then: o.Fatal}}, o)
+	if o.Looks && (errors.Is(err, errScarce) || cantWrite(err)) {
+		l, err = openToRead(dir, fs, o, err)
+	}
 	if err != nil {
 		var locked *LockedError
 		if errors.As(err, &locked) {
 			return nil, err
 		}
-		return nil, fmt.Errorf("open store %s: %w", dir, err)
+		err = fmt.Errorf("open store %s: %w", dir, err)
+		if vfs.IsNoSpaceError(err) {
+			err = fmt.Errorf("%w: the disk is full; nothing that was acknowledged is lost: free some space", err)
+		}
+		return nil, err
 	}
 	return l, nil
 }
@@ -40,6 +47,11 @@ func open(dir string, disk *disk, o Options) (*Log, error) {
 	folder, err := claimFolder(dir, disk)
 	if err != nil {
 		return nil, err
+	}
+	if o.Looks && isScarce(dir, disk) {
+		if _, found, err := readMarker(folder); found && err == nil {
+			return nil, errors.Join(errScarce, folder.release())
+		}
 	}
 	l, err := openIn(folder, disk, o)
 	if err != nil {

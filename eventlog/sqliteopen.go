@@ -108,10 +108,70 @@ func connectSQLite(path string, known bool) (*sqliteStore, error) {
 	return s, nil
 }
 
+// readSQLite opens the file for reading only, without a trace. SQLite would make
+// an index of the write-ahead log beside it, unless a connection has the file for
+// itself: then it keeps one in memory. Nobody writes while we hold our lock, so
+// the connections need none of SQLite's. Without a write-ahead log it would make
+// that one, unless it is told that the file doesn't change.
+func readSQLite(f *folder, d *doom, m marker, o Options) (*Log, error) {
+	path, unlock, err := f.databaseToRead(o.SQLitePath)
+	if err != nil {
+		return nil, err
+	}
+	how := url.Values{"mode": {"ro"}, "immutable": {"1"}}
+	if wal, err := os.Stat(path + "-wal"); err == nil && wal.Size() > 0 {
+		how = url.Values{"mode": {"ro"}, "vfs": {sqliteUnlocked}, "_pragma": {"locking_mode(EXCLUSIVE)"}}
+	}
+	readers, err := sql.Open("sqlite", sqliteURL(path, how))
+	if err != nil {
+		return nil, errors.Join(err, unlock())
+	}
+	s := &sqliteStore{path: path, readers: readers}
+	s.prepare = readers.PrepareContext
+	free := func() error { return errors.Join(s.forget(), readers.Close(), unlock()) }
+	s.release = func() error { return errors.Join(free(), f.release()) }
+	id, err := s.storeID()
+	if err == nil && id != m.id {
+		err = foreign(id, m)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), free())
+	}
+	l, err := newLog(s, id, d)
+	if err != nil {
+		return nil, errors.Join(err, free())
+	}
+	return l, nil
+}
+
+// databaseToRead returns the file's path, like database, and takes a share of
+// its lock if it has one of its own.
+func (f *folder) databaseToRead(elsewhere string) (path string, unlock func() error, err error) {
+	path = f.path(sqliteFile)
+	if elsewhere == "" || elsewhere == path {
+		return path, func() error { return nil }, nil
+	}
+	if path, err = filepath.Abs(elsewhere); err != nil {
+		return "", nil, err
+	}
+	lock, err := shareLock(path + "-lock")
+	if err != nil {
+		if isContention(err) {
+			err = fmt.Errorf("database %s is in use by a store in another folder", path)
+		}
+		return "", nil, err
+	}
+	return path, lock.Close, nil
+}
+
 // sqliteAddress is how the driver is told what to open and how. Whoever only
 // reads the file waits for nobody; a writer of another program makes us wait.
 func sqliteAddress(path string, pragmas ...string) string {
 	q := url.Values{"mode": {"rw"}, "_pragma": append([]string{"busy_timeout(20000)"}, pragmas...)}
+	return sqliteURL(path, q)
+}
+
+func sqliteURL(path string, q url.Values) string {
 	path = filepath.ToSlash(path)
 	if !strings.HasPrefix(path, "/") {
 		path = "/" + path // C:/…
@@ -133,7 +193,7 @@ func (s *sqliteStore) settle(f *folder, m marker, found bool, o Options) (marker
 	case err != nil:
 		return m, err
 	case found && id != m.id:
-		return m, fmt.Errorf("it belongs to store %s, but the folder to store %s", id, m.id)
+		return m, foreign(id, m)
 	case !found:
 		m.id = id
 		err = errors.Join(beginMarker(f, m), syncFolder(filepath.Dir(s.path), vfs.Default), finishMarker(f))
@@ -144,18 +204,20 @@ func (s *sqliteStore) settle(f *folder, m marker, found bool, o Options) (marker
 	return m, s.setViews(o.Views)
 }
 
+func foreign(id string, m marker) error {
+	return fmt.Errorf("it belongs to store %s, but the folder to store %s", id, m.id)
+}
+
 // prepareFile makes the tables in an empty file and returns the id of the store
 // that the file is.
 func (s *sqliteStore) prepareFile(m marker, found bool) (id string, err error) {
 	var mode string
-	var application, version, tables int
+	var tables int
 	for _, ask := range []struct {
 		text string
 		into any
 	}{
 		{"PRAGMA journal_mode", &mode},
-		{"PRAGMA application_id", &application},
-		{"PRAGMA user_version", &version},
 		{"SELECT count(*) FROM sqlite_schema", &tables},
 	} {
 		if err := s.writer.conn.QueryRowContext(context.Background(), ask.text).Scan(ask.into); err != nil {
@@ -167,6 +229,19 @@ func (s *sqliteStore) prepareFile(m marker, found bool) (id string, err error) {
 		return "", fmt.Errorf("it can't have a write-ahead log here (its journal is %q): choose another disk", mode)
 	case tables == 0 && !found:
 		return m.id, s.writer.make(m)
+	}
+	return s.storeID()
+}
+
+// storeID returns the id of the store that the file is.
+func (s *sqliteReader) storeID() (id string, err error) {
+	var application, version int
+	for text, into := range map[string]any{"PRAGMA application_id": &application, "PRAGMA user_version": &version} {
+		if _, err := s.one([]any{into}, text); err != nil {
+			return "", err
+		}
+	}
+	switch {
 	case application != sqliteApplication:
 		return "", errors.New("it is a database, but no store")
 	case version > sqliteVersion:

@@ -69,6 +69,9 @@ func (l *Log) Compact(ctx context.Context) error {
 		return err
 	}
 	defer l.leave()
+	if l.readOnly != nil {
+		return fmt.Errorf("compact: %w", l.readOnly)
+	}
 	if err := l.store.compact(ctx); err != nil {
 		return fmt.Errorf("compact: %w", err)
 	}

@@ -122,6 +122,9 @@ func (c *Client) tryLock(w *wait) (*session, error) {
 	case err != nil:
 		return nil, &StoreError{Store: c.o.Store, Err: err}
 	}
+	if why := log.ReadOnly(); why != nil {
+		c.o.Logger.Warn("this command can only look", "store", c.o.Store, "error", why)
+	}
 	return c.hold(server.New(log, c.serving())), nil
 }
 
@@ -132,7 +135,7 @@ func (c *Client) serving() server.Options {
 
 // hold serves the store, which is ours.
 func (c *Client) hold(srv *server.Server) *session {
-	if !c.o.Memory {
+	if !c.o.Memory && srv.ReadOnly() == nil {
 		if err := srv.Listen(); err != nil {
 			c.o.Logger.Warn("no other process can use the store now", "store", c.o.Store, "error", err)
 		}

@@ -520,6 +520,8 @@ type StatusResult struct {
 	Values     uint64              `json:"values"`
 	ValueBytes uint64              `json:"value_bytes"`
 	DiskBytes  int64               `json:"disk_bytes"`
+	// ReadOnly says why the store can't be written; it isn't there if it can.
+	ReadOnly string `json:"read_only,omitempty"`
 
 	PID     int       `json:"pid"` // of the process that holds the store
 	Since   time.Time `json:"since"`

@@ -35,9 +35,10 @@ func (s *Server) noteDown(ctx context.Context, _ *Call, p NoteParams) (empty, er
 	return empty{}, s.note(ctx, scheduler.Note{Method: p.Method, By: p.By, Text: p.Text})
 }
 
-// noted writes down what was done, unless it went wrong, and returns what did.
+// noted writes down what was done, unless it went wrong, and returns what did. What
+// a store that can only be read lets be done isn't written down.
 func (s *Server) noted(ctx context.Context, err error, method, by, format string, args ...any) error {
-	if err != nil {
+	if err != nil || s.ReadOnly() != nil {
 		return err
 	}
 	return s.note(ctx, scheduler.Note{Method: method, By: by, Text: fmt.Sprintf(format, args...)})

@@ -21,6 +21,8 @@ func asError(err error) *protocols.Error {
 		return &protocols.Error{Code: e.Code, Message: err.Error(), Data: e.Data}
 	case errors.Is(err, eventlog.ErrClosed):
 		return errLeaving
+	case errors.Is(err, eventlog.ErrReadOnly):
+		return protocols.Errorf(protocols.PersistenceWriteFailed, "%v", err)
 	}
 	return protocols.Errorf(protocols.InternalError, "%v", err)
 }

@@ -108,6 +108,14 @@ func New(log *eventlog.Log, o Options) *Server {
 	return s
 }
 
+// ReadOnly returns why the store can't be written, nil if it can.
+func (s *Server) ReadOnly() error {
+	if s.log == nil {
+		return nil
+	}
+	return s.log.ReadOnly()
+}
+
 // Pipe returns a connection of this process's own. After Close it is at its
 // end at once.
 func (s *Server) Pipe() net.Conn {

@@ -29,6 +29,9 @@ func (s *Server) status(ctx context.Context, _ *Call, _ empty) (StatusResult, er
 		PID: os.Getpid(), Since: s.since, Version: s.o.Scheduler.Version,
 		Server: s.o.Scheduler.Policy.Schedules, Slots: s.o.Scheduler.Policy.Slots, Runs: map[replay.Status]int{},
 	}
+	if why := s.ReadOnly(); why != nil {
+		r.ReadOnly = why.Error()
+	}
 	if r.Slots == 0 {
 		r.Slots = scheduler.DefaultSlots
 	}
