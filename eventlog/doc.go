@@ -27,7 +27,8 @@
 // append.go has the queue, writer.go makes the change, store.go draws the line
 // between the log and whatever keeps its bytes: memory.go, Pebble (pebble.go
 // and its neighbours, over disk.go) SQLite (sqlite.go) or Redis (redis.go). read.go and follow.go read, delete.go and
-// verify.go do what they say.
+// verify.go do what they say. acked.go remembers what was acknowledged, by which
+// walcheck.go and sqlitewal.go tell damage from a write that was cut short.
 //
 // # The chain
 //

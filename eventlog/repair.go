@@ -155,19 +155,26 @@ func (r *repairer) sqlite() (err error) {
 		return err
 	}
 	defer os.RemoveAll(work)
-	s, err := connectSQLite(path, true)
+	from, err := r.undisturbed(path, filepath.Join(work, "copy"))
+	if err != nil {
+		return err
+	}
+	s, err := connectSQLite(from, true)
 	if err == nil {
 		if _, err = s.prepareFile(r.marker, true); err != nil {
 			err = errors.Join(err, s.close())
 		}
 	}
-	if isSQLiteDamage(err) {
+	switch {
+	case isSQLiteDamage(err):
 		return fmt.Errorf("%w: %w", ErrNotTail, err)
-	}
-	if err != nil {
+	case err != nil && len(r.done.Problems) > 0:
+		return fmt.Errorf("%s, and nothing stands before that: restore a backup", r.done.Problems[0])
+	case err != nil:
 		return err
 	}
-	if err := r.rebuild(s, work); err != nil {
+	made := filepath.Join(work, "made")
+	if err := r.rebuild(s, made); err != nil {
 		return err
 	}
 	r.done.Backup = r.aside(path)
@@ -176,7 +183,27 @@ func (r *repairer) sqlite() (err error) {
 			return err
 		}
 	}
-	return errors.Join(os.Rename(filepath.Join(work, sqliteFile), path), syncDir(filepath.Dir(path)))
+	return errors.Join(os.Rename(filepath.Join(made, ackedFile), r.folder.path(ackedFile)), os.Rename(filepath.Join(made, sqliteFile), path), syncDir(filepath.Dir(path)))
+}
+
+// undisturbed returns which file is to be read: that of the store, or a copy if
+// a process that was killed left a write-ahead log, which SQLite would remove
+// when it is through with it.
+func (r *repairer) undisturbed(path, copyTo string) (string, error) {
+	if info, err := os.Stat(path + "-wal"); err != nil || info.Size() == 0 {
+		return path, nil
+	}
+	if err := os.MkdirAll(copyTo, 0o700); err != nil {
+		return "", err
+	}
+	from := filepath.Join(copyTo, filepath.Base(path))
+	if err := errors.Join(copyFile(path, from), copyFile(path+"-wal", from+"-wal")); err != nil {
+		return "", err
+	}
+	if err := checkSQLiteLog(from, r.acked); err != nil {
+		r.done.Damage = Damage{Problems: []string{err.Error()}}
+	}
+	return from, nil
 }
 
 // aside is where the damaged store goes.

@@ -25,6 +25,7 @@ type sqliteStore struct {
 	readers *sql.DB
 	writer  *sqliteWriter
 	release func() error // gives up what the store holds
+	acked   *ackedBook   // the evidence of what was acknowledged; nil: none is kept
 }
 
 // sqliteSchema makes the tables. Names that SQL reserves are avoided.
@@ -144,6 +145,9 @@ func (s *sqliteStore) commit(c *change, sync bool) error {
 	w.exec("COMMIT")
 	if !sync {
 		w.exec("PRAGMA synchronous = FULL")
+	}
+	if w.err == nil && sync && c.totals != nil {
+		s.acked.note(acked{last: c.totals.last})
 	}
 	return explainSQLite(w.err)
 }

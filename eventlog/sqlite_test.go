@@ -14,7 +14,7 @@ import (
 
 // outside opens the file of a store as another program would.
 func outside(t *testing.T, path string) *sql.DB {
-	db, err := sql.Open("sqlite", sqliteAddress(path))
+	db, err := sql.Open("sqlite", sqliteAddress(path, "rw"))
 	if err != nil {
 		t.Fatal(err)
 	}

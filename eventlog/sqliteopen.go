@@ -36,6 +36,14 @@ func openSQLite(f *folder, d *doom, m marker, found bool, o Options) (*Log, erro
 	if err != nil {
 		return nil, err
 	}
+	var known acked
+	var line int64
+	if found {
+		known, line = readAcked(f, m.id)
+	}
+	if err := checkSQLiteLog(path, known); err != nil {
+		return nil, errors.Join(fmt.Errorf("database %s: it is damaged: %w", path, err), unlock())
+	}
 	s, err := connectSQLite(path, found)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), unlock())
@@ -46,11 +54,18 @@ func openSQLite(f *folder, d *doom, m marker, found bool, o Options) (*Log, erro
 		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), s.release())
 	}
 	l, err := newLog(s, m.id, d)
+	if err == nil {
+		err = known.check(l.Last())
+	}
 	if err != nil {
 		return nil, errors.Join(err, s.release())
 	}
+	s.acked = keepAcked(f, m.id, line)
 	closeAll := s.release
-	s.release = func() error { return errors.Join(closeAll(), f.release()) }
+	s.release = func() error {
+		defer s.acked.close()
+		return errors.Join(closeAll(), f.release())
+	}
 	return l, nil
 }
 
@@ -91,13 +106,13 @@ func connectSQLite(path string, known bool) (*sqliteStore, error) {
 		return nil, err
 	}
 	w := &sqliteWriter{known: map[string]*sql.Stmt{}}
-	if w.db, err = sql.Open("sqlite", sqliteAddress(path, "journal_mode(WAL)", "synchronous(FULL)", "cache_size(-16000)")); err != nil {
+	if w.db, err = sql.Open("sqlite", sqliteAddress(path, "rw", "journal_mode(WAL)", "synchronous(FULL)", "cache_size(-16000)")); err != nil {
 		return nil, err
 	}
 	if w.conn, err = w.db.Conn(context.Background()); err != nil {
 		return nil, errors.Join(explainSQLite(err), w.db.Close())
 	}
-	readers, err := sql.Open("sqlite", sqliteAddress(path, "query_only(1)"))
+	readers, err := sql.Open("sqlite", sqliteAddress(path, "rw", "query_only(1)"))
 	if err != nil {
 		return nil, errors.Join(err, w.close())
 	}
@@ -166,8 +181,8 @@ func (f *folder) databaseToRead(elsewhere string) (path string, unlock func() er
 
 // sqliteAddress is how the driver is told what to open and how. Whoever only
 // reads the file waits for nobody; a writer of another program makes us wait.
-func sqliteAddress(path string, pragmas ...string) string {
-	q := url.Values{"mode": {"rw"}, "_pragma": append([]string{"busy_timeout(20000)"}, pragmas...)}
+func sqliteAddress(path, mode string, pragmas ...string) string {
+	q := url.Values{"mode": {mode}, "_pragma": append([]string{"busy_timeout(20000)"}, pragmas...)}
 	return sqliteURL(path, q)
 }
 
