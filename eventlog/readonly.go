@@ -92,7 +92,8 @@ func (f *folder) read(o Options) (*Log, error) {
 }
 
 func readPebble(f *folder, d *doom, m marker, o Options) (*Log, error) {
-	options := pebbleOptions(f.fs, f.lock, newPebbleLogger(o.Logger, d))
+	known, _ := readAcked(f, m.id)
+	options := pebbleOptions(&disk{FS: f.fs, doom: d, acked: known}, f.lock, newPebbleLogger(o.Logger, d))
 	options.ReadOnly = true
 	db, err := pebble.Open(f.dir, options)
 	if err != nil {
@@ -100,6 +101,9 @@ func readPebble(f *folder, d *doom, m marker, o Options) (*Log, error) {
 	}
 	closeAll := func() error { return errors.Join(db.Close(), f.release()) }
 	l, err := newLog(&pebbleStore{db: db, reader: db, release: closeAll}, m.id, d)
+	if err == nil {
+		err = known.check(l.Last())
+	}
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}

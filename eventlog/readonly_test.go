@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -157,5 +159,33 @@ func looksOnly(t *testing.T, l *Log) {
 	}
 	if followed != 100 || !errors.Is(last, ErrReadOnly) {
 		t.Errorf("a follower gets %d records, then %v", followed, last)
+	}
+}
+
+// TestLooksDamaged: whoever only looks is told as well that what was acknowledged
+// is missing, and where.
+func TestLooksDamaged(t *testing.T) {
+	for engine, file := range map[Engine]string{Pebble: "0*.log", SQLite: "log.db-wal"} {
+		live, dir := t.TempDir(), t.TempDir()
+		l, err := Open(live, Options{Engine: engine})
+		if err != nil {
+			t.Fatal(err)
+		}
+		hundred(t, closeAtEnd(t, l))
+		if err := os.CopyFS(dir, os.DirFS(live)); err != nil { // what a kill leaves
+			t.Fatal(err)
+		}
+		os.Remove(filepath.Join(dir, "log.db-shm"))
+		log := newest(t, dir, file)
+		text := must(os.ReadFile(filepath.Join(dir, log)))
+		text[len(text)*3/4] ^= 1
+		if err := os.WriteFile(filepath.Join(dir, log), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		before := folderSum(t, dir)
+		_, err = openToRead(dir, vfs.Default, Options{}, errScarce)
+		if err == nil || !strings.Contains(err.Error(), "it is damaged") || !strings.Contains(err.Error(), "the write-ahead log "+log+" is damaged at byte ") || folderSum(t, dir) != before {
+			t.Errorf("%s: %v", engine, err)
+		}
 	}
 }

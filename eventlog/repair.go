@@ -201,7 +201,7 @@ func (r *repairer) undisturbed(path, copyTo string) (string, error) {
 		return "", err
 	}
 	if err := checkSQLiteLog(from, r.acked); err != nil {
-		r.done.Damage = Damage{Problems: []string{err.Error()}}
+		r.done.Damage = Damage{Problems: []string{walProblem(err)}}
 	}
 	return from, nil
 }

@@ -42,7 +42,7 @@ func openSQLite(f *folder, d *doom, m marker, found bool, o Options) (*Log, erro
 		known, line = readAcked(f, m.id)
 	}
 	if err := checkSQLiteLog(path, known); err != nil {
-		return nil, errors.Join(fmt.Errorf("database %s: it is damaged: %w", path, err), unlock())
+		return nil, errors.Join(err, unlock())
 	}
 	s, err := connectSQLite(path, found)
 	if err != nil {
@@ -55,7 +55,7 @@ func openSQLite(f *folder, d *doom, m marker, found bool, o Options) (*Log, erro
 	}
 	l, err := newLog(s, m.id, d)
 	if err == nil {
-		err = known.check(l.Last())
+		err = sqliteDamage(path, known.missing(l.Last()))
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.release())
@@ -153,6 +153,10 @@ func readSQLite(f *folder, d *doom, m marker, o Options) (*Log, error) {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), free())
 	}
 	l, err := newLog(s, id, d)
+	if err == nil {
+		known, _ := readAcked(f, id)
+		err = sqliteDamage(path, known.missing(l.Last()))
+	}
 	if err != nil {
 		return nil, errors.Join(err, free())
 	}

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -21,23 +22,31 @@ import (
 // only ACKED does: if acknowledged records are missing, the database is left as
 // it is.
 
-// checkSQLiteLog returns a *walDamage if what the file and its log have together
+// checkSQLiteLog returns an error if what the file and its log have together
 // lacks records that were acknowledged. It changes neither.
 func checkSQLiteLog(path string, a acked) error {
-	log := path + "-wal"
-	if info, err := os.Stat(log); err != nil || info.Size() == 0 {
+	if info, err := os.Stat(path + "-wal"); err != nil || info.Size() == 0 {
 		return nil // there is none, as after a Close
 	}
 	last, err := lastSQLite(path)
 	if err != nil {
 		return nil // whoever opens it to write is told
 	}
-	why := a.missing(last)
-	if why == "" {
+	return sqliteDamage(path, a.missing(last))
+}
+
+// sqliteDamage says why a database is damaged, if anything is missing, and where
+// its log ends.
+func sqliteDamage(path, missing string) error {
+	if missing == "" {
 		return nil
 	}
+	log := path + "-wal"
 	at, err := sqliteLogEnd(log)
-	return errors.Join(err, &walDamage{file: filepath.Base(log), at: at, proof: why})
+	if err != nil { // there is none
+		return fmt.Errorf("database %s: it is damaged: %s", path, missing)
+	}
+	return fmt.Errorf("database %s: it is damaged: %w", path, &walDamage{file: filepath.Base(log), at: at, proof: missing})
 }
 
 // lastSQLite returns the last record as one who only reads finds it. Only a
