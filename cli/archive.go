@@ -68,7 +68,7 @@ type importCmd struct {
 func (importCmd) Help() string {
 	return `Each run gets a new number, and a new id unless its own was chosen with --id. All of
 them come in or none. Runs that had not ended are as after a crash: resume goes on
-with them. Nothing may be running in the store meanwhile.
+with them. Others may go on meanwhile.
 
 Examples:
 

@@ -131,7 +131,7 @@ func (t *timeline) text(e replay.Entry) string {
 	case *replay.TaskFailed:
 		return t.ink.red(text)
 	case *replay.TaskRetrying, *replay.TaskInDoubt, *replay.TaskInterrupted,
-		*replay.WorkflowParked, *replay.CancelRequested, *replay.TaskCancelled:
+		*replay.WorkflowParked, *replay.WorkflowImported, *replay.CancelRequested, *replay.TaskCancelled:
 		return t.ink.yellow(text)
 	case *replay.TaskSkipped:
 		return t.ink.faint(text)

@@ -200,6 +200,9 @@ func (s *State) apply(r *Run, f Fact) {
 	case *WorkflowInterrupted:
 		s.release(r)
 		r.Interrupted, r.released = true, f.At
+	case *WorkflowImported:
+		s.abandon(r)
+		r.released = e.Last
 	case *WorkflowParked:
 		s.release(r)
 		r.Parked, r.released = e, f.At
@@ -224,9 +227,13 @@ func (s *State) apply(r *Run, f Fact) {
 // orphan takes a run from a process that lives no more: what ran in it is in
 // doubt.
 func (s *State) orphan(r *Run) {
-	if r.heldAt >= s.Life {
-		return
+	if r.heldAt < s.Life {
+		s.abandon(r)
 	}
+}
+
+// abandon takes a run from whoever held it, wherever he is now.
+func (s *State) abandon(r *Run) {
 	s.release(r)
 	s.line(r)
 	if r.Running > 0 && !r.Doubt {

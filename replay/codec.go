@@ -57,6 +57,7 @@ var table = map[string]func() Event{
 	"workflow.hooks_started":    func() Event { return new(HooksStarted) },
 	"workflow.cancel_requested": func() Event { return new(CancelRequested) },
 	"workflow.interrupted":      func() Event { return new(WorkflowInterrupted) },
+	"workflow.imported":         func() Event { return new(WorkflowImported) },
 	"workflow.resumed":          func() Event { return new(WorkflowResumed) },
 	"workflow.parked":           func() Event { return new(WorkflowParked) },
 	"workflow.retried":          func() Event { return new(WorkflowRetried) },

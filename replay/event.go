@@ -393,6 +393,14 @@ type WorkflowInterrupted struct {
 	By string `json:"by,omitempty"`
 }
 
+// WorkflowImported: the run came here from another store, by an archive. Nobody
+// holds it, and what ran in it is in doubt.
+type WorkflowImported struct {
+	From  string    `json:"from"`            // its id there
+	Store string    `json:"store,omitempty"` // the name of that store
+	Last  time.Time `json:"last"`            // when it was last heard of there
+}
+
 // WorkflowResumed: a process goes on with the run. Deadline is the new one:
 // the time while nobody ran it does not count.
 type WorkflowResumed struct {
@@ -483,6 +491,7 @@ func (*TaskRepeating) Type() string       { return "task.repeating" }
 func (*HooksStarted) Type() string        { return "workflow.hooks_started" }
 func (*CancelRequested) Type() string     { return "workflow.cancel_requested" }
 func (*WorkflowInterrupted) Type() string { return "workflow.interrupted" }
+func (*WorkflowImported) Type() string    { return "workflow.imported" }
 func (*WorkflowResumed) Type() string     { return "workflow.resumed" }
 func (*WorkflowParked) Type() string      { return "workflow.parked" }
 func (*WorkflowRetried) Type() string     { return "workflow.retried" }

@@ -3,10 +3,12 @@ package replay
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"gleitzeit/eventlog"
 	"gleitzeit/protocols"
@@ -14,8 +16,8 @@ import (
 
 // This file moves runs from one log to another. A run goes with all runs that
 // it started, and becomes a new one there: with another number, and another id
-// unless its submitter chose it. Where it was carried out before it is held by
-// nobody now, as after a crash; `resume` goes on with it.
+// unless its submitter chose it. Nobody holds it there, as after a crash, which an
+// event of its own says (WorkflowImported); `resume` goes on with it.
 
 // Family returns the streams of runs and of all runs that they started, each
 // once, as they were up to a record.
@@ -68,68 +70,88 @@ type Moved struct {
 	Status Status `json:"status,omitempty"` // how it ended; "": it hasn't
 }
 
-// Import puts the runs of an archive into a log in which nobody runs anything:
-// all of them or none. It reads nothing but what read gives, which is that of
+// Arrivals are the runs of an archive that was read, on their way into a log.
+type Arrivals struct {
+	store   string // that they were in
+	values  map[eventlog.Hash][]byte
+	records []eventlog.Record
+}
+
+// ReadRuns reads an archive by what read gives, which is that of
 // eventlog.ReadArchive.
-func Import(log *eventlog.Log, read func(func(eventlog.ArchiveHeader, eventlog.ArchiveItem) error) error) ([]Moved, error) {
-	state, err := Load(log)
-	if err != nil {
+func ReadRuns(read func(func(eventlog.ArchiveHeader, eventlog.ArchiveItem) error) error) (*Arrivals, error) {
+	a := &Arrivals{values: map[eventlog.Hash][]byte{}}
+	if err := read(a.item); err != nil {
 		return nil, err
 	}
-	first := max(state.NextRun, 1)
-	m := mover{first: first, next: first, numbers: map[uint64]uint64{}, ids: map[string]string{}, values: map[eventlog.Hash][]byte{}}
-	if err := read(m.item); err != nil {
-		return nil, err
-	}
-	if len(m.records) == 0 {
+	if len(a.records) == 0 {
 		return nil, protocols.Errorf(protocols.InvalidParams, "the archive has no runs")
+	}
+	return a, nil
+}
+
+// item notes what the archive has.
+func (a *Arrivals) item(h eventlog.ArchiveHeader, it eventlog.ArchiveItem) error {
+	a.store = h.Store
+	switch {
+	case h.Kind != eventlog.SomeStream:
+		return protocols.Errorf(protocols.InvalidParams, "the archive is a backup of a whole store: restore it")
+	case it.Value != nil:
+		a.values[it.Hash] = it.Value
+	case it.Record != nil:
+		if _, ok := RunOf(it.Record.Stream); !ok {
+			return protocols.Errorf(protocols.InvalidParams, "the archive has a stream %q, which is no run", it.Record.Stream)
+		}
+		a.records = append(a.records, *it.Record)
+	}
+	return nil
+}
+
+// Import puts runs into the log of a state: all of them or none. They become
+// part of the state, in which nobody holds them, so that it may be one in which
+// others go on.
+func (s *State) Import(log *eventlog.Log, a *Arrivals, now time.Time) ([]Moved, error) {
+	m := mover{Arrivals: a, state: s, next: max(s.NextRun, 1), numbers: map[uint64]uint64{}, ids: map[string]string{}, places: map[uint64]int{}}
+	for _, rec := range a.records {
+		if err := m.note(rec); err != nil {
+			return nil, err
+		}
 	}
 	if err := m.meet(log); err != nil {
 		return nil, err
 	}
-	batch, err := m.batch()
+	batch, facts, err := m.batch(now)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := log.Append(batch); err != nil {
+	first, err := log.Append(batch)
+	if err != nil {
 		return nil, err
+	}
+	for i, f := range facts {
+		f.Seq = first + eventlog.Seq(i)
+		s.Apply(f)
 	}
 	return m.moved, nil
 }
 
 // mover gives the runs of an archive their new names.
 type mover struct {
-	first   uint64 // that a run of the archive gets
-	next    uint64
+	*Arrivals
+	state   *State
+	next    uint64            // that a run of the archive gets
 	numbers map[uint64]uint64 // old → new
 	ids     map[string]string // old → new
-	values  map[eventlog.Hash][]byte
-	records []eventlog.Record
 	moved   []Moved
 	places  map[uint64]int // in moved, by old number
-}
-
-// item notes what the archive has.
-func (m *mover) item(h eventlog.ArchiveHeader, it eventlog.ArchiveItem) error {
-	switch {
-	case h.Kind != eventlog.SomeStream:
-		return protocols.Errorf(protocols.InvalidParams, "the archive is a backup of a whole store: restore it")
-	case it.Value != nil:
-		m.values[it.Hash] = it.Value
-	case it.Record != nil:
-		return m.note(*it.Record)
-	}
-	return nil
+	last    []time.Time    // of each in moved, when it was last heard of
 }
 
 func (m *mover) note(rec eventlog.Record) error {
-	old, ok := RunOf(rec.Stream)
-	if !ok {
-		return protocols.Errorf(protocols.InvalidParams, "the archive has a stream %q, which is no run", rec.Stream)
-	}
-	m.records = append(m.records, rec)
-	if _, known := m.numbers[old]; known {
-		if at := m.places[old]; Ends(rec) {
+	old, _ := RunOf(rec.Stream)
+	if at, known := m.places[old]; known {
+		m.last[at] = rec.Time
+		if Ends(rec) {
 			m.moved[at].Status = Status(strings.TrimPrefix(rec.Type, "workflow."))
 		} else if rec.Type == (*WorkflowRetried)(nil).Type() {
 			m.moved[at].Status = ""
@@ -148,18 +170,16 @@ func (m *mover) note(rec eventlog.Record) error {
 	}
 	id := e.ID
 	if e.Named {
-		if err := freeID(id, m.first); err != nil {
+		if err := freeID(id, m.state.NextRun); err != nil {
 			return err
 		}
 	}
 	if n, ok := NumberOf(id); ok && n == old && !e.Named {
 		id = fmt.Sprintf("%s-%d", id[:strings.LastIndexByte(id, '-')], m.next)
 	}
-	if m.places == nil {
-		m.places = map[uint64]int{}
-	}
 	m.places[old] = len(m.moved)
 	m.moved = append(m.moved, Moved{From: e.ID, ID: id, Number: m.next})
+	m.last = append(m.last, rec.Time)
 	m.numbers[old], m.ids[e.ID] = m.next, id
 	m.next++
 	return nil
@@ -182,8 +202,9 @@ func (m *mover) meet(log *eventlog.Log) error {
 }
 
 // batch writes all records with their new names, and reads them as the log's
-// readers will.
-func (m *mover) batch() (*eventlog.Batch, error) {
+// readers will. Behind them it says of each run that has not ended that nobody
+// holds it.
+func (m *mover) batch(now time.Time) (*eventlog.Batch, []Fact, error) {
 	b, runs := new(eventlog.Batch), newTrial()
 	codec := NewCodec(func(h eventlog.Hash) ([]byte, error) {
 		if v, ok := m.values[h]; ok {
@@ -191,29 +212,52 @@ func (m *mover) batch() (*eventlog.Batch, error) {
 		}
 		return nil, eventlog.ErrNotFound
 	})
+	var facts []Fact
 	for _, rec := range m.records {
 		old, _ := RunOf(rec.Stream)
 		rec.Stream, rec.Seq = Stream(m.numbers[old]), 0
 		if err := m.rename(&rec); err != nil {
-			return nil, fmt.Errorf("%s of %s: %w", rec.Type, m.moved[m.places[old]].From, err)
+			return nil, nil, fmt.Errorf("%s of %s: %w", rec.Type, m.moved[m.places[old]].From, err)
 		}
 		for _, h := range rec.Refs {
 			v, ok := m.values[h]
 			if !ok {
-				return nil, protocols.Errorf(protocols.InvalidParams, "the archive lacks value %s", h)
+				return nil, nil, protocols.Errorf(protocols.InvalidParams, "the archive lacks value %s", h)
 			}
 			b.Put(v)
 		}
 		f, found, err := codec.Decode(rec)
-		if err == nil && found {
+		if err == nil && !found {
+			err = protocols.Errorf(protocols.InvalidParams, "the archive has a record %s, which is no event of a run", rec.Type)
+		}
+		if err == nil {
 			err = runs.apply(f)
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
+		facts = append(facts, f)
 		b.Add(rec)
 	}
-	return b, runs.end()
+	now = latest(now, m.state.Time)
+	for i, one := range m.moved {
+		if one.Status != "" {
+			continue
+		}
+		f := Fact{Run: one.Number, At: now, Event: &WorkflowImported{From: one.From, Store: m.store, Last: m.last[i]}}
+		if err := errors.Join(runs.apply(f), Encode(f, b)); err != nil {
+			return nil, nil, err
+		}
+		facts = append(facts, f)
+	}
+	return b, facts, runs.end()
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // rename gives a record's event the new numbers and ids. Everything else of it

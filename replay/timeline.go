@@ -223,6 +223,8 @@ func (n *Narrator) Describe(f Fact) Entry {
 		e.Text += by(v.By)
 	case *WorkflowInterrupted:
 		e.Text = "interrupted" + by(v.By) + ": nothing new starts until it is resumed"
+	case *WorkflowImported:
+		e.Text = "imported: it was " + v.From + " in another store; nobody holds it"
 	case *WorkflowResumed:
 		e.Text = "resumed"
 		if v.Unparked {

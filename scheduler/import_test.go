@@ -28,7 +28,7 @@ func TestImportCrafted(t *testing.T) {
 	crafted := func(change func(*eventlog.Record)) (*eventlog.Log, error) {
 		to := eventlog.OpenMemory(eventlog.Options{})
 		t.Cleanup(func() { to.Close() })
-		_, err := replay.Import(to, func(item func(eventlog.ArchiveHeader, eventlog.ArchiveItem) error) error {
+		a, err := replay.ReadRuns(func(item func(eventlog.ArchiveHeader, eventlog.ArchiveItem) error) error {
 			_, err := eventlog.ReadArchive(bytes.NewReader(archive.Bytes()), func(h eventlog.ArchiveHeader, it eventlog.ArchiveItem) error {
 				if it.Record != nil {
 					change(it.Record)
@@ -37,6 +37,9 @@ func TestImportCrafted(t *testing.T) {
 			})
 			return err
 		})
+		if err == nil {
+			_, err = Import(to, replay.NewState(), a)
+		}
 		return to, err
 	}
 	if _, err := crafted(func(r *eventlog.Record) {
@@ -78,4 +81,106 @@ func TestImportCrafted(t *testing.T) {
 			t.Errorf("%s: %d records came in: %v", what, to.Last(), err)
 		}
 	}
+}
+
+// flight is a workflow whose second task is under way when it is exported.
+const flight = `name: flight
+timeout: 1h
+tasks:
+- {id: a, method: echo/echo}
+- {id: b, method: echo/echo, dependencies: [a]}
+- {id: c, method: echo/echo, dependencies: [b]}
+`
+
+// TestImportAmongOthers: runs come in while others are carried out. They begin
+// nothing, hold no slot and no queue, and go on when somebody resumes them.
+func TestImportAmongOthers(t *testing.T) {
+	reached, release := make(chan string, 10), make(chan struct{})
+	call := func(ctx context.Context, c providers.Call) (json.RawMessage, error) {
+		reached <- c.Task
+		if c.Task == "b" {
+			select {
+			case <-release:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		return json.RawMessage("{}"), nil
+	}
+	untilB := func() {
+		t.Helper()
+		for _, want := range []string{"a", "b"} {
+			select {
+			case got := <-reached:
+				if got != want {
+					t.Fatalf("%s starts, want %s", got, want)
+				}
+			case <-soon(t).Done():
+				t.Fatalf("%s doesn't start", want)
+			}
+		}
+	}
+	from, one := open(t, Options{}, call)
+	submit(t, one, Submission{Workflow: compile(t, oneTask)})
+	<-reached
+	waitEnd(t, soon(t), from, "one-1")
+	submit(t, one, Submission{Workflow: compile(t, flight)})
+	untilB()
+	var archive bytes.Buffer
+	if _, err := from.Export(context.Background(), &archive, []string{replay.Stream(1), replay.Stream(2)}); err != nil {
+		t.Fatal(err)
+	}
+
+	log, two := open(t, Options{}, call)
+	submit(t, two, Submission{Workflow: compile(t, flight)})
+	untilB()
+	arrivals, err := replay.ReadRuns(func(item func(eventlog.ArchiveHeader, eventlog.ArchiveItem) error) error {
+		_, err := eventlog.ReadArchive(bytes.NewReader(archive.Bytes()), item)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	moved, err := two.Import(soon(t), arrivals)
+	if err != nil || len(moved) != 2 || moved[0].ID != "one-2" || moved[0].Status != replay.Completed || moved[1].ID != "flight-3" || moved[1].Status != "" {
+		t.Fatalf("moved %+v: %v", moved, err)
+	}
+	same := func() {
+		t.Helper()
+		if err := two.Query(soon(t), func(live *replay.State) {
+			loaded, err := replay.Load(log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := dump(t, loaded), dump(t, live); got != want {
+				t.Errorf("replayed\n%s\nlive\n%s", got, want)
+			}
+			if err := live.CheckIndexes(); err != nil {
+				t.Error(err)
+			}
+			if came := live.Run(3); came != nil && (came.Held || live.Running > 1) {
+				t.Errorf("it is held: %v; %d run", came.Held, live.Running)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	same()
+	close(release)
+	waitEnd(t, soon(t), log, "flight-1")
+	same()
+	for len(reached) > 0 {
+		<-reached
+	}
+	if err := two.Resume(soon(t), Resume{Run: 3}); err != nil {
+		t.Fatal(err)
+	}
+	v := view(t, log, "flight-3")
+	if v.Status != replay.Completed || v.Tasks[0].Attempts != 1 || v.Tasks[1].Attempts != 2 {
+		t.Errorf("it came to %s: %+v", v.Status, v.Tasks)
+	}
+	if got := <-reached; got != "b" {
+		t.Errorf("%s is started first", got)
+	}
+	same()
 }

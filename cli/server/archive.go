@@ -110,9 +110,8 @@ func intoFile(path string, write func(io.Writer) error) error {
 	return nil
 }
 
-// importRuns brings the runs of an archive in. Nothing may run here: what is
-// under way in the archive was begun elsewhere, and a new scheduler will find it
-// as it finds what a crash left.
+// importRuns brings the runs of an archive in. What is under way in it was begun
+// elsewhere, and is as what a crash left.
 func (s *Server) importRuns(ctx context.Context, c *Call, p FileParams) (r ImportResult, err error) {
 	if err := nearby(c, SystemImport); err != nil {
 		return r, err
@@ -122,15 +121,21 @@ func (s *Server) importRuns(ctx context.Context, c *Call, p FileParams) (r Impor
 		return r, protocols.Errorf(protocols.InvalidParams, "%v", err)
 	}
 	defer file.Close()
-	s.making.Lock() // no scheduler comes meanwhile
-	defer s.making.Unlock()
-	if s.current() != nil {
-		return r, protocols.Errorf(protocols.WorkflowInvalidState,
-			"process %d carries runs out in this store: stop it, then import", os.Getpid())
+	arrivals, err := readRuns(file)
+	if err == nil {
+		r.Runs, err = s.bringIn(ctx, arrivals)
 	}
-	if r.Runs, err = replay.Import(s.log, func(item func(eventlog.ArchiveHeader, eventlog.ArchiveItem) error) error {
+	if err != nil {
+		return r, fmt.Errorf("import %s: %w", p.Path, err)
+	}
+	return r, s.noted(ctx, nil, SystemImport, p.By, "runs of %s: %d", p.Path, len(r.Runs))
+}
+
+// readRuns reads an archive.
+func readRuns(r io.Reader) (*replay.Arrivals, error) {
+	return replay.ReadRuns(func(item func(eventlog.ArchiveHeader, eventlog.ArchiveItem) error) error {
 		var of error // item's own
-		_, err := eventlog.ReadArchive(file, func(h eventlog.ArchiveHeader, it eventlog.ArchiveItem) error {
+		_, err := eventlog.ReadArchive(r, func(h eventlog.ArchiveHeader, it eventlog.ArchiveItem) error {
 			of = item(h, it)
 			return of
 		})
@@ -138,10 +143,24 @@ func (s *Server) importRuns(ctx context.Context, c *Call, p FileParams) (r Impor
 			err = protocols.Errorf(protocols.PersistenceIntegrityError, "%v", err)
 		}
 		return err
-	}); err != nil {
-		return r, fmt.Errorf("import %s: %w", p.Path, err)
+	})
+}
+
+// bringIn puts runs into the log: in the loop of whoever carries runs out, if
+// there is one.
+func (s *Server) bringIn(ctx context.Context, a *replay.Arrivals) ([]replay.Moved, error) {
+	s.making.Lock() // no scheduler comes meanwhile
+	if running := s.current(); running != nil {
+		s.making.Unlock()
+		return running.Import(ctx, a)
 	}
-	return r, s.write(ctx, scheduler.Note{Method: SystemImport, By: p.By, Text: fmt.Sprintf("runs of %s: %d", p.Path, len(r.Runs))})
+	defer s.making.Unlock()
+	state, err := replay.Load(s.log)
+	if err != nil {
+		return nil, err
+	}
+	state.Partition = s.o.Scheduler.Partition
+	return scheduler.Import(s.log, state, a)
 }
 
 func (s *Server) compact(ctx context.Context, _ *Call, p ActorParams) (r CompactResult, err error) {

@@ -79,7 +79,7 @@ func Methods() []Method {
 		method(SystemVerify, Operate, "Reads the whole store and reports every disagreement in it.", (*Server).verify),
 		method(SystemBackup, Owner, "Writes the whole store, as it is now, into a file.", (*Server).backup),
 		method(SystemExport, Owner, "Writes runs, with all that they need and all runs that they started, into a file.", (*Server).export),
-		method(SystemImport, Owner, "Brings the runs of a file in, under new numbers. Nothing may be running.", (*Server).importRuns),
+		method(SystemImport, Owner, "Brings the runs of a file in, under new numbers. What had not ended waits until it is resumed.", (*Server).importRuns),
 		method(SystemGC, Admin, "Removes runs that have ended, the oldest end first. A run stays while one that started it goes on.", (*Server).gc),
 		method(SystemCompact, Operate, "Gives back the room of what was removed.", (*Server).compact),
 		method(SystemAudit, Operate, "Returns who did what to the store, beside its runs and schedules, whose histories say it themselves.", (*Server).audit),

@@ -101,7 +101,7 @@ func (t *teller) fact(f replay.Fact) error {
 			err: protocols.Errorf(protocols.TaskExecutionFailed, "the process died while the attempt ran")})
 	case *replay.WorkflowEnded:
 		return t.end(r, f, e)
-	case *replay.WorkflowResumed, *replay.WorkflowInterrupted, *replay.WorkflowPaused, *replay.WorkflowUnpaused, *replay.WorkflowParked,
+	case *replay.WorkflowResumed, *replay.WorkflowImported, *replay.WorkflowInterrupted, *replay.WorkflowPaused, *replay.WorkflowUnpaused, *replay.WorkflowParked,
 		*replay.CancelRequested, *replay.SignalReceived, *replay.ApprovalDecided, *replay.QuestionAsked, *replay.QuestionAnswered:
 		t.note(f)
 	}
