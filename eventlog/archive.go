@@ -22,8 +22,16 @@ import (
 //	'r'  a record's body, with its sum (doc.go), in the order of the log
 //	'c'  a checkpoint: uvarint length of the stream's name, name, uvarint seq, data
 //	'z'  SHA-256 of all before this frame; the last
+//
+// One with streams of several partitions begins "gleitzeit archive 2\n" and has
+// more frames:
+//
+//	'p'  uvarint number; the streams behind it are of that partition
 
-const archiveTitle = "gleitzeit archive 1\n"
+const (
+	archiveTitle = "gleitzeit archive 1\n"
+	partsTitle   = "gleitzeit archive 2\n"
+)
 
 // The kinds of archives.
 const (
@@ -57,9 +65,9 @@ type archiveWriter struct {
 	err  error
 }
 
-func newArchiveWriter(w io.Writer, h ArchiveHeader) *archiveWriter {
+func newArchiveWriter(w io.Writer, title string, h ArchiveHeader) *archiveWriter {
 	a := &archiveWriter{w: bufio.NewWriterSize(w, 1<<20), sum: sha256.New(), info: ArchiveInfo{ArchiveHeader: h}, has: map[Hash]struct{}{}}
-	a.write([]byte(archiveTitle))
+	a.write([]byte(title))
 	head, err := json.Marshal(h)
 	a.fail(err)
 	a.frame('h', head)
@@ -118,6 +126,8 @@ func (a *archiveWriter) checkpoint(c Checkpoint) {
 	a.frame('c', binary.AppendUvarint(head, uint64(c.At)), c.Data)
 }
 
+func (a *archiveWriter) part(number int) { a.frame('p', binary.AppendUvarint(nil, uint64(number))) }
+
 func (a *archiveWriter) finish() (ArchiveInfo, error) {
 	a.frame('z', a.sum.Sum(nil))
 	if a.err == nil {
@@ -133,6 +143,7 @@ type ArchiveItem struct {
 	Hash       Hash // of the value
 	Record     *Record
 	Checkpoint *Checkpoint
+	Partition  int // of the record; 0: the store was one log
 
 	body    []byte
 	claimed []bool
@@ -146,6 +157,7 @@ type archiveReader struct {
 	info ArchiveInfo
 	dec  decoder
 	sums map[string]Hash // of the last record of each stream
+	part int             // the partition
 	buf  bytes.Buffer
 }
 
@@ -173,7 +185,9 @@ func ReadArchive(r io.Reader, item func(ArchiveHeader, ArchiveItem) error) (Arch
 
 func (a *archiveReader) run(item func(ArchiveHeader, ArchiveItem) error) error {
 	title := make([]byte, len(archiveTitle))
-	if err := a.read(title); err != nil || string(title) != archiveTitle {
+	err := a.read(title)
+	parts := string(title) == partsTitle
+	if err != nil || string(title) != archiveTitle && !parts {
 		if bytes.HasPrefix(title, []byte("gleitzeit archive ")) {
 			return errors.New("it is of a later format: use a newer version")
 		}
@@ -191,6 +205,8 @@ func (a *archiveReader) run(item func(ArchiveHeader, ArchiveItem) error) error {
 			err = json.Unmarshal(frame, &a.info.ArchiveHeader)
 		case kind == 'z':
 			return a.end(whole, frame)
+		case kind == 'p' && parts:
+			err = a.begin(frame)
 		default:
 			err = a.item(kind, frame, item)
 		}
@@ -198,6 +214,16 @@ func (a *archiveReader) run(item func(ArchiveHeader, ArchiveItem) error) error {
 			return err
 		}
 	}
+}
+
+// begin begins a partition, whose streams are its own.
+func (a *archiveReader) begin(frame []byte) error {
+	number, n := binary.Uvarint(frame)
+	if n != len(frame) || number <= uint64(a.part) || number > MaxPartitions {
+		return errors.New("the number of a partition makes no sense")
+	}
+	a.part, a.sums = int(number), map[string]Hash{}
+	return nil
 }
 
 func (a *archiveReader) end(whole, frame []byte) error {
@@ -293,6 +319,7 @@ func (a *archiveReader) record(it *ArchiveItem, frame []byte) error {
 		return fmt.Errorf("record %d of stream %q does not match its sum", r.Seq, r.Stream)
 	}
 	a.sums[r.Stream] = sum
+	it.Partition = a.part
 	it.Record, it.body, it.claimed = &r, frame, append([]bool(nil), a.dec.claimed...)
 	a.info.Records++
 	return nil

@@ -28,7 +28,7 @@ func (l *Log) Backup(ctx context.Context, w io.Writer) (info ArchiveInfo, err er
 	if err != nil {
 		return info, fmt.Errorf("backup: %w", err)
 	}
-	a := newArchiveWriter(w, ArchiveHeader{Kind: WholeLog, Store: l.id, Last: sums.last, Writer: thisProgram()})
+	a := newArchiveWriter(w, archiveTitle, ArchiveHeader{Kind: WholeLog, Store: l.id, Last: sums.last, Writer: thisProgram()})
 	if err := l.archiveRecords(ctx, view, sums.last, a); err != nil {
 		return info, fmt.Errorf("backup: %w", err)
 	}
@@ -100,16 +100,51 @@ func (l *Log) Export(ctx context.Context, w io.Writer, streams []string) (Archiv
 	}
 	defer l.leave()
 	last := l.Last()
-	a := newArchiveWriter(w, ArchiveHeader{Kind: SomeStream, Store: l.id, Last: last, Writer: thisProgram()})
+	a := newArchiveWriter(w, archiveTitle, ArchiveHeader{Kind: SomeStream, Store: l.id, Last: last, Writer: thisProgram()})
+	if err := l.archiveStreams(ctx, streams, last, a); err != nil {
+		return a.info, err
+	}
+	return a.finish()
+}
+
+func (l *Log) archiveStreams(ctx context.Context, streams []string, last Seq, a *archiveWriter) error {
 	for _, name := range streams {
 		if err := errors.Join(ctx.Err(), l.hasEnded()); err != nil {
-			return a.info, err
+			return err
 		}
 		if err := l.archiveStream(name, last, a); err != nil {
-			return a.info, fmt.Errorf("export stream %q: %w", name, err)
+			return fmt.Errorf("export stream %q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// Part are streams of one partition.
+type Part struct {
+	Number  int
+	Log     *Log // a mirror does
+	Streams []string
+}
+
+// Export is Log.Export for streams of several partitions, in the order of their
+// numbers. Those of each are as they are at one moment.
+func (p *Partitions) Export(ctx context.Context, w io.Writer, parts []Part) (ArchiveInfo, error) {
+	a := newArchiveWriter(w, partsTitle, ArchiveHeader{Kind: SomeStream, Store: p.ID(), Writer: thisProgram()})
+	for _, one := range parts {
+		a.part(one.Number)
+		if err := one.Log.exportPart(ctx, one.Streams, a); err != nil {
+			return a.info, fmt.Errorf("partition %d: %w", one.Number, err)
 		}
 	}
 	return a.finish()
+}
+
+func (l *Log) exportPart(ctx context.Context, streams []string, a *archiveWriter) error {
+	if err := l.enter(); err != nil {
+		return err
+	}
+	defer l.leave()
+	return l.archiveStreams(ctx, streams, l.Last(), a)
 }
 
 func (l *Log) archiveStream(name string, last Seq, a *archiveWriter) error {

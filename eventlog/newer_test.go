@@ -70,7 +70,7 @@ func TestNewerIsRefused(t *testing.T) {
 			}
 		})
 	}
-	if _, err := ReadArchive(bytes.NewReader([]byte("gleitzeit archive 2\nzzz")), func(ArchiveHeader, ArchiveItem) error { return nil }); err == nil || !strings.Contains(err.Error(), "use a newer version") {
+	if _, err := ReadArchive(bytes.NewReader([]byte("gleitzeit archive 3\nzzz")), func(ArchiveHeader, ArchiveItem) error { return nil }); err == nil || !strings.Contains(err.Error(), "use a newer version") {
 		t.Errorf("an archive: %v", err)
 	}
 }

@@ -74,7 +74,25 @@ type Moved struct {
 type Arrivals struct {
 	store   string // that they were in
 	values  map[eventlog.Hash][]byte
-	records []eventlog.Record
+	records []arrival
+}
+
+// arrival is a record on its way, and the partition that it was in.
+type arrival struct {
+	eventlog.Record
+	partition int
+}
+
+// was is the run's place where it comes from.
+func (a arrival) was() place {
+	number, _ := RunOf(a.Stream)
+	return place{a.partition, number}
+}
+
+// place is a run's number, and the partition in which it is.
+type place struct {
+	partition int
+	number    uint64
 }
 
 // ReadRuns reads an archive by what read gives, which is that of
@@ -102,7 +120,7 @@ func (a *Arrivals) item(h eventlog.ArchiveHeader, it eventlog.ArchiveItem) error
 		if _, ok := RunOf(it.Record.Stream); !ok {
 			return protocols.Errorf(protocols.InvalidParams, "the archive has a stream %q, which is no run", it.Record.Stream)
 		}
-		a.records = append(a.records, *it.Record)
+		a.records = append(a.records, arrival{*it.Record, it.Partition})
 	}
 	return nil
 }
@@ -111,7 +129,7 @@ func (a *Arrivals) item(h eventlog.ArchiveHeader, it eventlog.ArchiveItem) error
 // part of the state, in which nobody holds them, so that it may be one in which
 // others go on.
 func (s *State) Import(log *eventlog.Log, a *Arrivals, now time.Time) ([]Moved, error) {
-	m := mover{Arrivals: a, state: s, next: max(s.NextRun, 1), numbers: map[uint64]uint64{}, ids: map[string]string{}, places: map[uint64]int{}}
+	m := mover{Arrivals: a, state: s, next: max(s.NextRun, 1), numbers: map[place]uint64{}, ids: map[string]string{}, places: map[place]int{}}
 	for _, rec := range a.records {
 		if err := m.note(rec); err != nil {
 			return nil, err
@@ -139,19 +157,20 @@ func (s *State) Import(log *eventlog.Log, a *Arrivals, now time.Time) ([]Moved, 
 type mover struct {
 	*Arrivals
 	state   *State
-	next    uint64            // that a run of the archive gets
-	numbers map[uint64]uint64 // old → new
-	ids     map[string]string // old → new
+	next    uint64           // that a run of the archive gets
+	numbers map[place]uint64 // old → new
+	ids     map[string]string
 	moved   []Moved
-	places  map[uint64]int // in moved, by old number
-	last    []time.Time    // of each in moved, when it was last heard of
+	places  map[place]int // in moved
+	last    []time.Time   // of each in moved, when it was last heard of
+	part    int           // the partition of the record that is renamed
 }
 
-func (m *mover) note(rec eventlog.Record) error {
-	old, _ := RunOf(rec.Stream)
+func (m *mover) note(rec arrival) error {
+	old := rec.was()
 	if at, known := m.places[old]; known {
 		m.last[at] = rec.Time
-		if Ends(rec) {
+		if Ends(rec.Record) {
 			m.moved[at].Status = Status(strings.TrimPrefix(rec.Type, "workflow."))
 		} else if rec.Type == (*WorkflowRetried)(nil).Type() {
 			m.moved[at].Status = ""
@@ -160,13 +179,13 @@ func (m *mover) note(rec eventlog.Record) error {
 	}
 	var e WorkflowSubmitted
 	if rec.Type != e.Type() {
-		return protocols.Errorf(protocols.InvalidParams, "run %d of the archive does not begin with its submission", old)
+		return protocols.Errorf(protocols.InvalidParams, "run %d of the archive does not begin with its submission", old.number)
 	}
 	if err := json.Unmarshal(rec.Data, &e); err != nil {
 		return fmt.Errorf("record %d (%s): %w", rec.Seq, rec.Type, err)
 	}
 	if strings.HasPrefix(e.Key, schedulePrefixOfKeys) && (e.Schedule == "" || !strings.HasPrefix(e.Key, schedulePrefixOfKeys+e.Schedule+":")) {
-		return protocols.Errorf(protocols.InvalidParams, "run %d of the archive has the key %q, which only a schedule gives its own runs", old, e.Key)
+		return protocols.Errorf(protocols.InvalidParams, "run %d of the archive has the key %q, which only a schedule gives its own runs", old.number, e.Key)
 	}
 	id := e.ID
 	if e.Named {
@@ -174,7 +193,7 @@ func (m *mover) note(rec eventlog.Record) error {
 			return err
 		}
 	}
-	if n, ok := NumberOf(id); ok && n == old && !e.Named {
+	if p, n, ok := PlaceOf(id); ok && !e.Named && old == (place{p, n}) {
 		id = fmt.Sprintf("%s-%d", id[:strings.LastIndexByte(id, '-')], m.next)
 	}
 	m.places[old] = len(m.moved)
@@ -213,8 +232,9 @@ func (m *mover) batch(now time.Time) (*eventlog.Batch, []Fact, error) {
 		return nil, eventlog.ErrNotFound
 	})
 	var facts []Fact
-	for _, rec := range m.records {
-		old, _ := RunOf(rec.Stream)
+	for _, came := range m.records {
+		old, rec := came.was(), came.Record
+		m.part = old.partition
 		rec.Stream, rec.Seq = Stream(m.numbers[old]), 0
 		if err := m.rename(&rec); err != nil {
 			return nil, nil, fmt.Errorf("%s of %s: %w", rec.Type, m.moved[m.places[old]].From, err)
@@ -288,7 +308,7 @@ func (m *mover) submitted(e object) error {
 		if err := json.Unmarshal(raw, &parent); err != nil {
 			return err
 		}
-		if m.numbers[parent.Run] == 0 { // it is not in the archive: the run stands alone
+		if m.numbers[place{m.part, parent.Run}] == 0 { // it is not in the archive: the run stands alone
 			delete(e, "parent")
 			return nil
 		}
@@ -347,7 +367,7 @@ func (m *mover) number(o object, field string) error {
 	if err := json.Unmarshal(o[field], &n); err != nil {
 		return err
 	}
-	if now := m.numbers[n]; now != 0 {
+	if now := m.numbers[place{m.part, n}]; now != 0 {
 		o[field] = strconv.AppendUint(nil, now, 10)
 	}
 	return nil

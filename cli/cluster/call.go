@@ -109,7 +109,7 @@ func (n *Node) try(ctx context.Context, number int, s sent) (result any, reached
 		return n.ask(ctx, number, owners[0], s)
 	case s.looks && !n.o.Serve:
 		return n.lookAt(ctx, number, s)
-	case n.o.Server.Passive:
+	case n.o.Server.Passive && s.method.Name != server.SystemNote: // what a command did it may write down
 		return nil, false, protocols.Errorf(protocols.SchedulerNotRunning, "this command only looks: it can't run anything, and no server does")
 	}
 	if n.o.Serve {

@@ -46,7 +46,7 @@ func init() { // a way may name others
 		server.SchedulePause: (*Node).first, server.ScheduleUnpause: (*Node).first, server.ScheduleRemove: (*Node).first,
 		server.SystemNote: (*Node).first,
 
-		server.SystemBackup: refused, server.SystemExport: refused, server.SystemImport: refused,
+		server.SystemBackup: refused, server.SystemExport: (*Node).export, server.SystemImport: refused,
 	}
 }
 
@@ -61,7 +61,7 @@ func (n *Node) Route(ctx context.Context, c *server.Call, m server.Method, param
 // refused says that something is about a log, of which there are many.
 func refused(n *Node, _ context.Context, _ *server.Call, m server.Method, _ any) (any, error) {
 	return nil, protocols.Errorf(protocols.MethodNotSupported,
-		"%s is for a store that is one log; this one has %d partitions in a Redis, whose own tools save and restore all of them", m.Name, n.store.Count())
+		"%s is for a store that is one log; this one has %d partitions in a Redis, whose own tools save and restore all of them (export takes runs out)", m.Name, n.store.Count())
 }
 
 // one has a call carried out in one partition.

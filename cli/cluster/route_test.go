@@ -169,7 +169,7 @@ func TestOneStore(t *testing.T) {
 		if m.must(server.SystemVerify, nil, &v); len(v.Problems) > 0 || v.Records == 0 {
 			t.Errorf("verify: %+v", v)
 		}
-		for _, method := range []string{server.SystemBackup, server.SystemExport, server.SystemImport} {
+		for _, method := range []string{server.SystemBackup, server.SystemImport} {
 			if err := m.ask(method, map[string]any{"path": "/nowhere/x"}, nil); code(err) != protocols.MethodNotSupported && code(err) != protocols.InvalidParams {
 				t.Errorf("%s: %v", method, err)
 			}

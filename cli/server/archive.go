@@ -18,6 +18,9 @@ import (
 // files lie on this machine and are named by its user: whoever comes from
 // elsewhere may not.
 
+// Nearby refuses a peer that isn't this machine's user.
+func Nearby(c *Call, what string) error { return nearby(c, what) }
+
 // nearby refuses a peer that isn't this machine's user.
 func nearby(c *Call, what string) error {
 	if c.Peer.trusted {
@@ -30,7 +33,7 @@ func (s *Server) backup(ctx context.Context, c *Call, p FileParams) (r eventlog.
 	if err := nearby(c, SystemBackup); err != nil {
 		return r, err
 	}
-	err = intoFile(p.Path, func(w io.Writer) error {
+	err = IntoFile(p.Path, func(w io.Writer) error {
 		r, err = s.log.Backup(ctx, w)
 		return err
 	})
@@ -41,32 +44,43 @@ func (s *Server) export(ctx context.Context, c *Call, p ExportParams) (r ExportR
 	if err := nearby(c, SystemExport); err != nil {
 		return r, err
 	}
-	numbers, err := s.toExport(p)
+	streams, err := s.Families(p.IDs)
 	if err != nil {
 		return r, err
 	}
-	streams, err := replay.Family(s.log, numbers, s.log.Last())
-	if err != nil {
-		return r, err
+	if r.Runs = len(streams); r.Runs == 0 {
+		return r, ErrNoRuns
 	}
-	r.Runs = len(streams)
-	err = intoFile(p.Path, func(w io.Writer) error {
+	err = IntoFile(p.Path, func(w io.Writer) error {
 		r.ArchiveInfo, err = s.log.Export(ctx, w, streams)
 		return err
 	})
 	return r, s.noted(ctx, err, SystemExport, p.By, "runs into %s: %d", p.Path, r.Runs)
 }
 
+// ErrNoRuns says that there is nothing to export.
+var ErrNoRuns = protocols.Errorf(protocols.WorkflowNotFound, "there are no runs")
+
+// Families are the streams of runs, all if none is named, and of those that they
+// started.
+func (s *Server) Families(ids []string) (streams []string, err error) {
+	numbers, err := s.toExport(ids)
+	if err != nil {
+		return nil, err
+	}
+	return replay.Family(s.log, numbers, s.log.Last())
+}
+
 // toExport finds the runs that are meant.
-func (s *Server) toExport(p ExportParams) (numbers []uint64, err error) {
-	for _, id := range p.IDs {
+func (s *Server) toExport(ids []string) (numbers []uint64, err error) {
+	for _, id := range ids {
 		ref, err := s.find(id)
 		if err != nil {
 			return nil, err
 		}
 		numbers = append(numbers, ref.number)
 	}
-	if len(numbers) > 0 {
+	if len(ids) > 0 {
 		return numbers, nil
 	}
 	for name, err := range s.log.Streams(replay.RunPrefix, false, "") {
@@ -77,15 +91,12 @@ func (s *Server) toExport(p ExportParams) (numbers []uint64, err error) {
 			numbers = append(numbers, n)
 		}
 	}
-	if len(numbers) == 0 {
-		return nil, protocols.Errorf(protocols.WorkflowNotFound, "there are no runs")
-	}
 	return numbers, nil
 }
 
-// intoFile makes a file that is there when it is whole and on disk, or not at
+// IntoFile makes a file that is there when it is whole and on disk, or not at
 // all. It replaces none.
-func intoFile(path string, write func(io.Writer) error) error {
+func IntoFile(path string, write func(io.Writer) error) error {
 	if !filepath.IsAbs(path) {
 		return protocols.Errorf(protocols.InvalidParams, "the path %q must be absolute", path)
 	}
