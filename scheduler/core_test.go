@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -136,6 +137,8 @@ func (c *core) run(t *testing.T, d *datadriven.TestData) string {
 		return c.retry(t, d)
 	case "crash":
 		return c.crash(t)
+	case "import":
+		return c.bring(t, d)
 	case "delete":
 		if err := c.log.Delete(replay.Stream(c.number(t, d))); err != nil {
 			t.Fatal(err)
@@ -722,6 +725,42 @@ func (c *core) ask(t *testing.T, d *datadriven.TestData) string {
 	}
 	cmd.Schema = replay.NewValue(json.RawMessage(d.Input))
 	return c.do(cmd)
+}
+
+// bring takes a run out, with those that it started, and in again beside them.
+func (c *core) bring(t *testing.T, d *datadriven.TestData) string {
+	streams, err := replay.Family(c.log, []uint64{c.number(t, d)}, c.log.Last())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var archive bytes.Buffer
+	if _, err := c.log.Export(t.Context(), &archive, streams); err != nil {
+		t.Fatal(err)
+	}
+	arrivals, err := replay.ReadRuns(func(item func(eventlog.ArchiveHeader, eventlog.ArchiveItem) error) error {
+		_, err := eventlog.ReadArchive(&archive, item)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := c.log.Last()
+	if _, err := c.state.Import(c.log, arrivals, c.now); err != nil {
+		return "error: " + err.Error() + "\n"
+	}
+	var out strings.Builder
+	codec := replay.NewCodec(c.log.Value)
+	for rec, err := range c.log.Read(before + 1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, _, err := codec.Decode(rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.WriteString(c.describe(f))
+	}
+	return out.String() + "then " + c.do()
 }
 
 // crash forgets the state, as a dead process does, and starts again from the
