@@ -161,7 +161,7 @@ func TestDamagedArchive(t *testing.T) {
 		refused(fmt.Sprintf("the first %d bytes", n), good[:n])
 	}
 	refused("one more byte", append(bytes.Clone(good), 0))
-	if said := refused("a later one", []byte("gleitzeit archive 2\nxxx")); !strings.Contains(said, "later format") {
+	if said := refused("a later one", []byte("gleitzeit archive 3\nxxx")); !strings.Contains(said, "later format") {
 		t.Error(said)
 	}
 	at := bytes.Index(good, []byte("test.2.0"))

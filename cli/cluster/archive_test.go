@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -71,13 +72,19 @@ func TestExport(t *testing.T) {
 // ended.
 func arrives(t *testing.T, file string, ids []string) {
 	t.Helper()
-	archive, err := os.Open(file)
+	archive, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer archive.Close()
+	for at := 0; at < len(archive); at += 7 {
+		bad := bytes.Clone(archive)
+		bad[at] ^= 1
+		if _, err := eventlog.ReadArchive(bytes.NewReader(bad), func(eventlog.ArchiveHeader, eventlog.ArchiveItem) error { return nil }); err == nil {
+			t.Fatalf("byte %d of %d is another one, and nobody tells", at, len(archive))
+		}
+	}
 	arrivals, err := replay.ReadRuns(func(item func(eventlog.ArchiveHeader, eventlog.ArchiveItem) error) error {
-		_, err := eventlog.ReadArchive(archive, item)
+		_, err := eventlog.ReadArchive(bytes.NewReader(archive), item)
 		return err
 	})
 	if err != nil {
