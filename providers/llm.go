@@ -278,8 +278,8 @@ func readParameters(call Call, p any) error {
 	}
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) && wrong.Field != "" {
-		return protocols.Errorf(protocols.TaskParameterError, "parameter %s of %s can't be a %s",
-			wrong.Field, call.Method, wrong.Value)
+		return protocols.Errorf(protocols.TaskParameterError, "parameter %s of %s can't be %s",
+			wrong.Field, call.Method, protocols.Misfit(wrong))
 	}
 	return protocols.Errorf(protocols.TaskParameterError, "parameters of %s: %v", call.Method, err)
 }

@@ -9,8 +9,6 @@ import (
 	"hash/fnv"
 	"reflect"
 	"regexp"
-	"strconv"
-	"strings"
 
 	"gleitzeit/cli/server"
 	"gleitzeit/protocols"
@@ -195,13 +193,10 @@ func withID(params any, id string) any {
 	return own.Interface()
 }
 
-// whereIs finds the partition of the run that an id stands for, and the id by
-// which it is known there. What the id tells by itself is not looked up.
+// whereIs finds the partition of the run that an id stands for, and its id, or what
+// finds it there. What the id tells by itself is not looked up.
 func (n *Node) whereIs(ctx context.Context, c *server.Call, id string) (number int, own string, err error) {
-	if partition, run, ok := replay.PlaceOf(id); ok && partition > 0 && partition <= n.store.Count() {
-		if !strings.Contains(id, "-") {
-			id = strconv.FormatUint(run, 10) // 3x7 alone
-		}
+	if partition, _, ok := replay.PlaceOf(id); ok && partition > 0 && partition <= n.store.Count() {
 		return partition, id, nil
 	}
 	if id != "" && id != "@last" {

@@ -204,8 +204,8 @@ func (m *member) finds(t *testing.T, runs map[string]bool, last string) {
 	if _, err := find("bet"); code(err) != protocols.InvalidParams || len(severalOf(err)) < 2 || !strings.Contains(err.Error(), "give more of it") {
 		t.Errorf("a beginning of several: %v", err)
 	}
-	for _, none := range []string{"gamma", "beta-1x999", "beta-9x1", "5x1", "0x1", "beta-1x0"} {
-		if got, err := find(none); code(err) != protocols.WorkflowNotFound {
+	for _, none := range []string{"gamma", "beta-1x999", "beta-9x1", "5x1", "0x1", "1x999", "beta-1x0"} {
+		if got, err := find(none); code(err) != protocols.WorkflowNotFound || !strings.Contains(err.Error(), fmt.Sprintf("no run %q", none)) {
 			t.Errorf("%s finds %q, %v", none, got, err)
 		}
 	}

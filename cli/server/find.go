@@ -54,8 +54,9 @@ func (s *Server) find(id string) (runRef, error) {
 		if ref, found, err := s.ref(n); found || err != nil {
 			return ref, err
 		}
-	} else if n, ok := replay.NumberOf(id); ok {
-		if ref, found, err := s.ref(n); err != nil || found && ref.id == id {
+	} else if part, n, ok := replay.PlaceOf(id); ok {
+		alone := part == s.o.Scheduler.Partition && !strings.Contains(id, "-") // 3x7
+		if ref, found, err := s.ref(n); err != nil || found && (alone || ref.id == id) {
 			return ref, err
 		}
 	}

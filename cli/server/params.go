@@ -120,7 +120,7 @@ func eachMember(raw json.RawMessage, do func(name string, value json.RawMessage)
 func plainly(err error) error {
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) {
-		return fmt.Errorf("%s can't be a %s", cmp.Or(wrong.Field, "it"), wrong.Value)
+		return fmt.Errorf("%s can't be %s", cmp.Or(wrong.Field, "it"), protocols.Misfit(wrong))
 	}
 	return err
 }
