@@ -54,9 +54,17 @@ func (s *State) choices(r *Run, task int) (all []*Group) {
 	return all
 }
 
+// Bounds are those of whoever carries runs out, of which the log knows nothing.
+// The zero value has none.
+type Bounds struct {
+	Slots  int            // attempts at once
+	Queues map[string]int // attempts at once of a queue's runs
+	Shared bool           // providers whose bounds all partitions share give permits
+}
+
 // Stand is Run.Stand for a run of the state, which knows what ready tasks wait
 // for: a breaker, a rate or a slot.
-func (s *State) Stand(r *Run, now time.Time) (status Status, kind, reason string) {
+func (s *State) Stand(r *Run, now time.Time, b Bounds) (status Status, kind, reason string) {
 	status, kind, reason = r.Stand()
 	if r.Running > 0 || status != Pending && status != Running || !r.Active() {
 		return status, kind, reason
@@ -65,7 +73,7 @@ func (s *State) Stand(r *Run, now time.Time) (status Status, kind, reason string
 		if r.Tasks[i].Status != TaskReady {
 			continue
 		}
-		if kind, why := s.Blocked(r, i, now); why != "" {
+		if kind, why := s.Blocked(r, i, now, b); why != "" {
 			if kind == "slot" {
 				return status, "", fmt.Sprintf("%q waits for %s", r.TaskID(i), why)
 			}
@@ -77,16 +85,13 @@ func (s *State) Stand(r *Run, now time.Time) (status Status, kind, reason string
 
 // Blocked says what keeps a ready task from starting now: the kind (breaker,
 // limit, slot, worker) and the same in words; "" if nothing does.
-func (s *State) Blocked(r *Run, task int, now time.Time) (kind, reason string) {
+func (s *State) Blocked(r *Run, task int, now time.Time, b Bounds) (kind, reason string) {
 	if len(r.Plan.paths[r.Form(task)].tiers) == 0 {
-		return "", ""
+		return s.crowded(r, s.self, b)
 	}
 	q := s.route(r, task)
 	if g, _ := s.choose(q, r, task, now, nil); g != nil {
-		if most := r.Plan.Workflow.MaxParallel; most > 0 && r.Running >= most {
-			return "slot", fmt.Sprintf("the run's own tasks: max_parallel is %d", most)
-		}
-		return "", ""
+		return s.crowded(r, g, b)
 	}
 	kind = "breaker"
 	var why []string
@@ -100,6 +105,26 @@ func (s *State) Blocked(r *Run, task int, now time.Time) (kind, reason string) {
 		}
 	}
 	return kind, strings.Join(why, "; ")
+}
+
+// crowded says what keeps a task from starting though nothing of its provider
+// does, as far as this log knows.
+func (s *State) crowded(r *Run, g *Group, b Bounds) (kind, reason string) {
+	queue := r.Submitted.Queue
+	most := r.Plan.Workflow.MaxParallel
+	switch slots := b.Queues[queue]; {
+	case most > 0 && r.Running >= most:
+		return "slot", fmt.Sprintf("the run's own tasks: max_parallel is %d", most)
+	case slots > 0 && s.Queue(queue).Running >= slots && queue == "":
+		return "slot", fmt.Sprintf("a slot of the queue of runs that name none (all %d are in use)", slots)
+	case slots > 0 && s.Queue(queue).Running >= slots:
+		return "slot", fmt.Sprintf("a slot of the queue %q (all %d are in use)", queue, slots)
+	case b.Slots > 0 && s.Running >= b.Slots:
+		return "slot", fmt.Sprintf("a slot (all %d are in use)", b.Slots)
+	case g.Provider.Cluster && b.Shared:
+		return "slot", fmt.Sprintf("a slot of %s, which all servers share", g.Provider.Name)
+	}
+	return "", ""
 }
 
 // blockedBy says what keeps a task from starting on one provider.

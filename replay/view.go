@@ -174,19 +174,19 @@ func (h *History) View(get func(eventlog.Hash) ([]byte, error)) (*RunView, error
 func (r *Run) Summary() *RunView { return viewRun(r) }
 
 // Summary is Run.Summary for a run of the state, which knows what it waits for.
-func (s *State) Summary(r *Run, now time.Time) *RunView {
+func (s *State) Summary(r *Run, now time.Time, b Bounds) *RunView {
 	v := viewRun(r)
-	v.Status, v.WaitsFor, v.Reason = s.Stand(r, now)
+	v.Status, v.WaitsFor, v.Reason = s.Stand(r, now, b)
 	return v
 }
 
 // Explain adds to a view of the run what only the state knows: for what its
 // ready tasks wait.
-func (s *State) Explain(r *Run, now time.Time, v *RunView) {
-	v.Status, v.WaitsFor, v.Reason = s.Stand(r, now)
+func (s *State) Explain(r *Run, now time.Time, b Bounds, v *RunView) {
+	v.Status, v.WaitsFor, v.Reason = s.Stand(r, now, b)
 	for i := range min(len(v.Tasks), len(r.Tasks)) {
 		if r.Tasks[i].Status == TaskReady && r.Active() {
-			v.Tasks[i].WaitsFor, v.Tasks[i].Reason = s.Blocked(r, i, now)
+			v.Tasks[i].WaitsFor, v.Tasks[i].Reason = s.Blocked(r, i, now, b)
 		}
 	}
 }

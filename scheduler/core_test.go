@@ -385,7 +385,7 @@ func (c *core) queue(t *testing.T, d *datadriven.TestData) string {
 
 // stand tells where a run stands as the scheduler knows it.
 func (c *core) stand(t *testing.T, d *datadriven.TestData) string {
-	v := c.state.Summary(c.state.Run(c.number(t, d)), c.now)
+	v := c.state.Summary(c.state.Run(c.number(t, d)), c.now, c.policy.bounds())
 	return strings.TrimSpace(fmt.Sprintf("%s %s %s", v.Status, v.WaitsFor, v.Reason)) + "\n"
 }
 

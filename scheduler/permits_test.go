@@ -292,7 +292,7 @@ func TestPermitBreaker(t *testing.T) {
 		var status replay.Status
 		var reason string
 		if err := s.Query(soon(t), func(state *replay.State) {
-			status, _, reason = state.Stand(state.Run(number), time.Now())
+			status, _, reason = state.Stand(state.Run(number), time.Now(), s.Bounds())
 		}); err != nil {
 			t.Fatal(err)
 		}

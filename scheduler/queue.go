@@ -30,6 +30,15 @@ func (p Policy) room(s *replay.State) func(queue string) bool {
 	}
 }
 
+// bounds are those of the policy of which the log knows nothing.
+func (p Policy) bounds() replay.Bounds {
+	b := replay.Bounds{Slots: p.Slots, Queues: map[string]int{}, Shared: p.Permits != nil}
+	for name, q := range p.Queues {
+		b.Queues[name] = q.Slots
+	}
+	return b
+}
+
 // accepts refuses a run whose queue there isn't, or is full. It says when to
 // come again: after as long as the one that is next has waited.
 func (p Policy) accepts(s *replay.State, now time.Time, queue string) error {

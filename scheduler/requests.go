@@ -402,6 +402,10 @@ func (s *Scheduler) Query(ctx context.Context, f func(*replay.State)) error {
 	return err
 }
 
+// Bounds are those of this scheduler of which the log knows nothing. It is for what
+// Query calls.
+func (s *Scheduler) Bounds() replay.Bounds { return s.policy.bounds() }
+
 // errForeign says that somebody else writes to the log: nobody may.
 var errForeign = errors.New("somebody else wrote to the log")
 

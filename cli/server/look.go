@@ -34,10 +34,10 @@ func (s *Server) explain(ctx context.Context, v *replay.RunView) error {
 	if err != nil || !started {
 		return err
 	}
-	now := time.Now()
-	return s.current().Query(ctx, func(state *replay.State) {
+	now, by := time.Now(), s.current()
+	return by.Query(ctx, func(state *replay.State) {
 		if r := state.Run(v.Number); r != nil {
-			state.Explain(r, now, v)
+			state.Explain(r, now, by.Bounds(), v)
 		}
 	})
 }
@@ -100,7 +100,7 @@ func (s *Server) live(ctx context.Context, f func(*replay.Run, replay.Status)) e
 			if !started {
 				r.Abandon()
 			}
-			status, _, _ := state.Stand(r, now)
+			status, _, _ := state.Stand(r, now, replay.Bounds{}) // they only give reasons
 			f(r, status)
 		})
 	})
@@ -177,11 +177,12 @@ func (s *Server) liveViews(ctx context.Context, numbers []uint64, which []int, v
 	if !started {
 		return s.loadViews(numbers, which, views)
 	}
-	now := time.Now()
-	err = s.current().Query(ctx, func(state *replay.State) {
+	now, by := time.Now(), s.current()
+	err = by.Query(ctx, func(state *replay.State) {
+		bounds := by.Bounds()
 		for _, i := range which {
 			if r := state.Run(numbers[i]); r != nil {
-				views[i] = state.Summary(r, now)
+				views[i] = state.Summary(r, now, bounds)
 			}
 		}
 	})

@@ -122,7 +122,7 @@ func (s *Server) nowadays(ctx context.Context) ([]*metrics.Family, error) {
 			if !started {
 				r.Abandon()
 			}
-			status, _, _ := state.Stand(r, now)
+			status, _, _ := state.Stand(r, now, replay.Bounds{})
 			runs.Add(1, string(status))
 		})
 		state.EachQueue(func(name string, q *replay.QueueUse) {

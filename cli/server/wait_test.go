@@ -115,3 +115,24 @@ func TestWaits(t *testing.T) {
 		t.Errorf("a signal without a name: %v", err)
 	}
 }
+
+// What waits for a slot of all says so: with its task, and in the list.
+func TestWaitsForSlot(t *testing.T) {
+	fake := &servertest.Fake{Released: make(chan struct{})}
+	o := options(fake)
+	o.Scheduler.Policy.Slots = 1
+	f := start(t, eventlog.OpenMemory(eventlog.Options{}), o)
+	first := f.submit(servertest.Chain("first", servertest.Work{Hold: true}))
+	second := f.submit(servertest.Chain("second", servertest.Work{}))
+	f.until(second, func(v *replay.RunView) bool {
+		return v.Status == replay.Pending && v.Tasks[0].WaitsFor == "slot" && v.Tasks[0].Reason == "a slot (all 1 are in use)"
+	})
+	var l server.ListResult
+	if f.must(server.WorkflowList, server.ListParams{}, &l); len(l.Runs) != 2 || l.Runs[0].Reason != `"t1" waits for a slot (all 1 are in use)` {
+		t.Errorf("listed: %+v", l.Runs[0])
+	}
+	close(fake.Released)
+	for _, id := range []string{first, second} {
+		f.until(id, func(v *replay.RunView) bool { return v.Status == replay.Completed && v.Tasks[0].Reason == "" })
+	}
+}
