@@ -115,7 +115,7 @@ func (g *systemGCCmd) Run(s *session) error {
 		return usage(errors.New("--keep must be at least 1"))
 	}
 	p := server.GCParams{OlderThan: protocols.Duration(keep.Age), Keep: keep.Runs, Bytes: int64(keep.Bytes), Dry: g.DryRun, By: s.env.user()}
-	return s.keep(func(ctx context.Context, store *client.Client) error {
+	return s.with(clears, func(ctx context.Context, store *client.Client) error {
 		var r server.GCResult
 		if err := store.Call(ctx, server.SystemGC, p, &r); err != nil {
 			return err
@@ -146,7 +146,7 @@ Example:
 
 // Run does it.
 func (systemCompactCmd) Run(s *session) error {
-	return s.keep(func(ctx context.Context, store *client.Client) error {
+	return s.with(clears, func(ctx context.Context, store *client.Client) error {
 		var r server.CompactResult
 		if err := store.Call(ctx, server.SystemCompact, server.ActorParams{By: s.env.user()}, &r); err != nil {
 			return err

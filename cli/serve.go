@@ -172,7 +172,7 @@ func (s *session) serve(l life) error {
 // asServer is how a server opens the store.
 func (s *session) asServer(c *config) client.Options {
 	o := s.options(c, works)
-	o.Hold, o.Scheduler.Policy.Schedules = true, true
+	o.Hold, o.Scheduler.Policy.Schedules, o.Log.Reserve = true, true, true
 	o.Fatal = s.fatal("server start")
 	o.Scheduler.Secrets = o.Secrets
 	o.Scheduler.Setup = c.mocking()

@@ -23,9 +23,10 @@ import (
 type access int
 
 const (
-	works access = iota // carry runs out
-	keeps               // change the store, but carry nothing out
-	looks               // only look; then it need not be writable
+	works  access = iota // carry runs out
+	keeps                // change the store, but carry nothing out
+	clears               // remove something, for which room is set aside
+	looks                // only look; then it need not be writable
 )
 
 // use opens the way to the store, does something with it and closes it.
@@ -47,11 +48,7 @@ func (s *session) look(do func(context.Context, *client.Client) error) error {
 	return s.with(looks, do)
 }
 
-// keep is use for commands that change the store and need no workflow.
-func (s *session) keep(do func(context.Context, *client.Client) error) error {
-	return s.with(keeps, do)
-}
-
+// with is use for commands that need no workflow.
 func (s *session) with(wants access, do func(context.Context, *client.Client) error) error {
 	c, err := s.config("")
 	if err != nil {
@@ -91,7 +88,7 @@ func (s *session) options(c *config, wants access) client.Options {
 			Grace:   time.Duration(c.Grace),
 		},
 	}
-	o.Log.Looks = wants == looks
+	o.Log.Looks, o.Log.Spend = wants == looks, wants == clears
 	if o.Memory {
 		o.Store = ""
 	}

@@ -41,7 +41,11 @@ type folder struct {
 }
 
 // claimFolder makes the folder if need be and locks it.
-func claimFolder(dir string, fs vfs.FS) (*folder, error) {
+func claimFolder(dir string, fs vfs.FS) (*folder, error) { return claimFolderThen(dir, fs, nil) }
+
+// claimFolderThen does something with the folder once it is locked, before anything
+// is written.
+func claimFolderThen(dir string, fs vfs.FS, then func()) (*folder, error) {
 	if err := makeFolder(dir, fs); err != nil {
 		return nil, err
 	}
@@ -51,6 +55,9 @@ func claimFolder(dir string, fs vfs.FS) (*folder, error) {
 			return nil, &LockedError{Dir: dir, PID: holder(dir, fs)}
 		}
 		return nil, fmt.Errorf("lock it: %w", err)
+	}
+	if then != nil {
+		then()
 	}
 	f := &folder{fs: fs, dir: dir, lock: lock}
 	if err := f.writePID(); err != nil {

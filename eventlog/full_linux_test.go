@@ -1,6 +1,7 @@
 package eventlog
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -22,15 +23,7 @@ func TestFullDisk(t *testing.T) {
 }
 
 func fullDisk(t *testing.T, engine Engine) {
-	mount := t.TempDir()
-	if err := syscall.Mount("tmpfs", mount, "tmpfs", 0, "size=12m"); err != nil {
-		t.Skipf("SKIPPED, NOT PROVEN: a tmpfs can't be mounted here: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(mount, 0); err != nil {
-			t.Error(err)
-		}
-	})
+	mount := smallDisk(t, "12m")
 	spare, dir := filepath.Join(mount, "spare"), filepath.Join(mount, "store")
 	if err := os.WriteFile(spare, make([]byte, 4<<20), 0o600); err != nil {
 		t.Fatal(err)
@@ -91,15 +84,7 @@ func TestLooksAtDisks(t *testing.T) {
 }
 
 func looksAtDisks(t *testing.T, engine Engine, closed bool) {
-	mount := t.TempDir()
-	if err := syscall.Mount("tmpfs", mount, "tmpfs", 0, "size=48m"); err != nil {
-		t.Skipf("SKIPPED, NOT PROVEN: a tmpfs can't be mounted here: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(mount, 0); err != nil {
-			t.Error(err)
-		}
-	})
+	mount := smallDisk(t, "48m")
 	live, dir := filepath.Join(mount, "live"), filepath.Join(mount, "store")
 	l, err := Open(live, Options{Engine: engine})
 	if err != nil {
@@ -114,16 +99,7 @@ func looksAtDisks(t *testing.T, engine Engine, closed bool) {
 	}
 	os.Remove(filepath.Join(dir, "log.db-shm"))
 
-	rest, err := os.Create(filepath.Join(mount, "rest"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.Copy(rest, neverEnding{}); !errors.Is(err, syscall.ENOSPC) {
-		t.Fatal(err)
-	}
-	if err := rest.Close(); err != nil {
-		t.Fatal(err)
-	}
+	fillUp(t, mount)
 	if closed { // else it may get as far as to Fatal
 		if _, err := Open(dir, Options{}); !errors.Is(err, syscall.ENOSPC) {
 			t.Errorf("whoever wants to write gets %v", err)
@@ -177,3 +153,110 @@ func contents(t *testing.T, dir string) (text string) {
 type neverEnding struct{}
 
 func (neverEnding) Read(p []byte) (int, error) { return len(p), nil }
+
+// TestReserve fills a disk to the last byte, and removes what is old all the same,
+// with the room that was set aside.
+func TestReserve(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("SKIPPED, NOT PROVEN: only root can mount the small file systems that this test fills")
+	}
+	for _, engine := range []Engine{Pebble, SQLite} {
+		t.Run(string(engine), func(t *testing.T) { reserved(t, engine) })
+	}
+}
+
+func reserved(t *testing.T, engine Engine) {
+	mount := smallDisk(t, "300m")
+	dir := filepath.Join(mount, "store")
+	free := func() int64 {
+		t.Helper()
+		var at syscall.Statfs_t
+		if err := syscall.Statfs(mount, &at); err != nil {
+			t.Fatal(err)
+		}
+		return int64(at.Bavail) * at.Bsize
+	}
+	before := free()
+	l, err := Open(dir, Options{Engine: engine, Reserve: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if took := before - free(); took < reserveBytes {
+		t.Fatalf("%d bytes were taken", took)
+	}
+	for i := range 200 {
+		var b Batch
+		r := rec(fmt.Sprint("old", i), "1")
+		value := make([]byte, 200<<10)
+		if _, err := rand.Read(value); err != nil {
+			t.Fatal(err)
+		}
+		r.Refs = []Hash{b.Put(value)}
+		b.Add(r)
+		addBatch(t, l, &b)
+	}
+	hundred(t, l)
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	fillUp(t, mount)
+	if _, err := Open(dir, Options{Reserve: true}); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("on a full disk whoever writes gets %v", err)
+	}
+	l, err = Open(dir, Options{Spend: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 200 {
+		if err := l.Delete(fmt.Sprint("old", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Compact(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := free(); n < reserveBytes+30<<20 { // of the 39 MiB of what is old
+		t.Errorf("%d bytes are free", n)
+	}
+	if l, err = Open(dir, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if r := sound(t, l); r.Streams != 201 {
+		t.Errorf("verify: %+v", r)
+	}
+	add(t, l, rec("a", "goes on"))
+}
+
+// smallDisk mounts one.
+func smallDisk(t *testing.T, size string) string {
+	t.Helper()
+	mount := t.TempDir()
+	if err := syscall.Mount("tmpfs", mount, "tmpfs", 0, "size="+size); err != nil {
+		t.Skipf("SKIPPED, NOT PROVEN: a tmpfs can't be mounted here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(mount, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return mount
+}
+
+// fillUp leaves no byte.
+func fillUp(t *testing.T, mount string) {
+	t.Helper()
+	rest, err := os.Create(filepath.Join(mount, "rest"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(rest, neverEnding{}); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+	if err := rest.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

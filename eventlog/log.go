@@ -53,6 +53,10 @@ type Options struct {
 	// full or mounted for reading, the folder somebody else's) is opened all the
 	// same. See Log.ReadOnly.
 	Looks bool
+	// Reserve sets 64 MiB aside in the folder, where the system can (Linux), for
+	// the day on which the disk is full; whoever opens the store with Spend then
+	// has them. A store of Redis needs none.
+	Reserve, Spend bool
 	// id is the name of a new store; "" is a random one.
 	id string
 	// Views are made in a store of SQLite, for people who look into it with

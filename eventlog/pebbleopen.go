@@ -44,7 +44,11 @@ func Open(dir string, o Options) (*Log, error) {
 }
 
 func open(dir string, disk *disk, o Options) (*Log, error) {
-	folder, err := claimFolder(dir, disk)
+	folder, err := claimFolderThen(dir, disk, func() {
+		if o.Spend && isScarce(dir, disk) {
+			_ = disk.Remove(disk.PathJoin(dir, reserveFile)) // there may be none
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -56,6 +60,9 @@ func open(dir string, disk *disk, o Options) (*Log, error) {
 	l, err := openIn(folder, disk, o)
 	if err != nil {
 		return nil, errors.Join(err, folder.release())
+	}
+	if _, elsewhere := l.store.(troubled); o.Reserve && !elsewhere {
+		reserve(dir, disk.FS)
 	}
 	return l, nil
 }

@@ -51,7 +51,7 @@ func openToRead(dir string, fs vfs.FS, o Options, why error) (*Log, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.release())
 	}
-	if engine, _, _ := l.store.about(); engine != Redis { // only the folder of one is here
+	if _, elsewhere := l.store.(troubled); !elsewhere { // a Redis has its own disk
 		l.readOnly = fmt.Errorf("%w: %w", ErrReadOnly, why)
 	}
 	return l, nil

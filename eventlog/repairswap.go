@@ -30,7 +30,7 @@ func copyPebble(from, to string) error {
 
 // ownFiles are those of a store that aren't its engine's; one that is made anew
 // has its own.
-var ownFiles = []string{markerFile, ackedFile, "LOCK", "PID"}
+var ownFiles = []string{markerFile, ackedFile, "LOCK", "PID", reserveFile}
 
 // carryOver copies what a folder holds that is no engine's, such as the tokens
 // of a server.
