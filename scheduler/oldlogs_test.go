@@ -8,12 +8,15 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/datadriven"
 
@@ -27,6 +30,7 @@ import (
 //	NAME.store.gz   a backup of the log that the core script NAME makes
 //	NAME.state      what it replays to
 //	pebble/, sqlite/  one of them as the engine keeps it, in the format of its day
+//	redis/          the same: the folder, and dump.rdb, which a Redis (7.0 or newer) reads at its start
 //
 // `go test ./scheduler -run TestOldLogs -newlogs` adds a generation, of which
 // there has to be one for each event that there is, and for each format of a
@@ -51,7 +55,7 @@ func TestOldLogs(t *testing.T) {
 			if _, err := eventlog.Restore(t.Context(), bytes.NewReader(unzipped(t, file)), dir, eventlog.Options{}); err != nil {
 				t.Fatal(err)
 			}
-			maps.Copy(known, replaysTo(t, dir, readFile(t, strings.TrimSuffix(file, ".store.gz")+".state")))
+			maps.Copy(known, replaysTo(t, dir, eventlog.Options{}, readFile(t, strings.TrimSuffix(file, ".store.gz")+".state")))
 		})
 	}
 	for _, name := range replay.Types() {
@@ -78,16 +82,20 @@ func TestOldStores(t *testing.T) {
 			if err != nil || len(states) != 1 {
 				t.Fatalf("%v, %v", states, err)
 			}
-			replaysTo(t, dir, readFile(t, states[0]))
+			options := eventlog.Options{}
+			if _, err := os.Stat(filepath.Join(dir, "dump.rdb")); err == nil {
+				options.RedisURL = startRedis(t, dir)
+			}
+			replaysTo(t, dir, options, readFile(t, states[0]))
 		})
 	}
 }
 
 // replaysTo opens a store and wants it to be sound, and to replay to that. It
 // returns the types of its events.
-func replaysTo(t *testing.T, dir, want string) map[string]bool {
+func replaysTo(t *testing.T, dir string, o eventlog.Options, want string) map[string]bool {
 	t.Helper()
-	log, err := eventlog.Open(dir, eventlog.Options{})
+	log, err := eventlog.Open(dir, o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,8 +298,71 @@ func keepLog(t *testing.T, log *eventlog.Log, path string, natively bool) {
 		if _, err := eventlog.Restore(t.Context(), bytes.NewReader(archive.Bytes()), dir, eventlog.Options{Engine: engine, Views: replay.SQLViews()}); err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range []string{"LOCK", "PID"} {
-			_ = os.Remove(filepath.Join(dir, name)) // Pebble's alone, and only while it is held
+		unlocked(dir)
+	}
+	dir := filepath.Join(filepath.Dir(path), string(eventlog.Redis))
+	keepRedis(t, archive.Bytes(), dir)
+	unlocked(dir)
+}
+
+// unlocked removes what a folder has only while it is held.
+func unlocked(dir string) {
+	for _, name := range []string{"LOCK", "PID"} {
+		_ = os.Remove(filepath.Join(dir, name))
+	}
+}
+
+// keepRedis writes a store natively as a Redis saves it.
+func keepRedis(t *testing.T, archive []byte, dir string) {
+	data := t.TempDir()
+	o := eventlog.Options{Engine: eventlog.Redis, RedisURL: startRedis(t, data)}
+	if _, err := eventlog.Restore(t.Context(), bytes.NewReader(archive), dir, o); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("redis-cli", "-s", filepath.Join(data, "s"), "SAVE").CombinedOutput(); err != nil {
+		t.Fatalf("%s, %v", out, err)
+	}
+	if err := os.Rename(filepath.Join(data, "dump.rdb"), filepath.Join(dir, "dump.rdb")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// startRedis starts a Redis on what lies in a folder, and returns the URL of the
+// store old in it. Where there is none, the test is skipped, unless
+// GLEITZEIT_TEST_REDIS is "required".
+func startRedis(t *testing.T, dir string) string {
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		if os.Getenv("GLEITZEIT_TEST_REDIS") == "required" {
+			t.Fatal("there is no redis-server")
+		}
+		t.Skip("SKIPPED, NOT PROVEN: there is no redis-server")
+	}
+	short, err := os.MkdirTemp("", "r") // a socket's path must be
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(short) })
+	link := filepath.Join(short, "d")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.Command("redis-server", "--port", "0", "--unixsocket", link+"/s", "--dir", dir, "--save", "", "--logfile", link+"/redis.log")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = c.Process.Kill()
+		_ = c.Wait()
+	})
+	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		conn, err := net.Dial("unix", link+"/s")
+		if err == nil {
+			conn.Close()
+			return "unix://" + link + "/s?store=old"
+		}
+		if time.Since(began) > 20*time.Second {
+			said, _ := os.ReadFile(link + "/redis.log")
+			t.Fatalf("Redis does not start: %v\n%s", err, said)
 		}
 	}
 }
