@@ -2,7 +2,6 @@ package eventlog
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"strconv"
@@ -88,7 +87,7 @@ type ackedBook struct {
 	file vfs.File
 	id   string
 	turn int64
-	line []byte
+	line []byte // that was written last, nil: none
 }
 
 // readAcked returns the evidence that there is in the folder for the store with
@@ -133,7 +132,11 @@ func (b *ackedBook) note(a acked) {
 
 // close makes the last note durable, for nobody will write another.
 func (b *ackedBook) close() {
-	if b != nil {
-		_ = errors.Join(b.file.SyncData(), b.file.Close())
+	if b == nil {
+		return
 	}
+	if b.line != nil {
+		_ = b.file.SyncData()
+	}
+	_ = b.file.Close()
 }

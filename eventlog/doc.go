@@ -98,7 +98,8 @@
 // ACKED, which is written after each commit but left to the system to sync
 // (acked.go): after a power cut it may be some seconds old. Damage among what
 // was acknowledged in those seconds is told if Pebble's log itself proves it
-// (walcheck.go), as it does for all but about the last batch; else it can't be
-// told from a write that was cut short, and the log ends at the batch before.
+// (walcheck.go): it does for all but about the last batch, or less where batches
+// are larger than its blocks of 32 KiB. Else it can't be told from a write that
+// was cut short, and the log ends at the batch before.
 // Verify knows a lost checkpoint from no checkpoint as little as anybody.
 package eventlog
