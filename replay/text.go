@@ -1,7 +1,6 @@
 package replay
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -117,16 +116,14 @@ func (h *History) partial(task int, get func(eventlog.Hash) ([]byte, error)) (*P
 	return v, nil
 }
 
-// said is one piece.
-func said(v Value, get func(eventlog.Hash) ([]byte, error)) (text string, err error) {
+// said is one piece. What is no text shows as JSON: nothing of what came must keep
+// a run from being shown.
+func said(v Value, get func(eventlog.Hash) ([]byte, error)) (string, error) {
 	if get == nil {
 		return "", nil
 	}
 	raw, err := v.Load(get)
-	if err == nil {
-		err = json.Unmarshal(raw, &text)
-	}
-	return text, err
+	return Text(raw), err
 }
 
 // retriedAt is when the run was last retried.

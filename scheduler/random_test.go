@@ -709,12 +709,15 @@ func (p *play) deliverOutputs() bool {
 }
 
 // acknowledged checks that every run that was accepted has a history that
-// ends.
+// ends, and can be shown with all its values.
 func (p *play) acknowledged() {
 	for n := range p.ids {
 		h, err := replay.LoadHistory(p.log, n)
 		if err != nil || h == nil || !h.Ended() {
 			p.fatal("run %d was accepted: %v %v", n, h, err)
+		}
+		if _, err := h.View(p.log.Value); err != nil {
+			p.fatal("run %d can't be shown: %v", n, err)
 		}
 	}
 }
