@@ -23,7 +23,8 @@ import (
 // count what was written by whole blocks, and a log number that is one too high
 // is the end to it. So here is ours. A chunk that isn't sound is damage if
 //
-//   - ACKED says that the log was on disk beyond it (acked.go);
+//   - ACKED says that the log was on disk beyond it (acked.go), and it isn't the
+//     trailer of a log that was closed;
 //   - a sound chunk of the same log, anywhere behind it, bears an offset beyond it;
 //   - a sound chunk of the same log follows and a newer log is there: a log is
 //     complete and on disk before the next one is begun.
@@ -38,6 +39,7 @@ const (
 	walNumbered   = 11       // and the log's number 4
 	walOffsetted  = 19       // and the offset 8
 	walTypes      = 4        // full, first, middle, last, in each of the formats
+	walTrailer    = 5        // with no sum, no size and the number of the log plus 1
 	walFull       = 1
 	walFirst      = 2
 	walLast       = 4
@@ -90,9 +92,16 @@ func parseChunk(rest []byte, log uint32) (c walChunk, sound bool) {
 	return c, true
 }
 
+// isTrailer tells whether what is left of a block begins with what Pebble writes
+// behind the last chunk of a log that it closes.
+func isTrailer(rest []byte, log uint32) bool {
+	return len(rest) >= walNumbered && isZero(rest[:6]) && rest[6] == walTrailer && binary.LittleEndian.Uint32(rest[7:]) == log+1
+}
+
 // walEnd is where a log ends for Pebble.
 type walEnd struct {
 	at     int64 // of the first chunk that isn't sound
+	whole  int64 // the same, or behind the trailer there
 	batch  int64 // of the first batch that isn't whole
 	beyond bool  // a sound chunk follows, and
 	synced int64 // the highest offset in those that follow
@@ -111,6 +120,10 @@ func readWAL(in io.Reader, log uint32) (e walEnd, err error) {
 		if sound {
 			e.at = begin
 			rest, sound = e.walk(rest, log)
+			e.whole = e.at
+			if isTrailer(rest, log) {
+				e.whole += walNumbered
+			}
 		}
 		if !sound {
 			e.search(rest, begin+int64(n-len(rest)), log)
@@ -201,7 +214,7 @@ func (d *disk) checkWAL(f vfs.File, name string, number uint64) error {
 // proof says why the end of a log isn't where it was, "" if it may be.
 func (e walEnd) proof(number uint64, a acked, newer bool) string {
 	switch {
-	case a.log == number && a.end > e.at:
+	case a.log == number && a.end > e.whole:
 		return fmt.Sprintf("up to byte %d it had been acknowledged, with the records up to %d", a.end, a.last)
 	case e.synced > e.at:
 		return fmt.Sprintf("what follows says that it was on disk up to byte %d", e.synced)

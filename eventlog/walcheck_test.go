@@ -169,6 +169,45 @@ func TestTornLog(t *testing.T) {
 	}
 }
 
+// TestClosedLog kills after batches each of which is large enough for Pebble to
+// close the log behind it: ACKED then tells of a log with its trailer.
+func TestClosedLog(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	l := openOn(t, mem)
+	rng := rand.New(rand.NewPCG(5, 6))
+	for i := range 6 {
+		var b Batch
+		r := rec("a", fmt.Sprint(i))
+		r.Refs = []Hash{b.Put(bytes.Repeat([]byte{byte(i), 1, 2}, 1<<20))}
+		b.Add(r)
+		addBatch(t, l, &b)
+		killed := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rng})
+		a, _ := readAcked(&folder{fs: killed, dir: "store"}, l.ID())
+		if a.last != l.Last() || a.end < 3<<20 {
+			t.Fatalf("after batch %d: %+v", i, a)
+		}
+		// It may have been flushed by now, so that no Open reads it.
+		text, err := readFile(killed, fmt.Sprintf("store/%06d.log", a.log))
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := readWAL(strings.NewReader(text), uint32(a.log))
+		if why := e.proof(a.log, a, true); err != nil || why != "" || e.whole != a.end || e.at == e.whole {
+			t.Errorf("after batch %d, known %+v: %+v, %q, %v", i, a, e, why, err)
+		}
+		bad := bytes.Clone([]byte(text))
+		bad[e.at-1] ^= 1
+		if e, err := readWAL(bytes.NewReader(bad), uint32(a.log)); err != nil || e.proof(a.log, a, false) == "" {
+			t.Errorf("batch %d is damaged: %+v, %v", i, e, err)
+		}
+		if again, err := Open("store", Options{FS: killed}); err != nil {
+			t.Errorf("after batch %d: %v", i, err)
+		} else if err := again.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestDamagedOpen flips bytes all over the write-ahead log that a killed process
 // leaves, and that of a store which was closed. Open tells and names the file and
 // the place, or everything is there.
