@@ -163,11 +163,22 @@ func looksOnly(t *testing.T, l *Log) {
 }
 
 // TestLooksDamaged: whoever only looks is told as well that what was acknowledged
-// is missing, and where.
+// is missing, and where, and changes nothing: not even a log of which nothing can
+// be read.
 func TestLooksDamaged(t *testing.T) {
-	for engine, file := range map[Engine]string{Pebble: "0*.log", SQLite: "log.db-wal"} {
+	for _, c := range []struct {
+		engine Engine
+		file   string
+		place  func(size int) int
+	}{
+		{Pebble, "0*.log", func(size int) int { return size * 3 / 4 }},
+		{Pebble, "0*.log", func(int) int { return 0 }},
+		{SQLite, "log.db-wal", func(size int) int { return size * 3 / 4 }},
+		{SQLite, "log.db-wal", func(int) int { return 20 }},  // its header
+		{SQLite, "log.db-wal", func(int) int { return 100 }}, // the first frame
+	} {
 		live, dir := t.TempDir(), t.TempDir()
-		l, err := Open(live, Options{Engine: engine})
+		l, err := Open(live, Options{Engine: c.engine})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,16 +187,19 @@ func TestLooksDamaged(t *testing.T) {
 			t.Fatal(err)
 		}
 		os.Remove(filepath.Join(dir, "log.db-shm"))
-		log := newest(t, dir, file)
+		log := newest(t, dir, c.file)
 		text := must(os.ReadFile(filepath.Join(dir, log)))
-		text[len(text)*3/4] ^= 1
+		text[c.place(len(text))] ^= 1
 		if err := os.WriteFile(filepath.Join(dir, log), text, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		before := folderSum(t, dir)
 		_, err = openToRead(dir, vfs.Default, Options{}, errScarce)
-		if err == nil || !strings.Contains(err.Error(), "it is damaged") || !strings.Contains(err.Error(), "the write-ahead log "+log+" is damaged at byte ") || folderSum(t, dir) != before {
-			t.Errorf("%s: %v", engine, err)
+		if err == nil || !strings.Contains(err.Error(), "it is damaged") || !strings.Contains(err.Error(), "the write-ahead log "+log+" is damaged at byte ") {
+			t.Errorf("%s, byte %d: %v", c.engine, c.place(len(text)), err)
+		}
+		if folderSum(t, dir) != before {
+			t.Errorf("%s, byte %d: the folder has changed", c.engine, c.place(len(text)))
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"modernc.org/sqlite"
 )
 
 // This file opens and makes the SQLite file of a store. The file has all that
@@ -137,14 +138,21 @@ func readSQLite(f *folder, d *doom, m marker, o Options) (*Log, error) {
 	if wal, err := os.Stat(path + "-wal"); err == nil && wal.Size() > 0 {
 		how = url.Values{"mode": {"ro"}, "vfs": {sqliteUnlocked}, "_pragma": {"locking_mode(EXCLUSIVE)"}}
 	}
-	readers, err := sql.Open("sqlite", sqliteURL(path, how))
+	connector, err := sqlite.NewConnector(sqliteURL(path, how))
 	if err != nil {
 		return nil, errors.Join(err, unlock())
 	}
+	readers := sql.OpenDB(keepsLog{connector})
 	s := &sqliteStore{path: path, readers: readers}
 	s.prepare = readers.PrepareContext
 	free := func() error { return errors.Join(s.forget(), readers.Close(), unlock()) }
 	s.release = func() error { return errors.Join(free(), f.release()) }
+	if last, err := lastIn(readers); err == nil {
+		known, _ := readAcked(f, m.id)
+		if err := sqliteDamage(path, known.missing(last)); err != nil {
+			return nil, errors.Join(err, free())
+		}
+	}
 	id, err := s.storeID()
 	if err == nil && id != m.id {
 		err = foreign(id, m)
@@ -153,10 +161,6 @@ func readSQLite(f *folder, d *doom, m marker, o Options) (*Log, error) {
 		return nil, errors.Join(fmt.Errorf("database %s: %w", path, err), free())
 	}
 	l, err := newLog(s, id, d)
-	if err == nil {
-		known, _ := readAcked(f, id)
-		err = sqliteDamage(path, known.missing(l.Last()))
-	}
 	if err != nil {
 		return nil, errors.Join(err, free())
 	}

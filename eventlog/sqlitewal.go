@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -56,13 +57,33 @@ func lastSQLite(path string) (last Seq, err error) {
 	if err != nil {
 		return 0, err
 	}
+	last, err = lastIn(db)
+	return last, errors.Join(err, db.Close())
+}
+
+func lastIn(db *sql.DB) (Seq, error) {
 	var n int64
-	err = db.QueryRowContext(context.Background(), "SELECT last FROM totals").Scan(&n)
+	err := db.QueryRowContext(context.Background(), "SELECT last FROM totals").Scan(&n)
 	var e *sqlite.Error
 	if errors.Is(err, sql.ErrNoRows) || errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_ERROR {
 		err = nil // nothing was ever appended, or not even the table is there
 	}
-	return Seq(n), errors.Join(err, db.Close())
+	return Seq(n), err
+}
+
+// keepsLog makes connections that leave the write-ahead log where it is. One that
+// has the file for itself would remove it at the end if no frame of it is sound.
+type keepsLog struct{ driver.Connector }
+
+func (k keepsLog) Connect(ctx context.Context) (driver.Conn, error) {
+	conn, err := k.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.(sqlite.FileControl).FileControlPersistWAL("main", 1); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
 }
 
 // The format of the log, all numbers with the highest byte first:
