@@ -106,11 +106,37 @@ func looksAtDisks(t *testing.T, engine Engine, closed bool) {
 		}
 	}
 	looksTwice(t, dir)
+	looksBeside(t, engine, dir)
 
 	if err := syscall.Mount("", mount, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
 	}
 	looksTwice(t, dir)
+	looksBeside(t, engine, dir)
+}
+
+// looksBeside opens a store for reading while another process does so.
+func looksBeside(t *testing.T, engine Engine, dir string) {
+	t.Helper()
+	child, stdin, said := startChild(t, fmt.Sprint("look ", engine, " ", dir))
+	if said != "reads up to 100" {
+		t.Errorf("the other process says %q", said)
+	}
+	l, err := Open(dir, Options{Looks: true})
+	if err != nil {
+		t.Errorf("beside another process: %v", err)
+	} else {
+		looksOnly(t, l)
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := Open(dir, Options{}); err == nil {
+		t.Error("somebody writes beside another process that reads")
+	}
+	if err := errors.Join(stdin.Close(), child.Wait()); err != nil {
+		t.Errorf("the other process: %v", err)
+	}
 }
 
 // looksTwice opens a store twice at the same time for reading.

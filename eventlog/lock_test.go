@@ -42,7 +42,7 @@ func childMain(task string) {
 	if _, err := fmt.Sscan(task, &do, &engine, &dir); err != nil {
 		panic(err)
 	}
-	l, err := Open(dir, Options{Engine: Engine(engine), RedisURL: os.Getenv(redisEnv), Fatal: func(err error) {
+	l, err := Open(dir, Options{Engine: Engine(engine), Looks: do == "look", RedisURL: os.Getenv(redisEnv), Fatal: func(err error) {
 		fmt.Println(ackedByFill.Load(), "fatal:", err)
 		os.Exit(10)
 	}})
@@ -59,6 +59,9 @@ func childMain(task string) {
 		}
 		fmt.Println("ready")
 		_, _ = io.ReadAll(os.Stdin) // until killed, or told to end
+	case "look":
+		fmt.Println("reads up to", l.Last())
+		_, _ = io.ReadAll(os.Stdin)
 	case "fill":
 		fill(l)
 	case "append":

@@ -26,11 +26,15 @@ func Open(dir string, o Options) (*Log, error) {
 		dir, fs = abs, vfs.Default
 	}
 	l, err := open(dir, &disk{FS: fs, doom: &doom{dir: dir, then: o.Fatal}}, o)
-	if o.Looks && (errors.Is(err, errScarce) || cantWrite(err)) {
+	var locked *LockedError
+	switch {
+	case !o.Looks:
+	case errors.Is(err, errScarce) || cantWrite(err):
 		l, err = openToRead(dir, fs, o, err)
+	case errors.As(err, &locked) && isScarce(dir, fs):
+		l, err = openToRead(dir, fs, o, errScarce) // who has it may only read, too
 	}
 	if err != nil {
-		var locked *LockedError
 		if errors.As(err, &locked) {
 			return nil, err
 		}
