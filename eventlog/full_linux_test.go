@@ -257,6 +257,14 @@ func reserved(t *testing.T, engine Engine) {
 	add(t, l, rec("a", "goes on"))
 }
 
+// TestRepairOtherDisk: the file may even lie on another disk than the folder.
+func TestRepairOtherDisk(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("SKIPPED, NOT PROVEN: only root can mount the small file system that this test needs")
+	}
+	repairElsewhere(t, smallDisk(t, "48m"))
+}
+
 // smallDisk mounts one.
 func smallDisk(t *testing.T, size string) string {
 	t.Helper()

@@ -183,7 +183,8 @@ func (r *repairer) sqlite() (err error) {
 			return err
 		}
 	}
-	return errors.Join(os.Rename(filepath.Join(made, ackedFile), r.folder.path(ackedFile)), os.Rename(filepath.Join(made, sqliteFile), path), syncDir(filepath.Dir(path)))
+	// The folder may lie on another disk than the file.
+	return errors.Join(copyFile(filepath.Join(made, ackedFile), r.folder.path(ackedFile)), os.Rename(filepath.Join(made, sqliteFile), path), syncDir(filepath.Dir(path)))
 }
 
 // undisturbed returns which file is to be read: that of the store, or a copy if

@@ -327,8 +327,10 @@ func TestRepairRefuses(t *testing.T) {
 }
 
 // TestRepairElsewhere: SQLite's file may lie outside the folder.
-func TestRepairElsewhere(t *testing.T) {
-	dir, o := t.TempDir(), Options{Engine: SQLite, SQLitePath: filepath.Join(t.TempDir(), "my.db")}
+func TestRepairElsewhere(t *testing.T) { repairElsewhere(t, t.TempDir()) }
+
+func repairElsewhere(t *testing.T, where string) {
+	dir, o := t.TempDir(), Options{Engine: SQLite, SQLitePath: filepath.Join(where, "my.db")}
 	l, err := Open(dir, o)
 	if err != nil {
 		t.Fatal(err)
