@@ -115,7 +115,11 @@ func (g *systemGCCmd) Run(s *session) error {
 		return usage(errors.New("--keep must be at least 1"))
 	}
 	p := server.GCParams{OlderThan: protocols.Duration(keep.Age), Keep: keep.Runs, Bytes: int64(keep.Bytes), Dry: g.DryRun, By: s.env.user()}
-	return s.with(clears, func(ctx context.Context, store *client.Client) error {
+	wants := clears
+	if g.DryRun {
+		wants = looks
+	}
+	return s.with(wants, func(ctx context.Context, store *client.Client) error {
 		var r server.GCResult
 		if err := store.Call(ctx, server.SystemGC, p, &r); err != nil {
 			return err

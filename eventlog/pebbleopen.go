@@ -49,8 +49,8 @@ func Open(dir string, o Options) (*Log, error) {
 
 func open(dir string, disk *disk, o Options) (*Log, error) {
 	folder, err := claimFolderThen(dir, disk, func() {
-		if o.Spend && isScarce(dir, disk) {
-			_ = disk.Remove(disk.PathJoin(dir, reserveFile)) // there may be none
+		if o.Spend {
+			spend(dir, disk)
 		}
 	})
 	if err != nil {

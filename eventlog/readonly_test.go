@@ -96,6 +96,26 @@ func TestLooksAtNothing(t *testing.T) {
 	}
 }
 
+// TestSpend: a log that is open gives up what was set aside when the disk is full,
+// and not before.
+func TestSpend(t *testing.T) {
+	mem := vfs.NewMem()
+	for _, fs := range []vfs.FS{mem, scarceFS{mem}} {
+		l := openOn(t, fs)
+		if err := writeFile(mem, "store/"+reserveFile, "", false); err != nil {
+			t.Fatal(err)
+		}
+		l.Spend()
+		if _, err := mem.Stat("store/" + reserveFile); (err == nil) != (fs == mem) {
+			t.Errorf("%T: %v", fs, err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		l.Spend()
+	}
+}
+
 func namesIn(t *testing.T, fs vfs.FS) []string {
 	t.Helper()
 	names, err := fs.List("store")

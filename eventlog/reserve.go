@@ -33,3 +33,25 @@ func reserve(dir string, fs vfs.FS) {
 		_ = fs.Remove(path)
 	}
 }
+
+// Spend gives up what Options.Reserve set aside, if the disk is full by now: for
+// whoever is about to remove something.
+func (l *Log) Spend() {
+	if l.enter() != nil {
+		return
+	}
+	defer l.leave()
+	fs := vfs.Default
+	if l.disk != nil {
+		fs = l.disk.FS
+	}
+	if l.readOnly == nil {
+		spend(l.doom.dir, fs)
+	}
+}
+
+func spend(dir string, fs vfs.FS) {
+	if isScarce(dir, fs) {
+		_ = fs.Remove(fs.PathJoin(dir, reserveFile)) // there may be none
+	}
+}

@@ -175,6 +175,7 @@ func (s *Server) bringIn(ctx context.Context, a *replay.Arrivals) ([]replay.Move
 }
 
 func (s *Server) compact(ctx context.Context, _ *Call, p ActorParams) (r CompactResult, err error) {
+	s.log.Spend()
 	r.Before = s.log.Stats().DiskBytes
 	err = s.log.Compact(ctx)
 	r.After = s.log.Stats().DiskBytes

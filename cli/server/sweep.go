@@ -37,10 +37,11 @@ func (s *Server) gc(ctx context.Context, _ *Call, p GCParams) (GCResult, error) 
 	if keep.IsZero() {
 		return GCResult{}, protocols.Errorf(protocols.InvalidParams, "say what to keep: an age, a number of runs or a number of bytes")
 	}
-	r, err := s.sweep(ctx, keep, p.Dry)
 	if p.Dry {
-		return r, err
+		return s.sweep(ctx, keep, true)
 	}
+	s.log.Spend()
+	r, err := s.sweep(ctx, keep, false)
 	return r, s.noted(ctx, err, SystemGC, p.By, "runs removed: %d", r.Runs)
 }
 
