@@ -176,6 +176,42 @@ func contents(t *testing.T, dir string) (text string) {
 	return text
 }
 
+// TestLooksAtRedis: nobody shares the folder of a store of Redis, for whoever has it
+// follows an owner of the same folder at once.
+func TestLooksAtRedis(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("SKIPPED, NOT PROVEN: only root can mount the small file system that this test fills")
+	}
+	url, mount := redisURL(t), smallDisk(t, "24m")
+	t.Setenv(redisEnv, url)
+	dir := filepath.Join(mount, "store")
+	l := openRedisIn(t, dir, url)
+	add(t, l, rec("a", "1"))
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	fillUp(t, mount)
+	l, err := Open(dir, Options{RedisURL: url, Looks: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	child, stdin, said := startChild(t, "look redis "+dir)
+	if !strings.Contains(said, "is locked by") {
+		t.Errorf("another process says %q", said)
+	}
+	_, _ = stdin.Close(), child.Wait()
+	add(t, l, rec("a", "goes on")) // its own disk isn't full
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := syscall.Mount("", mount, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir, Options{RedisURL: url, Looks: true}); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("where the folder can't be had: %v", err)
+	}
+}
+
 type neverEnding struct{}
 
 func (neverEnding) Read(p []byte) (int, error) { return len(p), nil }

@@ -57,7 +57,7 @@ func open(dir string, disk *disk, o Options) (*Log, error) {
 		return nil, err
 	}
 	if o.Looks && isScarce(dir, disk) {
-		if _, found, err := readMarker(folder); found && err == nil {
+		if m, found, err := readMarker(folder); found && err == nil && m.engine != Redis {
 			return nil, errors.Join(errScarce, folder.release())
 		}
 	}

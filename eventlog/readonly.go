@@ -40,7 +40,11 @@ func (l *Log) ReadOnly() error { return l.readOnly }
 
 // openToRead opens a store that can't be written, as why says.
 func openToRead(dir string, fs vfs.FS, o Options, why error) (*Log, error) {
-	f, err := visitFolder(dir, &readingFS{fs})
+	reading := &readingFS{FS: fs}
+	if m, found, err := readMarker(&folder{fs: reading, dir: dir}); err == nil && found {
+		reading.whole = m.engine == Redis // where who has the folder takes the owner of before for dead
+	}
+	f, err := visitFolder(dir, reading)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +61,7 @@ func openToRead(dir string, fs vfs.FS, o Options, why error) (*Log, error) {
 	return l, nil
 }
 
-// visitFolder takes a share of the lock of a folder.
+// visitFolder takes a share of the lock of a folder, or all of it.
 func visitFolder(dir string, fs *readingFS) (*folder, error) {
 	lock, err := pebble.LockDirectory(dir, fs)
 	switch {
@@ -111,13 +115,16 @@ func readPebble(f *folder, d *doom, m marker, o Options) (*Log, error) {
 }
 
 // readingFS is a file system through which nothing can be written.
-type readingFS struct{ vfs.FS }
+type readingFS struct {
+	vfs.FS
+	whole bool // locks aren't shared
+}
 
 func (r *readingFS) Unwrap() vfs.FS { return r.FS }
 
 // Lock takes a share of a lock, or all of it where there are no shares.
 func (r *readingFS) Lock(name string) (io.Closer, error) {
-	if r.FS == vfs.Default {
+	if r.FS == vfs.Default && !r.whole {
 		return shareLock(name)
 	}
 	return r.FS.Lock(name)
