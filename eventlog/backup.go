@@ -92,14 +92,13 @@ func archiveCheckpoints(s store, a *archiveWriter) error {
 	}
 }
 
-// Export writes whole streams into an archive, as they are at one moment. A
-// stream that is not there, or was deleted, is an error.
-func (l *Log) Export(ctx context.Context, w io.Writer, streams []string) (ArchiveInfo, error) {
+// Export writes whole streams into an archive, as they were at one moment: up to
+// the record last. A stream that is not there, or was deleted, is an error.
+func (l *Log) Export(ctx context.Context, w io.Writer, streams []string, last Seq) (ArchiveInfo, error) {
 	if err := l.enter(); err != nil {
 		return ArchiveInfo{}, err
 	}
 	defer l.leave()
-	last := l.Last()
 	a := newArchiveWriter(w, archiveTitle, ArchiveHeader{Kind: SomeStream, Store: l.id, Last: last, Writer: thisProgram()})
 	if err := l.archiveStreams(ctx, streams, last, a); err != nil {
 		return a.info, err
@@ -124,27 +123,28 @@ type Part struct {
 	Number  int
 	Log     *Log // a mirror does
 	Streams []string
+	Last    Seq // up to where
 }
 
 // Export is Log.Export for streams of several partitions, in the order of their
-// numbers. Those of each are as they are at one moment.
+// numbers. Those of each are as they were at one moment.
 func (p *Partitions) Export(ctx context.Context, w io.Writer, parts []Part) (ArchiveInfo, error) {
 	a := newArchiveWriter(w, partsTitle, ArchiveHeader{Kind: SomeStream, Store: p.ID(), Writer: thisProgram()})
 	for _, one := range parts {
 		a.part(one.Number)
-		if err := one.Log.exportPart(ctx, one.Streams, a); err != nil {
+		if err := one.Log.exportPart(ctx, one, a); err != nil {
 			return a.info, fmt.Errorf("partition %d: %w", one.Number, err)
 		}
 	}
 	return a.finish()
 }
 
-func (l *Log) exportPart(ctx context.Context, streams []string, a *archiveWriter) error {
+func (l *Log) exportPart(ctx context.Context, p Part, a *archiveWriter) error {
 	if err := l.enter(); err != nil {
 		return err
 	}
 	defer l.leave()
-	return l.archiveStreams(ctx, streams, l.Last(), a)
+	return l.archiveStreams(ctx, p.Streams, p.Last, a)
 }
 
 func (l *Log) archiveStream(name string, last Seq, a *archiveWriter) error {

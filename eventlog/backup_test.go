@@ -177,7 +177,7 @@ func TestExport(t *testing.T) {
 	onEach(t, func(t *testing.T, l *Log, _ func() *Log) {
 		full(t, l)
 		var archive bytes.Buffer
-		info, err := l.Export(t.Context(), &archive, []string{"run-0", "run-2"})
+		info, err := l.Export(t.Context(), &archive, []string{"run-0", "run-2"}, l.Last())
 		if err != nil || info.Records != 8 || info.Values != 2 || info.Kind != SomeStream {
 			t.Fatalf("%+v, %v", info, err)
 		}
@@ -203,7 +203,7 @@ func TestExport(t *testing.T) {
 			t.Error(d)
 		}
 		for _, gone := range []string{"run-1", "nobody"} {
-			if _, err := l.Export(t.Context(), &archive, []string{gone}); err == nil || !strings.Contains(err.Error(), gone) {
+			if _, err := l.Export(t.Context(), &archive, []string{gone}, l.Last()); err == nil || !strings.Contains(err.Error(), gone) {
 				t.Errorf("%s: %v", gone, err)
 			}
 		}

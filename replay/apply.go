@@ -202,7 +202,9 @@ func (s *State) apply(r *Run, f Fact) {
 		r.Interrupted, r.released = true, f.At
 	case *WorkflowImported:
 		s.abandon(r)
-		r.released = e.Last
+		if r.released.IsZero() { // else it was let go of before it was last heard of
+			r.released = e.Last
+		}
 	case *WorkflowParked:
 		s.release(r)
 		r.Parked, r.released = e, f.At

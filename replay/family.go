@@ -2,6 +2,7 @@ package replay
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,7 +21,8 @@ import (
 // event of its own says (WorkflowImported); `resume` goes on with it.
 
 // Family returns the streams of runs and of all runs that they started, each
-// once, as they were up to a record.
+// once, as they were up to a record. What has been removed since is left out: a
+// run that has ended may outlive those that it started.
 func Family(log *eventlog.Log, runs []uint64, to eventlog.Seq) (streams []string, err error) {
 	seen := map[uint64]bool{}
 	for todo := slices.Clone(runs); len(todo) > 0; {
@@ -30,14 +32,15 @@ func Family(log *eventlog.Log, runs []uint64, to eventlog.Seq) (streams []string
 			continue
 		}
 		seen[n] = true
-		streams = append(streams, Stream(n))
+		there := false
 		for rec, err := range log.ReadStream(Stream(n), 1) {
 			if err != nil {
 				return nil, err
 			}
-			if rec.Seq > to {
+			if rec.Seq > to || rec.Type == eventlog.StreamDeleted {
 				break
 			}
+			there = true
 			child, err := childOf(rec)
 			if err != nil {
 				return nil, err
@@ -45,6 +48,9 @@ func Family(log *eventlog.Log, runs []uint64, to eventlog.Seq) (streams []string
 			if child != 0 {
 				todo = append(todo, child)
 			}
+		}
+		if there {
+			streams = append(streams, Stream(n))
 		}
 	}
 	return streams, nil
@@ -129,7 +135,7 @@ func (a *Arrivals) item(h eventlog.ArchiveHeader, it eventlog.ArchiveItem) error
 // part of the state, in which nobody holds them, so that it may be one in which
 // others go on.
 func (s *State) Import(log *eventlog.Log, a *Arrivals, now time.Time) ([]Moved, error) {
-	m := mover{Arrivals: a, state: s, next: max(s.NextRun, 1), numbers: map[place]uint64{}, ids: map[string]string{}, places: map[place]int{}}
+	m := mover{Arrivals: a, state: s, next: max(s.NextRun, 1), numbers: map[place]uint64{}, ids: map[string]string{}, places: map[place]int{}, taken: map[string]bool{}}
 	for _, rec := range a.records {
 		if err := m.note(rec); err != nil {
 			return nil, err
@@ -161,9 +167,10 @@ type mover struct {
 	numbers map[place]uint64 // old → new
 	ids     map[string]string
 	moved   []Moved
-	places  map[place]int // in moved
-	last    []time.Time   // of each in moved, when it was last heard of
-	part    int           // the partition of the record that is renamed
+	places  map[place]int   // in moved
+	last    []time.Time     // of each in moved, when it was last heard of
+	part    int             // the partition of the record that is renamed
+	taken   map[string]bool // idempotency keys of arrivals that runs here have
 }
 
 func (m *mover) note(rec arrival) error {
@@ -204,17 +211,25 @@ func (m *mover) note(rec arrival) error {
 	return nil
 }
 
-// meet refuses runs whose names are taken.
+// meet refuses runs whose names are taken, and finds the idempotency keys that
+// are: such a key goes on to stand for the run that has it here.
 func (m *mover) meet(log *eventlog.Log) error {
 	for i := range m.records {
+		if m.records[i].Type != (*WorkflowSubmitted)(nil).Type() {
+			continue
+		}
 		for _, key := range m.records[i].Keys {
-			stream, taken, err := log.Lookup(key)
+			if id, chosen := strings.CutPrefix(key, idPrefix); chosen {
+				if stream, taken, err := log.Lookup(key); err != nil || taken {
+					return cmp.Or(err, error(protocols.Errorf(protocols.WorkflowInvalidState, "there is a run %q already (%s)", id, stream)))
+				}
+				continue
+			}
+			holder, err := FindKey(log, key)
 			if err != nil {
 				return err
 			}
-			if id, chosen := strings.CutPrefix(key, idPrefix); taken && chosen {
-				return protocols.Errorf(protocols.WorkflowInvalidState, "there is a run %q already (%s)", id, stream)
-			}
+			m.taken[key] = holder != nil
 		}
 	}
 	return nil
@@ -232,9 +247,11 @@ func (m *mover) batch(now time.Time) (*eventlog.Batch, []Fact, error) {
 		return nil, eventlog.ErrNotFound
 	})
 	var facts []Fact
+	now = latest(now, m.state.Time)
 	for _, came := range m.records {
 		old, rec := came.was(), came.Record
 		m.part = old.partition
+		rec.Time = earliest(rec.Time, now) // a clock that is ahead elsewhere must not put that of all runs here forward
 		rec.Stream, rec.Seq = Stream(m.numbers[old]), 0
 		if err := m.rename(&rec); err != nil {
 			return nil, nil, fmt.Errorf("%s of %s: %w", rec.Type, m.moved[m.places[old]].From, err)
@@ -259,12 +276,11 @@ func (m *mover) batch(now time.Time) (*eventlog.Batch, []Fact, error) {
 		facts = append(facts, f)
 		b.Add(rec)
 	}
-	now = latest(now, m.state.Time)
 	for i, one := range m.moved {
 		if one.Status != "" {
 			continue
 		}
-		f := Fact{Run: one.Number, At: now, Event: &WorkflowImported{From: one.From, Store: m.store, Last: m.last[i]}}
+		f := Fact{Run: one.Number, At: now, Event: &WorkflowImported{From: one.From, Store: m.store, Last: earliest(m.last[i], now)}}
 		if err := errors.Join(runs.apply(f), Encode(f, b)); err != nil {
 			return nil, nil, err
 		}
@@ -280,6 +296,13 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
+func earliest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
 // rename gives a record's event the new numbers and ids. Everything else of it
 // stays as it is, known to this program or not.
 func (m *mover) rename(rec *eventlog.Record) (err error) {
@@ -288,6 +311,8 @@ func (m *mover) rename(rec *eventlog.Record) (err error) {
 		rec.Data, err = edit(rec.Data, m.submitted)
 	case rec.Type == (*TaskWaiting)(nil).Type():
 		rec.Data, err = edit(rec.Data, func(e object) error { return e.inside("wait", m.wait) })
+	case rec.Type == (*WorkflowPaused)(nil).Type():
+		rec.Data, err = edit(rec.Data, func(e object) error { return m.id(e, "with") })
 	case rec.Type == (*WorkflowRetried)(nil).Type():
 		err = m.retried(rec)
 	case Ends(*rec):
@@ -302,6 +327,15 @@ func (m *mover) submitted(e object) error {
 	}
 	if err := m.id(e, "id"); err != nil {
 		return err
+	}
+	var key string
+	if raw := e["key"]; raw != nil {
+		if err := json.Unmarshal(raw, &key); err != nil {
+			return err
+		}
+	}
+	if m.taken[key] {
+		delete(e, "key")
 	}
 	var parent Parent
 	if raw := e["parent"]; raw != nil {
@@ -357,8 +391,8 @@ func (m *mover) retried(rec *eventlog.Record) error {
 	return err
 }
 
-// number and id replace a field that names a run, if it is there and the run is
-// in the archive.
+// number and id replace a field that names a run, if it is there. The number of
+// one that isn't in the archive goes: here it is another's.
 func (m *mover) number(o object, field string) error {
 	var n uint64
 	if o[field] == nil {
@@ -367,9 +401,12 @@ func (m *mover) number(o object, field string) error {
 	if err := json.Unmarshal(o[field], &n); err != nil {
 		return err
 	}
-	if now := m.numbers[place{m.part, n}]; now != 0 {
-		o[field] = strconv.AppendUint(nil, now, 10)
+	now := m.numbers[place{m.part, n}]
+	if now == 0 {
+		delete(o, field)
+		return nil
 	}
+	o[field] = strconv.AppendUint(nil, now, 10)
 	return nil
 }
 

@@ -38,6 +38,13 @@ func (t *trial) apply(f Fact) (err error) {
 // end holds the runs that have not ended against the laws of the state.
 func (t *trial) end() (err error) {
 	defer t.caught(&err)
+	for _, r := range t.state.runs {
+		for i := range r.Tasks {
+			if w := r.Tasks[i].Wait; r.Tasks[i].Status == TaskWaits && w.Kind == WaitChild && t.state.runs[w.Child] == nil {
+				return protocols.Errorf(protocols.InvalidParams, "the archive lacks the run %s, for which %s waits", w.ChildID, r.ID())
+			}
+		}
+	}
 	t.state.Apply(Fact{Seq: t.state.Seq + 1, At: t.state.Time, Event: &SystemStarted{}})
 	if err := t.state.CheckIndexes(); err != nil {
 		return wrong(err)

@@ -734,7 +734,7 @@ func (c *core) bring(t *testing.T, d *datadriven.TestData) string {
 		t.Fatal(err)
 	}
 	var archive bytes.Buffer
-	if _, err := c.log.Export(t.Context(), &archive, streams); err != nil {
+	if _, err := c.log.Export(t.Context(), &archive, streams, c.log.Last()); err != nil {
 		t.Fatal(err)
 	}
 	arrivals, err := replay.ReadRuns(func(item func(eventlog.ArchiveHeader, eventlog.ArchiveItem) error) error {

@@ -22,7 +22,7 @@ func TestImportCrafted(t *testing.T) {
 	submit(t, s, Submission{Workflow: compile(t, one)})
 	submit(t, s, Submission{Workflow: compile(t, one), ID: "mine-1"})
 	waitEnd(t, soon(t), log, "one-2")
-	if _, err := log.Export(context.Background(), &archive, []string{replay.Stream(2)}); err != nil {
+	if _, err := log.Export(context.Background(), &archive, []string{replay.Stream(2)}, log.Last()); err != nil {
 		t.Fatal(err)
 	}
 	crafted := func(change func(*eventlog.Record)) (*eventlog.Log, error) {
@@ -127,7 +127,7 @@ func TestImportAmongOthers(t *testing.T) {
 	submit(t, one, Submission{Workflow: compile(t, flight)})
 	untilB()
 	var archive bytes.Buffer
-	if _, err := from.Export(context.Background(), &archive, []string{replay.Stream(1), replay.Stream(2)}); err != nil {
+	if _, err := from.Export(context.Background(), &archive, []string{replay.Stream(1), replay.Stream(2)}, from.Last()); err != nil {
 		t.Fatal(err)
 	}
 

@@ -57,11 +57,11 @@ func (n *Node) parts(ctx context.Context, c *server.Call, ids []string) (parts [
 		if err := log.Refresh(); err != nil {
 			return nil, fmt.Errorf("partition %d: %w", number, err)
 		}
-		streams, err := s.Families(named[number])
+		streams, last, err := s.Families(named[number])
 		if err != nil {
 			return nil, err
 		}
-		parts = append(parts, eventlog.Part{Number: number, Log: log, Streams: streams})
+		parts = append(parts, eventlog.Part{Number: number, Log: log, Streams: streams, Last: last})
 	}
 	return parts, nil
 }

@@ -171,7 +171,7 @@ func (n *Node) openMirror(number int) (*server.Server, *eventlog.Log) {
 	s := n.mirrors[number]
 	if s == nil {
 		o := n.o.Server
-		o.Passive = true
+		o.Passive, o.Scheduler.Partition = true, number
 		s = server.New(log, o)
 		n.mirrors[number] = s
 		n.working.Go(func() { log.Watch(n.ctx) })

@@ -44,7 +44,7 @@ func (s *Server) export(ctx context.Context, c *Call, p ExportParams) (r ExportR
 	if err := nearby(c, SystemExport); err != nil {
 		return r, err
 	}
-	streams, err := s.Families(p.IDs)
+	streams, last, err := s.Families(p.IDs)
 	if err != nil {
 		return r, err
 	}
@@ -52,7 +52,7 @@ func (s *Server) export(ctx context.Context, c *Call, p ExportParams) (r ExportR
 		return r, ErrNoRuns
 	}
 	err = IntoFile(p.Path, func(w io.Writer) error {
-		r.ArchiveInfo, err = s.log.Export(ctx, w, streams)
+		r.ArchiveInfo, err = s.log.Export(ctx, w, streams, last)
 		return err
 	})
 	return r, s.noted(ctx, err, SystemExport, p.By, "runs into %s: %d", p.Path, r.Runs)
@@ -62,13 +62,15 @@ func (s *Server) export(ctx context.Context, c *Call, p ExportParams) (r ExportR
 var ErrNoRuns = protocols.Errorf(protocols.WorkflowNotFound, "there are no runs")
 
 // Families are the streams of runs, all if none is named, and of those that they
-// started.
-func (s *Server) Families(ids []string) (streams []string, err error) {
+// started, at one moment: up to the record last.
+func (s *Server) Families(ids []string) (streams []string, last eventlog.Seq, err error) {
 	numbers, err := s.toExport(ids)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return replay.Family(s.log, numbers, s.log.Last())
+	last = s.log.Last()
+	streams, err = replay.Family(s.log, numbers, last)
+	return streams, last, err
 }
 
 // toExport finds the runs that are meant.
