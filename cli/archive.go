@@ -83,7 +83,7 @@ func (i *importCmd) Run(s *session) error {
 	}
 	return s.with(keeps, func(ctx context.Context, store *client.Client) error {
 		var r server.ImportResult
-		if err := store.Call(ctx, server.SystemImport, server.FileParams{Path: s.env.expand(i.File, s.env.cwd), By: s.env.user()}, &r); err != nil {
+		if err := store.Call(ctx, server.SystemImport, server.ImportParams{Path: s.env.expand(i.File, s.env.cwd), By: s.env.user()}, &r); err != nil {
 			return err
 		}
 		return s.print.show(r, func(w io.Writer) {

@@ -78,9 +78,14 @@ type Moved struct {
 
 // Arrivals are the runs of an archive that was read, on their way into a log.
 type Arrivals struct {
+	// Key names the call that brings them, should it come again (CallKey); "" is
+	// of one that comes once.
+	Key string
+
 	store   string // that they were in
 	values  map[eventlog.Hash][]byte
 	records []arrival
+	size    int // bytes of both
 }
 
 // arrival is a record on its way, and the partition that it was in.
@@ -122,11 +127,16 @@ func (a *Arrivals) item(h eventlog.ArchiveHeader, it eventlog.ArchiveItem) error
 		return protocols.Errorf(protocols.InvalidParams, "the archive is a backup of a whole store: restore it")
 	case it.Value != nil:
 		a.values[it.Hash] = it.Value
+		a.size += len(it.Value)
 	case it.Record != nil:
 		if _, ok := RunOf(it.Record.Stream); !ok {
 			return protocols.Errorf(protocols.InvalidParams, "the archive has a stream %q, which is no run", it.Record.Stream)
 		}
 		a.records = append(a.records, arrival{*it.Record, it.Partition})
+		a.size += len(it.Record.Data)
+	}
+	if a.size > eventlog.MaxBatch { // else whoever serves the store would hold all of it, to be refused at the end
+		return protocols.Errorf(protocols.InvalidParams, "the archive has more than %d MiB, which is the most that comes in at once: export fewer runs into a file", eventlog.MaxBatch>>20)
 	}
 	return nil
 }
@@ -136,10 +146,17 @@ func (a *Arrivals) item(h eventlog.ArchiveHeader, it eventlog.ArchiveItem) error
 // others go on.
 func (s *State) Import(log *eventlog.Log, a *Arrivals, now time.Time) ([]Moved, error) {
 	m := mover{Arrivals: a, state: s, next: max(s.NextRun, 1), numbers: map[place]uint64{}, ids: map[string]string{}, places: map[place]int{}, taken: map[string]bool{}}
+	before, err := m.before(log)
+	if err != nil {
+		return nil, err
+	}
 	for _, rec := range a.records {
 		if err := m.note(rec); err != nil {
 			return nil, err
 		}
+	}
+	if before {
+		return m.moved, nil
 	}
 	if err := m.meet(log); err != nil {
 		return nil, err
@@ -171,6 +188,19 @@ type mover struct {
 	last    []time.Time     // of each in moved, when it was last heard of
 	part    int             // the partition of the record that is renamed
 	taken   map[string]bool // idempotency keys of arrivals that runs here have
+}
+
+// before tells whether the same call has brought the runs in already, and has
+// them get the numbers that they got then.
+func (m *mover) before(log *eventlog.Log) (bool, error) {
+	if m.Key == "" {
+		return false, nil
+	}
+	stream, before, err := log.Lookup(CallKey(m.Key))
+	if before {
+		m.next, _ = RunOf(stream)
+	}
+	return before, err
 }
 
 func (m *mover) note(rec arrival) error {
@@ -248,8 +278,11 @@ func (m *mover) batch(now time.Time) (*eventlog.Batch, []Fact, error) {
 	})
 	var facts []Fact
 	now = latest(now, m.state.Time)
-	for _, came := range m.records {
+	for i, came := range m.records {
 		old, rec := came.was(), came.Record
+		if i == 0 && m.Key != "" {
+			rec.Keys = append(slices.Clone(rec.Keys), CallKey(m.Key))
+		}
 		m.part = old.partition
 		rec.Time = earliest(rec.Time, now) // a clock that is ahead elsewhere must not put that of all runs here forward
 		rec.Stream, rec.Seq = Stream(m.numbers[old]), 0

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -141,9 +142,16 @@ func TestImportAmongOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	arrivals.Key = "call"
 	moved, err := two.Import(soon(t), arrivals)
 	if err != nil || len(moved) != 2 || moved[0].ID != "one-2" || moved[0].Status != replay.Completed || moved[1].ID != "flight-3" || moved[1].Status != "" {
 		t.Fatalf("moved %+v: %v", moved, err)
+	}
+	if again, err := two.Import(soon(t), arrivals); err != nil || !slices.Equal(again, moved) {
+		t.Errorf("the same call once more: %+v, %v", again, err)
+	}
+	if h, err := replay.LoadHistory(log, 4); h != nil || err != nil {
+		t.Errorf("it has brought something in again: %v", err)
 	}
 	same := func() {
 		t.Helper()

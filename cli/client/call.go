@@ -77,6 +77,9 @@ func withKey(params any) any {
 	case server.ApprovalParams:
 		p.Key = cmp.Or(p.Key, rand.Text())
 		return p
+	case server.ImportParams:
+		p.Key = cmp.Or(p.Key, rand.Text())
+		return p
 	case server.ScheduleAddParams:
 		if p.Key == "" {
 			p.Key = rand.Text()

@@ -575,6 +575,15 @@ type FileParams struct {
 	By   string `json:"by,omitempty"`
 }
 
+// ImportParams name an archive on the server's machine.
+type ImportParams struct {
+	Path string `json:"path"` // absolute
+	By   string `json:"by,omitempty"`
+	// Key makes a repeated call bring nothing in again. The client draws one if
+	// it is empty.
+	Key string `json:"key,omitempty"`
+}
+
 // ExportParams say which runs go into which file.
 type ExportParams struct {
 	IDs  []string `json:"ids,omitempty"` // none: all runs

@@ -125,7 +125,7 @@ func IntoFile(path string, write func(io.Writer) error) error {
 
 // importRuns brings the runs of an archive in. What is under way in it was begun
 // elsewhere, and is as what a crash left.
-func (s *Server) importRuns(ctx context.Context, c *Call, p FileParams) (r ImportResult, err error) {
+func (s *Server) importRuns(ctx context.Context, c *Call, p ImportParams) (r ImportResult, err error) {
 	if err := nearby(c, SystemImport); err != nil {
 		return r, err
 	}
@@ -136,6 +136,7 @@ func (s *Server) importRuns(ctx context.Context, c *Call, p FileParams) (r Impor
 	defer file.Close()
 	arrivals, err := readRuns(file)
 	if err == nil {
+		arrivals.Key = p.Key
 		r.Runs, err = s.bringIn(ctx, arrivals)
 	}
 	if err != nil {
