@@ -2,7 +2,6 @@ package replay
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -250,8 +249,12 @@ func (m *mover) meet(log *eventlog.Log) error {
 		}
 		for _, key := range m.records[i].Keys {
 			if id, chosen := strings.CutPrefix(key, idPrefix); chosen {
-				if stream, taken, err := log.Lookup(key); err != nil || taken {
-					return cmp.Or(err, error(protocols.Errorf(protocols.WorkflowInvalidState, "there is a run %q already (%s)", id, stream)))
+				taken, err := IDTaken(log, id)
+				if taken {
+					err = protocols.Errorf(protocols.WorkflowInvalidState, "there is a run %q already", id)
+				}
+				if err != nil {
+					return err
 				}
 				continue
 			}

@@ -50,6 +50,19 @@ func ScheduleKey(name string, at time.Time) string {
 // chose.
 func IDKey(id string) string { return idPrefix + id }
 
+// IDTaken tells whether a run that is in the log has the id, chosen or not.
+func IDTaken(log *eventlog.Log, id string) (bool, error) {
+	if _, taken, err := log.Lookup(IDKey(id)); taken || err != nil {
+		return taken, err
+	}
+	_, number, ok := PlaceOf(id)
+	if !ok {
+		return false, nil
+	}
+	h, err := submittedIn(log, Stream(number))
+	return h != nil && h.Submitted.ID == id, err
+}
+
 // keyStream is the stream of who took a key after it had expired.
 func keyStream(key string) string { return "key/" + eventlog.Sum([]byte(key)).String() }
 

@@ -152,6 +152,11 @@ func checkID(s *replay.State, c Submit) error {
 	if c.IDTaken || s.ByKey(replay.IDKey(c.ID)) != nil {
 		return idTaken(c.ID)
 	}
+	if _, number, ok := replay.PlaceOf(c.ID); ok { // it may be of this turn, which the log doesn't know yet
+		if r := s.Run(number); r != nil && r.ID() == c.ID {
+			return idTaken(c.ID)
+		}
+	}
 	return nil
 }
 

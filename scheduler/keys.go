@@ -79,7 +79,7 @@ func lookBack(log *eventlog.Log, c *Submit) (err error) {
 		}
 	}
 	if c.ID != "" {
-		_, c.IDTaken, err = log.Lookup(replay.IDKey(c.ID))
+		c.IDTaken, err = replay.IDTaken(log, c.ID)
 	}
 	return err
 }
