@@ -241,17 +241,24 @@ func (p *Partitions) OpenMirror(partition int) *Log {
 
 // Refresh shows all that is durable now. It is for a mirror.
 func (l *Log) Refresh() error {
+	_, err := l.Settled()
+	return err
+}
+
+// Settled is Refresh that returns the last record of that moment, with which a
+// commit ends. Last may lie within one, of which Watch has read a part.
+func (l *Log) Settled() (Seq, error) {
 	if err := l.enter(); err != nil {
-		return err
+		return 0, err
 	}
 	defer l.leave()
 	now, err := l.store.totals()
 	if err != nil {
-		return unreachable(err)
+		return 0, unreachable(err)
 	}
 	l.advance(now.last, nil)
 	l.bells.ringAll() // it isn't known which streams have more
-	return nil
+	return now.last, nil
 }
 
 // advance shows a mirror's followers records up to last.

@@ -54,10 +54,11 @@ func (n *Node) parts(ctx context.Context, c *server.Call, ids []string) (parts [
 			continue
 		}
 		s, log := n.openMirror(number)
-		if err := log.Refresh(); err != nil {
+		last, err := log.Settled()
+		if err != nil {
 			return nil, fmt.Errorf("partition %d: %w", number, err)
 		}
-		streams, last, err := s.Families(named[number])
+		streams, err := s.Families(named[number], last)
 		if err != nil {
 			return nil, err
 		}

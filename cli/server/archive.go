@@ -44,7 +44,8 @@ func (s *Server) export(ctx context.Context, c *Call, p ExportParams) (r ExportR
 	if err := nearby(c, SystemExport); err != nil {
 		return r, err
 	}
-	streams, last, err := s.Families(p.IDs)
+	last := s.log.Last()
+	streams, err := s.Families(p.IDs, last)
 	if err != nil {
 		return r, err
 	}
@@ -62,15 +63,13 @@ func (s *Server) export(ctx context.Context, c *Call, p ExportParams) (r ExportR
 var ErrNoRuns = protocols.Errorf(protocols.WorkflowNotFound, "there are no runs")
 
 // Families are the streams of runs, all if none is named, and of those that they
-// started, at one moment: up to the record last.
-func (s *Server) Families(ids []string) (streams []string, last eventlog.Seq, err error) {
+// started, as they were up to the record last.
+func (s *Server) Families(ids []string, last eventlog.Seq) (streams []string, err error) {
 	numbers, err := s.toExport(ids)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	last = s.log.Last()
-	streams, err = replay.Family(s.log, numbers, last)
-	return streams, last, err
+	return replay.Family(s.log, numbers, last)
 }
 
 // toExport finds the runs that are meant.
