@@ -40,7 +40,7 @@ func (t *trial) end() (err error) {
 	defer t.caught(&err)
 	for _, r := range t.state.runs {
 		for i := range r.Tasks {
-			if w := r.Tasks[i].Wait; r.Tasks[i].Status == TaskWaits && w.Kind == WaitChild && t.state.runs[w.Child] == nil {
+			if w := r.Tasks[i].Wait; r.Tasks[i].Status == TaskWaits && w.Kind == WaitChild && w.Child == 0 {
 				return protocols.Errorf(protocols.InvalidParams, "the archive lacks the run %s, for which %s waits", w.ChildID, r.ID())
 			}
 		}
