@@ -43,6 +43,7 @@ var (
 		"github.com/google/jsonschema-go":         {"protocols"},
 		"github.com/itchyny/gojq":                 {"protocols"},
 		"github.com/google/btree":                 {"replay", "eventlog"},
+		"golang.org/x/sync":                       {"eventlog", "cli/server"},
 		"github.com/netresearch/go-cron":          {"scheduler"},
 		"github.com/alecthomas/kong":              {"cli"},
 		"mvdan.cc/sh":                             {"protocols"},

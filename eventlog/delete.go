@@ -49,12 +49,24 @@ func (l *Log) Delete(streams ...string) error {
 // delete makes the change, which is empty before, a deletion.
 func (w *writer) delete(streams []string) error {
 	r := replacing{writer: w}
+	var all []*deletion
 	for _, name := range streams {
-		if slices.Contains(r.gone.streams, name) {
+		if slices.ContainsFunc(all, func(d *deletion) bool { return d.stream == name }) {
 			continue
 		}
-		if err := r.delete(name); err != nil {
-			return fmt.Errorf("delete stream %q: %w", name, err)
+		all = append(all, &deletion{writer: w, stream: name, refs: make(map[Hash]struct{})})
+	}
+	if err := abreast(len(all), func(i int) error {
+		if err := all[i].collect(); err != nil {
+			return fmt.Errorf("delete stream %q: %w", all[i].stream, err)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for _, d := range all {
+		if err := r.delete(d); err != nil {
+			return fmt.Errorf("delete stream %q: %w", d.stream, err)
 		}
 	}
 	if err := r.write(); err != nil {
@@ -63,26 +75,22 @@ func (w *writer) delete(streams []string) error {
 	return nil
 }
 
-// delete lets a stream go.
-func (r *replacing) delete(stream string) error {
-	h, err := r.writer.head(stream)
-	if err != nil {
-		return err
-	}
-	d := deletion{writer: r.writer, stream: stream, refs: make(map[Hash]struct{})}
-	if err := d.collect(); err != nil {
-		return err
-	}
+// delete lets a stream go that was collected.
+func (r *replacing) delete(d *deletion) error {
 	if len(d.seqs) == d.marks {
 		return nil // nothing there, or deleted already
 	}
+	h, err := r.writer.head(d.stream)
+	if err != nil {
+		return err
+	}
 	r.marks = append(r.marks, ending{h, d.covered})
-	r.gone.streams = append(r.gone.streams, stream)
+	r.gone.streams = append(r.gone.streams, d.stream)
 	r.gone.records = append(r.gone.records, d.seqs...)
 	r.gone.claims = append(r.gone.claims, d.claims...)
-	r.gone.checkpoints = append(r.gone.checkpoints, stream)
+	r.gone.checkpoints = append(r.gone.checkpoints, d.stream)
 	for ref := range d.refs {
-		r.gone.uses = append(r.gone.uses, use{ref, stream})
+		r.gone.uses = append(r.gone.uses, use{ref, d.stream})
 	}
 	return nil
 }
@@ -109,9 +117,6 @@ func (d *deletion) collect() error {
 		if err := d.writer.store.stream(d.stream, next, d.writer.sums.last, &p); err != nil {
 			return err
 		}
-		if len(p.rows) == 0 {
-			return nil
-		}
 		for _, w := range p.rows {
 			r, err := dec.record(w)
 			if err != nil {
@@ -120,6 +125,9 @@ func (d *deletion) collect() error {
 			if err := d.record(r, dec.claimed); err != nil {
 				return err
 			}
+		}
+		if !p.full() {
+			return nil
 		}
 	}
 }
@@ -201,27 +209,41 @@ func (r *replacing) write() error {
 
 // findValues finds the values that no other stream uses.
 func (r *replacing) findValues() error {
+	var asked []Hash
 	seen := map[Hash]bool{}
 	for _, u := range r.gone.uses {
-		if seen[u.hash] {
-			continue
+		if !seen[u.hash] {
+			seen[u.hash] = true
+			asked = append(asked, u.hash)
 		}
-		seen[u.hash] = true
-		users, err := r.writer.store.users(u.hash, len(r.gone.streams)+1)
-		if err != nil {
-			return err
+	}
+	sizes := make([]int, len(asked)) // -1: of one that stays
+	if err := abreast(len(asked), func(i int) (err error) {
+		sizes[i], err = r.unused(asked[i])
+		return err
+	}); err != nil {
+		return err
+	}
+	for i, size := range sizes {
+		if size >= 0 {
+			r.gone.values = append(r.gone.values, asked[i])
+			r.bytes += uint64(size)
 		}
-		if slices.ContainsFunc(users, func(s string) bool { return !slices.Contains(r.gone.streams, s) }) {
-			continue
-		}
-		v, err := r.writer.store.value(u.hash)
-		if err != nil {
-			return fmt.Errorf("value %s: %w", u.hash, err)
-		}
-		r.gone.values = append(r.gone.values, u.hash)
-		r.bytes += uint64(len(v))
 	}
 	return nil
+}
+
+// unused returns the length of a value that no other stream uses, -1 if one does.
+func (r *replacing) unused(h Hash) (int, error) {
+	users, err := r.writer.store.users(h, len(r.gone.streams)+1)
+	if err != nil || slices.ContainsFunc(users, func(s string) bool { return !slices.Contains(r.gone.streams, s) }) {
+		return -1, err
+	}
+	v, err := r.writer.store.value(h)
+	if err != nil {
+		return -1, fmt.Errorf("value %s: %w", h, err)
+	}
+	return len(v), nil
 }
 
 // mark makes the record that stands for what goes, and the list of what it

@@ -1,8 +1,10 @@
 package eventlog
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 )
 
 // This file folds the marks that deletions leave, so that a log from which
@@ -30,28 +32,34 @@ func (l *Log) Marks(ctx context.Context, to Seq) (marks []Mark, err error) {
 	live := lister{log: l, listing: listing{to: l.Last(), limit: pageRows}}
 	every := lister{log: l, listing: live.listing}
 	every.deleted = true
+	var dead []string
 	for {
 		name, found, err := every.next()
-		if err != nil || !found {
-			return marks, err
+		if err != nil {
+			return nil, err
+		}
+		if !found {
+			break
 		}
 		alive, err := live.reaches(name)
 		switch {
 		case err != nil:
-			return marks, err
-		case alive, name == Folded:
-			continue
+			return nil, err
 		case ctx.Err() != nil:
-			return marks, ctx.Err()
-		}
-		m, found, err := l.mark(name)
-		if err != nil {
-			return marks, err
-		}
-		if found && m.seq <= to {
-			marks = append(marks, m)
+			return nil, ctx.Err()
+		case !alive && name != Folded:
+			dead = append(dead, name)
 		}
 	}
+	marks = make([]Mark, len(dead))
+	err = abreast(len(dead), func(i int) error {
+		m, found, err := l.mark(dead[i])
+		if err == nil && found && m.seq <= to {
+			marks[i] = m
+		}
+		return cmp.Or(err, ctx.Err())
+	})
+	return slices.DeleteFunc(marks, func(m Mark) bool { return m.seq == 0 }), err
 }
 
 // mark reads the end of a stream, if it is a mark.
